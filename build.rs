@@ -1,0 +1,122 @@
+//! Builds the C side against the `uwsgi.h` of the uWSGI that will load the plugin.
+//!
+//! Which uWSGI that is, is said by `uwsgi --build-plugin` (through `uwsgiplugin.py`) or found: `$UWSGI`,
+//! then `uwsgi`, then `uwsgi-core` on PATH.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+const HEADER: &str = "uwsgi_hetzner.h";
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for path in ["build.rs", "include/cbindgen.toml", "include/uwsgi_hetzner.h", "src/host", "src/plugin.rs"]
+    {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    let cflags = find_uwsgi(&out);
+    println!("cargo::rustc-env=UWSGI_BUILT_FOR_CFLAGS={cflags}");
+    write_header(&out);
+    compile_host(&out, &cflags);
+    name_the_result(&out);
+}
+
+/// Ends the build with one sentence.
+fn fail(sentence: &str) -> ! {
+    println!("cargo::error={sentence}");
+    exit(1);
+}
+
+/// Puts that uWSGI's `uwsgi.h` into `out` and returns its flags.
+fn find_uwsgi(out: &Path) -> String {
+    for name in ["UWSGI", "PATH", "UWSGI_PLUGINS_BUILDER_CFLAGS", "UWSGI_PLUGINS_BUILDER_HEADER"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let header = out.join("uwsgi.h");
+    // `uwsgi --build-plugin` has written the header already, and says the flags.
+    if let (Ok(cflags), Some(given)) =
+        (env::var("UWSGI_PLUGINS_BUILDER_CFLAGS"), env::var_os("UWSGI_PLUGINS_BUILDER_HEADER"))
+    {
+        println!("cargo::rerun-if-changed={}", Path::new(&given).display());
+        if let Err(error) = fs::copy(&given, &header) {
+            fail(&format!("{}, the header that uWSGI wrote, cannot be read: {error}", given.display()));
+        }
+        return cflags.trim().to_string();
+    }
+    let candidates: Vec<String> = match env::var("UWSGI") {
+        Ok(uwsgi) if !uwsgi.is_empty() => vec![uwsgi],
+        _ => vec!["uwsgi".into(), "uwsgi-core".into()],
+    };
+    for uwsgi in &candidates {
+        if let (Some(cflags), Some(dot_h)) = (ask(uwsgi, "--cflags"), ask(uwsgi, "--dot-h")) {
+            fs::write(&header, dot_h).expect("OUT_DIR is writable");
+            return String::from_utf8_lossy(&cflags).trim().to_string();
+        }
+    }
+    fail(&format!(
+        "no uWSGI answers as {}: install one (Debian: apt install uwsgi-core uwsgi-dev) or name it: \
+         UWSGI=/path/to/uwsgi cargo build --release",
+        candidates.join(", ")
+    ));
+}
+
+fn ask(uwsgi: &str, option: &str) -> Option<Vec<u8>> {
+    let output = Command::new(uwsgi).arg(option).output().ok()?;
+    (output.status.success() && !output.stdout.is_empty()).then_some(output.stdout)
+}
+
+/// Makes the C header of `src/host/abi.rs`; with `UPDATE_HEADER` set, the committed one too.
+fn write_header(out: &Path) {
+    println!("cargo::rerun-if-env-changed=UPDATE_HEADER");
+    let config =
+        cbindgen::Config::from_file("include/cbindgen.toml").expect("include/cbindgen.toml is valid");
+    let bindings = cbindgen::Builder::new()
+        .with_config(config)
+        .with_src("src/host/abi.rs")
+        .with_src("src/plugin.rs")
+        .generate();
+    let bindings = match bindings {
+        Ok(bindings) => bindings,
+        Err(error) => fail(&format!("cbindgen cannot read src/host/abi.rs: {error}")),
+    };
+    bindings.write_to_file(out.join(HEADER));
+    if env::var_os("UPDATE_HEADER").is_some() {
+        bindings.write_to_file(Path::new("include").join(HEADER));
+    }
+}
+
+fn compile_host(out: &Path, cflags: &str) {
+    let mut build = cc::Build::new();
+    build.include(out).warnings(false).flag("-fvisibility=hidden");
+    let Some(flags) = shlex::split(cflags) else {
+        fail("the flags that uWSGI names in --cflags cannot be split into words");
+    };
+    // -I. was the folder in which uWSGI itself was built.
+    for flag in flags.iter().filter(|flag| *flag != "-I.") {
+        build.flag(flag);
+    }
+    let probe = out.join("probe.c");
+    fs::write(&probe, "#include \"uwsgi.h\"\n").expect("OUT_DIR is writable");
+    if build.clone().file(&probe).try_compile("probe").is_err() {
+        fail(
+            "the uwsgi.h of this uWSGI does not compile here: it needs a C compiler and the headers of the \
+             libraries that it was built with (Debian: apt install gcc libssl-dev libpcre3-dev libcap-dev \
+             uuid-dev zlib1g-dev)",
+        );
+    }
+    if build.file("src/host/host.c").try_compile("hetzner_host").is_err() {
+        fail("src/host/host.c does not compile with this uWSGI: the lines above say what does not match");
+    }
+}
+
+/// uWSGI asks for `hetzner_plugin.so`, cargo can only make `libhetzner_plugin.so`: a link beside it.
+fn name_the_result(out: &Path) {
+    // OUT_DIR is TARGET/PROFILE/build/PACKAGE/out.
+    let Some(folder) = out.ancestors().nth(3) else { return };
+    let link = folder.join("hetzner_plugin.so");
+    if fs::symlink_metadata(&link).is_err() {
+        std::os::unix::fs::symlink("libhetzner_plugin.so", &link).expect("the target folder is writable");
+    }
+}

@@ -1,0 +1,114 @@
+/*
+ * What the C side may see of the plugin: its one exported symbol, and uWSGI's structs as the Rust side
+ * declares them, for src/host/host.c to compare with uwsgi.h.
+ * Made by cbindgen from src/host/abi.rs and src/plugin.rs: `make header` renews it, a test keeps it fresh.
+ */
+
+#ifndef UWSGI_HETZNER_H
+#define UWSGI_HETZNER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct hetzner_uwsgi_option {
+  const char *name;
+  int kind;
+  int shortcut;
+  const char *help;
+  void (*func)(const char*, const char*, void*);
+  void *data;
+  uint64_t flags;
+};
+
+struct hetzner_uwsgi_plugin {
+  const char *name;
+  const char *alias;
+  uint8_t modifier1;
+  void *data;
+  void (*on_load)(void);
+  int (*init)(void);
+  void (*post_init)(void);
+  void (*post_fork)(void);
+  const struct hetzner_uwsgi_option *options;
+  void (*unused[64])(void);
+};
+
+struct hetzner_uwsgi_string_list {
+  const char *value;
+  uintptr_t len;
+  uint64_t custom;
+  uint64_t custom2;
+  void *custom_ptr;
+  struct hetzner_uwsgi_string_list *next;
+};
+
+struct hetzner_uwsgi_legion_node {
+  const char *name;
+  uint16_t name_len;
+  uint64_t valor;
+  char uuid[37];
+  const char *scroll;
+  uint16_t scroll_len;
+  uint64_t checksum;
+  uint64_t lord_valor;
+  char lord_uuid[36];
+  int64_t last_seen;
+  struct hetzner_uwsgi_legion_node *prev;
+  struct hetzner_uwsgi_legion_node *next;
+};
+
+struct hetzner_uwsgi_legion {
+  const char *legion;
+  uint16_t legion_len;
+  uint64_t valor;
+  const char *addr;
+  const char *name;
+  uint16_t name_len;
+  int pid;
+  char uuid[37];
+  int socket;
+  int quorum;
+  int changed;
+  int dead;
+  int joined;
+  uint64_t checksum;
+  const char *scroll;
+  uint16_t scroll_len;
+  const char *lord_scroll;
+  uint16_t lord_scroll_len;
+  uint16_t lord_scroll_size;
+  char lord_uuid[36];
+  uint64_t lord_valor;
+  int64_t i_am_the_lord;
+  int64_t unix_check;
+  int64_t last_warning;
+  void *lock;
+  void *encrypt_ctx;
+  void *decrypt_ctx;
+  const char *scrolls;
+  uint64_t scrolls_len;
+  uint64_t scrolls_max_size;
+  struct hetzner_uwsgi_legion_node *nodes_head;
+  struct hetzner_uwsgi_legion_node *nodes_tail;
+  struct hetzner_uwsgi_string_list *nodes;
+  struct hetzner_uwsgi_string_list *lord_hooks;
+  struct hetzner_uwsgi_string_list *unlord_hooks;
+  struct hetzner_uwsgi_string_list *setup_hooks;
+  struct hetzner_uwsgi_string_list *death_hooks;
+  struct hetzner_uwsgi_string_list *join_hooks;
+  struct hetzner_uwsgi_string_list *node_joined_hooks;
+  struct hetzner_uwsgi_string_list *node_left_hooks;
+  int64_t suspended_til;
+  struct hetzner_uwsgi_legion *next;
+};
+
+struct hetzner_uwsgi_legion_action {
+  const char *name;
+  int (*func)(struct hetzner_uwsgi_legion*, const char*);
+  const char *log_msg;
+  struct hetzner_uwsgi_legion_action *next;
+};
+
+extern struct hetzner_uwsgi_plugin hetzner_plugin;
+
+#endif  /* UWSGI_HETZNER_H */

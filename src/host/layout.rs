@@ -1,0 +1,90 @@
+//! Whether the uWSGI that loads the plugin lays out its structs like the one it was built for.
+//!
+//! uWSGI itself checks nothing. Version and build flags decide over its layouts, and both stand in the
+//! compiler flags that it was built with, so those are compared.
+
+/// The flags of the uWSGI that this plugin was built for.
+const BUILT_FOR: &str = env!("UWSGI_BUILT_FOR_CFLAGS");
+
+/// Says in one sentence what differs, with the command that rebuilds the plugin.
+pub fn check(running: &str) -> Result<(), String> {
+    compare(BUILT_FOR, running)
+}
+
+fn compare(built_for: &str, running: &str) -> Result<(), String> {
+    let (built, now) = (layout_flags(built_for), layout_flags(running));
+    if built == now {
+        return Ok(());
+    }
+    let (built_version, running_version) = (version(built_for), version(running));
+    let difference = if built_version == running_version {
+        let only = |a: &[&str], b: &[&str]| {
+            let flags: Vec<&str> = a.iter().filter(|flag| !b.contains(flag)).copied().collect();
+            if flags.is_empty() { "nothing".into() } else { flags.join(" ") }
+        };
+        format!(" with other flags (then: {}; now: {})", only(&built, &now), only(&now, &built))
+    } else {
+        String::new()
+    };
+    Err(format!(
+        "this plugin was built for uWSGI {built_version}, but this is uWSGI {running_version}{difference}: it is \
+         not loaded, since it could misread uWSGI's memory; rebuild it with this uWSGI: PYTHON=python3 uwsgi \
+         --build-plugin /path/to/uwsgi-hetzner"
+    ))
+}
+
+/// The flags that can change a struct: macros, and what sets sizes and alignment. Optimisation, warnings and
+/// paths cannot, and differ from one build machine to the next.
+fn layout_flags(cflags: &str) -> Vec<&str> {
+    let mut flags: Vec<&str> = cflags
+        .split_whitespace()
+        .filter(|flag| {
+            ["-D", "-U", "-m", "-fpack-struct", "-fshort-"].iter().any(|start| flag.starts_with(start))
+                && !flag.starts_with("-DUWSGI_PLUGIN_DIR")
+        })
+        .collect();
+    flags.sort_unstable();
+    flags.dedup();
+    flags
+}
+
+fn version(cflags: &str) -> &str {
+    let given = cflags.split_whitespace().find_map(|flag| flag.strip_prefix("-DUWSGI_VERSION="));
+    given.map_or("of an unknown version", |value| value.trim_matches(['"', '\\']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = r#"-O2 -I. -Wall -D_FILE_OFFSET_BITS=64 -g -ffile-prefix-map=/build/uwsgi-Q8=. -DUWSGI_CAP
+        -DUWSGI_VERSION="\"2.0.21-debian\"" -DUWSGI_SSL -DUWSGI_PLUGIN_DIR="\"/usr/lib/uwsgi/plugins\"""#;
+
+    #[test]
+    fn accepts_the_same_uwsgi_built_elsewhere() {
+        assert_eq!(compare(DEBIAN, DEBIAN), Ok(()));
+        let rebuilt =
+            DEBIAN.replace("/build/uwsgi-Q8", "/tmp/x").replace("/usr/lib", "/opt").replace("-O2", "-O3");
+        assert_ne!(rebuilt, DEBIAN);
+        assert_eq!(compare(DEBIAN, &rebuilt), Ok(()));
+        assert_eq!(check(BUILT_FOR), Ok(()));
+    }
+
+    #[test]
+    fn refuses_another_version_and_names_both() {
+        let other = DEBIAN.replace("2.0.21-debian", "2.0.31");
+        let sentence = compare(DEBIAN, &other).unwrap_err();
+        assert!(sentence.starts_with(
+            "this plugin was built for uWSGI 2.0.21-debian, but this is uWSGI 2.0.31: it is not loaded"
+        ));
+        assert!(sentence.contains("uwsgi --build-plugin"));
+        assert!(!sentence.contains('\n'));
+    }
+
+    #[test]
+    fn refuses_other_flags_and_names_them() {
+        let sentence = compare(DEBIAN, &DEBIAN.replace("-DUWSGI_CAP", "-DUWSGI_PCRE")).unwrap_err();
+        assert!(sentence.contains("with other flags (then: -DUWSGI_CAP; now: -DUWSGI_PCRE)"), "{sentence}");
+        assert!(compare(DEBIAN, "").is_err());
+    }
+}

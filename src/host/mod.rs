@@ -1,0 +1,143 @@
+//! Everything that uWSGI does for the plugin, and the only place that knows its structs.
+
+#![allow(unsafe_code)]
+
+pub mod abi;
+mod layout;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::thread;
+
+use abi::{UwsgiLegion, UwsgiLegionAction};
+
+/// The function behind a Legion action: 0 is success.
+pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
+
+// src/host/host.c
+unsafe extern "C" {
+    fn hetzner_host_log(line: *const c_char);
+    fn hetzner_host_cflags() -> *mut c_char;
+    fn hetzner_host_register_action(name: *const c_char, func: Action) -> *mut UwsgiLegionAction;
+}
+
+/// Writes one line to wherever this uWSGI logs.
+pub fn log(line: &str) {
+    let line = format!("[hetzner-failoverip] {line}").replace(['\0', '\n', '\r'], "?");
+    let Ok(line) = CString::new(line) else { return };
+    // SAFETY: a NUL-terminated string, which uwsgi_log() copies before it returns. It formats into a buffer
+    // of its own and writes once, so that any thread may call it.
+    unsafe { hetzner_host_log(line.as_ptr()) }
+}
+
+/// Compares the uWSGI that this process is with the one that the plugin was built for.
+pub fn check_layout() -> Result<(), String> {
+    // SAFETY: takes nothing, and returns NULL or a NUL-terminated string from malloc() that is ours.
+    let cflags = unsafe { hetzner_host_cflags() };
+    if cflags.is_null() {
+        return layout::check("");
+    }
+    // SAFETY: not NULL, so a string as above; it is not used after the free().
+    unsafe {
+        let result = layout::check(&CStr::from_ptr(cflags).to_string_lossy());
+        libc::free(cflags.cast::<c_void>());
+        result
+    }
+}
+
+/// Makes `name` an action that hooks may call. `log_msg` is logged at each call in place of the hook itself,
+/// which holds the password. Returns false where this uWSGI has no Legion.
+pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) -> bool {
+    // SAFETY: uWSGI keeps both pointers for ever, and they are static. It calls `func` with the Legion and
+    // the argument of a hook. Called while it loads plugins, when it has but one thread.
+    unsafe {
+        let action = hetzner_host_register_action(name.as_ptr(), func);
+        if !action.is_null() {
+            (*action).log_msg = log_msg.as_ptr();
+        }
+        !action.is_null()
+    }
+}
+
+/// The bytes of a C string; NULL has none.
+///
+/// # Safety
+/// `text` is NULL, or a NUL-terminated string that stays as it is for `'a`.
+pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: not NULL, so what the caller promises.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// A Legion's name.
+///
+/// # Safety
+/// `legion` is NULL, or a Legion of this process.
+pub unsafe fn legion_name(legion: *const UwsgiLegion) -> Option<String> {
+    if legion.is_null() {
+        return None;
+    }
+    // SAFETY: a Legion and its name, set while the configuration is read, live as long as the process.
+    let name = unsafe { bytes((*legion).legion) };
+    name.map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Runs `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect
+/// to run in uWSGI's own. `None` when the thread cannot be started, or panicked.
+pub fn without_signals<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigfillset() and pthread_sigmask() write into sets of ours. A thread starts with the mask of
+        // the one that starts it, so this thread holds the full one for that moment.
+        unsafe {
+            let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        }
+        let started = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, work);
+        // SAFETY: the mask that the call above has written.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+        started.ok()?.join().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The signals that the calling thread blocks.
+    fn mask() -> Vec<c_int> {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: only reads the mask, into a set of ours.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), set.as_mut_ptr());
+            (1..32).filter(|signal| libc::sigismember(set.as_ptr(), *signal) == 1).collect()
+        }
+    }
+
+    #[test]
+    fn threads_of_ours_block_all_signals() {
+        let before = mask();
+        assert!(!before.contains(&libc::SIGTERM));
+        let (ours, theirs) = without_signals(|| (mask(), thread::spawn(mask).join().unwrap())).unwrap();
+        for set in [ours, theirs] {
+            // All but the two that nobody can block.
+            assert_eq!(set.len(), 29, "{set:?}");
+        }
+        assert_eq!(mask(), before);
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_of_ours_is_no_result() {
+        assert_eq!(without_signals(|| if mask().is_empty() { 1 } else { panic!("on purpose") }), None);
+    }
+
+    #[test]
+    fn null_is_no_text_and_no_legion() {
+        // SAFETY: NULL is allowed.
+        unsafe {
+            assert_eq!(bytes(ptr::null()), None);
+            assert_eq!(legion_name(ptr::null()), None);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! uWSGI plugin that moves a Hetzner failover IP to the Lord of a uWSGI Legion.
+//!
+//! The way of the data, one direction:
+//!
+//! ```text
+//! uWSGI hook → plugin (door) → options (text to a checked value) → takeover (decides) → robot (asks the API)
+//!                    ↑ return code, one log line a step ← verdict ←
+//! ```
+//!
+//! Only `host` and `plugin` know uWSGI and may use `unsafe`; only `robot` knows Hetzner's Robot API.
+//! Between it and the rest lies `hoster`, the seam for another hoster.
+
+mod host;
+mod hoster;
+mod keyval;
+mod options;
+mod plugin;
+mod robot;
+mod takeover;
+mod text;
