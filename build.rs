@@ -41,7 +41,7 @@ fn find_uwsgi(out: &Path) -> String {
     {
         println!("cargo::rerun-if-changed={}", Path::new(&given).display());
         if let Err(error) = fs::copy(&given, &header) {
-            fail(&format!("{}, the header that uWSGI wrote, cannot be read: {error}", given.display()));
+            fail(&format!("the header that uWSGI wrote, {given:?}, cannot be read: {error}"));
         }
         return cflags.trim().to_string();
     }

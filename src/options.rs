@@ -253,8 +253,8 @@ fn unknown(key: &[u8], has_value: bool, maybe_password: bool) -> Problem {
     let close = SPELLINGS
         .iter()
         .map(|&(known, _)| (distance(&name, known), known))
-        .min()
-        .filter(|(distance, known)| has_value && *distance <= 2 && *distance < known.len() / 2);
+        .filter(|(distance, known)| has_value && *distance <= 2 && *distance < known.len() / 2)
+        .min();
     let shown = printable(&name, &[]);
     match close {
         Some((_, known)) => Problem(format!("unknown key \"{shown}\": did you mean {known}?")),

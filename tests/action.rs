@@ -1,0 +1,419 @@
+//! One node: what the action sends, what it makes of every answer, and what it logs.
+//!
+//! A node runs all its lord hooks one after the other when it becomes Lord, so that one real uWSGI shows a
+//! whole table of them.
+
+use std::fs;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::robot::{Certificate, Config, Failover, Fault, Login, Request, Robot, Rule};
+use crate::support::legion::LEGION;
+use crate::support::node::{Node, free_address};
+use crate::support::proxy::Proxy;
+use crate::support::uwsgi::Uwsgi;
+use crate::support::{PASSWORD, USERNAME, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A stand-in with the failover IP 4.4.4.4, routed to 9.9.9.9.
+fn robot(config: Config) -> Robot {
+    let failover = vec![Failover::new(ip("4.4.4.4"), Some(ip("9.9.9.9")))];
+    Robot::start(Config { failover, ..config }).expect("loopback has a free port")
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// A hook that routes 4.4.4.4 to 1.1.1.1.
+fn hook(url: &str, more: &str) -> String {
+    format!("username={USERNAME},password={PASSWORD},ip=4.4.4.4,active_ip=1.1.1.1,url={url}{more}")
+}
+
+/// A node alone in its Legion.
+struct Lone {
+    node: Node,
+    _folder: TempDir,
+}
+
+fn lone(uwsgi: Uwsgi, hooks: &[String], env: &[(&str, &str)]) -> Lone {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut ini = format!("plugin = hetzner\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\n", free_address());
+    ini += "legion-freq = 1\n";
+    for hook in hooks {
+        ini += &format!("legion-lord = {LEGION} hetzner-failoverip:{hook}\n");
+    }
+    Lone { node: Node::start(uwsgi, folder.path(), &ini, env), _folder: folder }
+}
+
+/// Runs the hooks in one node and returns, for each, whether it succeeded and its lines, times struck out.
+#[track_caller]
+fn run(uwsgi: Uwsgi, hooks: &[String], env: &[(&str, &str)]) -> Vec<(bool, Vec<String>)> {
+    let lone = lone(uwsgi, hooks, env);
+    lone.node.wait_for_log("i am now the Lord", LIMIT);
+    let log = lone.node.log();
+    assert!(!log.contains("calling hetzner-failoverip"), "uWSGI logs the hook:\n{log}");
+    // uWSGI's own line before each call parts the hooks.
+    let parts: Vec<&str> = log.split(") moving the failover IP to this node...").skip(1).collect();
+    assert_eq!(parts.len(), hooks.len(), "{log}");
+    parts
+        .iter()
+        .map(|part| {
+            let lines = part.lines().filter_map(|line| line.strip_prefix("[hetzner-failoverip] failover: "));
+            (!part.contains("ERROR, lord hook returned: -1"), lines.map(without_times).collect())
+        })
+        .collect()
+}
+
+/// `after 0.1 s` says something else each time.
+fn without_times(line: &str) -> String {
+    match line.rfind("after ") {
+        Some(at) if line.ends_with(" s)") => format!("{}after T)", &line[..at]),
+        _ => line.to_string(),
+    }
+}
+
+/// One hook against a stand-in that does `fault`: its verdict and its last line.
+struct Case {
+    fault: &'static str,
+    ok: bool,
+    line: &'static str,
+}
+
+fn posts(robot: &Robot) -> Vec<Request> {
+    let journal = robot.journal();
+    assert!(journal.iter().all(|request| request.method == "POST"), "only POSTs are sent: {journal:?}");
+    journal
+}
+
+#[test]
+fn sends_one_documented_request() {
+    for uwsgi in Uwsgi::ALL {
+        let robot = robot(Config {
+            login: Some(Login::new(USERNAME, PASSWORD)),
+            switch: Duration::from_millis(300),
+            ..Config::default()
+        });
+        let url = robot.url(ip("4.4.4.4"));
+        let host = robot.addr();
+        let found = run(uwsgi, &[hook(&url, "")], &[]);
+        let lines = [
+            format!("routing 4.4.4.4 to 1.1.1.1 (POST to {host}, at most 60 s)"),
+            "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after T)".into(),
+        ];
+        assert_eq!(found, [(true, lines.to_vec())], "{uwsgi}");
+        assert_eq!(robot.route(ip("4.4.4.4")), Some(ip("1.1.1.1")));
+
+        let [request] = &posts(&robot)[..] else { panic!("{uwsgi}: {:?}", robot.journal()) };
+        assert_eq!(request.path, "/failover/4.4.4.4");
+        assert_eq!(request.target.as_deref(), Some("1.1.1.1"));
+        assert_eq!(request.content_type.as_deref(), Some("application/x-www-form-urlencoded"));
+        assert_eq!(request.user_agent.as_deref(), Some(concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"))));
+        assert!(request.authorised);
+    }
+}
+
+#[test]
+fn routes_an_ipv6_net() {
+    let failover = vec![Failover::new(ip("2a01:4f8:fff1::"), None)];
+    let robot = Robot::start(Config { failover, ..Config::default() }).expect("a free port");
+    let url = robot.url(ip("2a01:4f8:fff1::"));
+    let hook = format!(
+        "user={USERNAME},pass={PASSWORD},ip=2a01:4f8:fff1::,active_server_ip=2a01:4f8:0:5176::,url={url}"
+    );
+    assert!(run(Uwsgi::Pypi, &[hook], &[])[0].0);
+    assert_eq!(robot.route(ip("2a01:4f8:fff1::")), Some(ip("2a01:4f8:0:5176::")));
+}
+
+/// Every documented error, and everything that is no answer: one sentence each, one request each.
+#[test]
+fn every_bad_answer_is_a_failure_with_its_own_sentence() {
+    let message = "FAILED to route 4.4.4.4 to 1.1.1.1: ";
+    let cases = [
+        Case {
+            fault: "post error FAILOVER_ALREADY_ROUTED",
+            ok: true,
+            line: "HTTP 409 FAILOVER_ALREADY_ROUTED",
+        },
+        Case { fault: "post error INVALID_INPUT", ok: false, line: "HTTP 400 INVALID_INPUT " },
+        Case { fault: "post error UNAUTHORIZED", ok: false, line: "HTTP 401 UNAUTHORIZED " },
+        Case { fault: "post error RATE_LIMIT_EXCEEDED", ok: false, line: "HTTP 403 RATE_LIMIT_EXCEEDED " },
+        Case { fault: "post error FORBIDDEN", ok: false, line: "HTTP 403 FORBIDDEN " },
+        Case { fault: "post error NOT_FOUND", ok: false, line: "HTTP 404 NOT_FOUND " },
+        Case {
+            fault: "post error FAILOVER_NEW_SERVER_NOT_FOUND",
+            ok: false,
+            line: "HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND ",
+        },
+        Case { fault: "post locked 60s", ok: false, line: "HTTP 409 FAILOVER_LOCKED " },
+        Case { fault: "post error FAILOVER_FAILED", ok: false, line: "HTTP 500 FAILOVER_FAILED " },
+        Case {
+            fault: "post error FAILOVER_NOT_COMPLETE",
+            ok: false,
+            line: "HTTP 500 FAILOVER_NOT_COMPLETE ",
+        },
+        Case { fault: "post error MAINTENANCE", ok: false, line: "HTTP 503 with an HTML page (" },
+        Case {
+            fault: r#"post raw 418 {"error":{"status":418,"code":"TEAPOT","message":"short"}}"#,
+            ok: false,
+            line: "HTTP 418 TEAPOT \"short\": not a documented answer",
+        },
+        Case { fault: "post html 200", ok: false, line: "HTTP 200 with an HTML page (" },
+        Case { fault: "post empty 502", ok: false, line: "HTTP 502 with an empty body" },
+        Case { fault: "post empty 200", ok: false, line: "HTTP 200 with an empty body: no failover object" },
+        Case { fault: "post truncated", ok: false, line: "HTTP 200 with truncated or broken JSON (" },
+        Case { fault: "post oversized", ok: false, line: "the answer of HOST is longer than 65536 bytes" },
+        Case { fault: "post huge 1GiB", ok: false, line: "the answer of HOST is longer than 65536 bytes" },
+        Case {
+            fault: "post null",
+            ok: false,
+            line: "HTTP 200, but it is routed nowhere (active_server_ip is null)",
+        },
+        Case { fault: "post missing", ok: false, line: "HTTP 200 with other JSON (" },
+        Case { fault: "post other 2.2.2.2", ok: false, line: "HTTP 200, but it is routed to 2.2.2.2 (" },
+        Case {
+            fault: "post redirect http://127.0.0.1:9/failover/4.4.4.4",
+            ok: false,
+            line: "HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: never followed",
+        },
+        Case {
+            fault: "post reset",
+            ok: false,
+            line: "HOST: connection broken before the whole answer was there",
+        },
+        Case {
+            fault: "post close",
+            ok: false,
+            line: "HOST: connection broken before the whole answer was there",
+        },
+        Case {
+            fault: "post cut-half",
+            ok: false,
+            line: "HOST: connection broken before the whole answer was there",
+        },
+        Case { fault: "post hang", ok: false, line: "no whole answer from HOST within 0.5 s" },
+        Case { fault: "post trickle 100ms", ok: false, line: "no whole answer from HOST within 0.5 s" },
+        Case { fault: "any refuse", ok: false, line: "HOST: connection refused" },
+    ];
+    let robots: Vec<Robot> = cases
+        .iter()
+        .map(|case| {
+            let robot = robot(Config::default());
+            robot.fault(rule(case.fault));
+            robot
+        })
+        .collect();
+    let hooks: Vec<String> =
+        robots.iter().map(|robot| hook(&robot.url(ip("4.4.4.4")), ",timeout=0.5")).collect();
+    let found = run(Uwsgi::Pypi, &hooks, &[]);
+    for ((case, robot), (ok, lines)) in cases.iter().zip(&robots).zip(found) {
+        let expected = case.line.replace("HOST", &robot.addr().to_string());
+        let [_, last] = &lines[..] else { panic!("{}: two lines expected: {lines:?}", case.fault) };
+        let start = if case.ok { "4.4.4.4 is routed to 1.1.1.1 (" } else { message };
+        assert!(last.starts_with(&format!("{start}{expected}")), "{}: {last}", case.fault);
+        assert_eq!(ok, case.ok, "{}", case.fault);
+        assert!(posts(robot).len() <= 1, "{}: one request at most", case.fault);
+    }
+}
+
+fn rule(text: &str) -> Rule {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn the_timeout_holds_for_all_of_a_request() {
+    // A byte every 100 ms: each read is in time, the whole is not.
+    let slow = robot(Config::default());
+    slow.fault(rule("post trickle 100ms"));
+    let hooks = [hook(&slow.url(ip("4.4.4.4")), ",timeout=1.5")];
+    let lone = lone(Uwsgi::Pypi, &hooks, &[]);
+    assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
+    let sent = Instant::now();
+    lone.node.wait_for_log("within 1.5 s", LIMIT);
+    assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
+}
+
+#[test]
+fn tls_is_verified_against_the_trust_store() {
+    let cases = [
+        (Certificate::Right, "", Ok("HTTP 200")),
+        (Certificate::Right, ",ssl_no_verify=0", Ok("HTTP 200")),
+        (Certificate::Expired, "", Err("its certificate has expired")),
+        (Certificate::NotYetValid, "", Err("its certificate is not valid yet")),
+        (Certificate::OtherHost, "", Err("its certificate is for another host: check url")),
+        (Certificate::UnknownIssuer, "", Err("its certificate is from an unknown issuer")),
+        (Certificate::UnknownIssuer, ",ssl_no_verify=0", Err("its certificate is from an unknown issuer")),
+        (Certificate::UnknownIssuer, ",ssl_no_verify", Ok("HTTP 200")),
+        (Certificate::Expired, ",ssl_no_verify=1", Ok("HTTP 200")),
+    ];
+    let robots: Vec<Robot> =
+        cases.iter().map(|(tls, ..)| robot(Config { tls: Some(*tls), ..Config::default() })).collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let trusted: Vec<String> = robots
+        .iter()
+        .map(|robot| fs::read_to_string(robot.ca_file().expect("with TLS")).expect("PEM"))
+        .collect();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, trusted.concat()).expect("a writable folder");
+
+    let hooks: Vec<String> = cases
+        .iter()
+        .zip(&robots)
+        .map(|((_, more, _), robot)| hook(&robot.url(ip("4.4.4.4")), more))
+        .collect();
+    for uwsgi in Uwsgi::ALL {
+        robots.iter().for_each(|robot| robot.set_route(ip("4.4.4.4"), None));
+        let found = run(uwsgi, &hooks, &[("SSL_CERT_FILE", ca_file.to_str().expect("UTF-8"))]);
+        for (((tls, more, expected), robot), (ok, lines)) in cases.iter().zip(&robots).zip(found) {
+            let (Ok(text) | Err(text)) = expected;
+            assert_eq!(ok, expected.is_ok(), "{tls:?}{more}: {lines:?}");
+            assert!(lines[1].contains(text), "{tls:?}{more}: {lines:?}");
+            let unverified = more.starts_with(",ssl_no_verify") && !more.ends_with('0');
+            assert_eq!(lines[0].contains("TLS certificate is NOT verified"), unverified, "{lines:?}");
+            // Nothing, and so no login, was sent to a server that could not prove who it is.
+            let sent = robot.journal().len();
+            assert_eq!(sent > 0, ok, "{tls:?}{more}: {sent} requests");
+        }
+    }
+}
+
+#[test]
+fn speaks_no_tls_to_a_plain_port_and_nothing_without_trust() {
+    let plain = robot(Config::default());
+    let https = plain.url(ip("4.4.4.4")).replace("http:", "https:");
+    let found = run(Uwsgi::Pypi, &[hook(&https, "")], &[]);
+    assert!(found[0].1[1].contains("failed: it does not speak TLS there: check url"), "{found:?}");
+
+    let tls = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
+    let found =
+        run(Uwsgi::Pypi, &[hook(&tls.url(ip("4.4.4.4")), "")], &[("SSL_CERT_FILE", "/nonexistent.pem")]);
+    assert!(!found[0].0);
+    assert!(found[0].1[1].contains("no trusted CA certificates"), "{found:?}");
+    assert!(tls.journal().is_empty() && plain.journal().is_empty());
+}
+
+#[test]
+fn every_wrong_configuration_is_named_and_nothing_is_sent() {
+    let robot = robot(Config::default());
+    let url = robot.url(ip("4.4.4.4"));
+    let right = hook(&url, "");
+    let cases = [
+        (right.replace("username=", "usrname="), "unknown key \"usrname\": did you mean username?"),
+        (right.replace("password=", "passwd="), "unknown key \"passwd\": did you mean password?"),
+        (right.replace("ip=4.4.4.4,", ""), "ip is missing: write ip=the failover IP"),
+        (right.replace("4.4.4.4,", "4.4.4.444,"), "ip=4.4.4.444 is no IP address"),
+        (right.replace("1.1.1.1", "node1"), "active_ip=node1 is no IP address"),
+        (right.replace("1.1.1.1", "2a01:4f8::"), "are of different families"),
+        (format!("{right},timeout=soon"), "timeout=soon is no timeout"),
+        (format!("{right},timeout=0"), "timeout=0 is no timeout"),
+        (format!("{right},ssl_no_verify=maybe"), "ssl_no_verify=maybe is neither yes nor no"),
+        (format!("{right},pass=other"), "password/pass is given twice with different values"),
+        (
+            right.replace(PASSWORD, &format!("a,{PASSWORD}")),
+            "an unknown key, not shown, right behind password",
+        ),
+        (right.replace("url=http", "url=ftp"), "url has no host, or a scheme that is not http or https"),
+    ];
+    let hooks: Vec<String> = cases.iter().map(|(hook, _)| hook.clone()).collect();
+    for ((hook, expected), (ok, lines)) in cases.iter().zip(run(Uwsgi::Debian, &hooks, &[])) {
+        assert!(!ok, "{hook} is accepted");
+        let start = "nothing is sent, the hook's configuration is wrong: ";
+        assert!(lines.iter().all(|line| line.starts_with(start)), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains(expected)), "{hook}: {lines:?}");
+    }
+    assert!(robot.journal().is_empty());
+}
+
+#[test]
+fn what_the_api_says_is_cut_and_holds_no_secret() {
+    let loud = robot(Config::default());
+    let message = format!("{PASSWORD} {}", "x".repeat(300));
+    loud.fault(rule(&format!(
+        r#"post raw 500 {{"error":{{"status":500,"code":"A\nB","message":"{message}"}}}}"#
+    )));
+    let found = run(Uwsgi::Pypi, &[hook(&loud.url(ip("4.4.4.4")), "")], &[]);
+    let expected = format!("HTTP 500 A?B \"*** {}\": not a documented answer", "x".repeat(196));
+    assert!(found[0].1[1].contains(&expected), "{found:?}");
+}
+
+#[test]
+fn proxies_are_taken_from_the_environment() {
+    let robot = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
+    let ca_file = robot.ca_file().expect("with TLS").to_str().expect("UTF-8");
+    let proxy = Proxy::start(robot.addr());
+    let proxied = hook("https://robot-ws.your-server.de/failover/4.4.4.4", "");
+    let direct = hook(&robot.url(ip("4.4.4.4")), "");
+    let env = [("SSL_CERT_FILE", ca_file), ("HTTPS_PROXY", &proxy.url()), ("no_proxy", "127.0.0.0/8")];
+    let found = run(Uwsgi::Pypi, &[proxied.clone(), direct], &env);
+    assert!(found.iter().all(|(ok, _)| *ok), "{found:?}");
+    assert_eq!(proxy.asked(), ["robot-ws.your-server.de:443"]);
+
+    let broken = [("https_proxy", "http://user:NOT-A-REAL-PASSWORD@[")];
+    let found = run(Uwsgi::Pypi, &[proxied], &broken);
+    assert!(found[0].1[1].contains("the proxy in the environment (https_proxy"), "{found:?}");
+}
+
+#[test]
+fn threads_of_the_plugin_take_no_signal() {
+    let slow = robot(Config::default());
+    slow.fault(Rule { when: Default::default(), fault: Fault::Hang, times: None, skip: 0 });
+    let lone = lone(Uwsgi::Debian, &[hook(&slow.url(ip("4.4.4.4")), "")], &[]);
+    assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
+    let tasks = format!("/proc/{}/task", lone.node.id());
+    let mut ours = 0;
+    for task in fs::read_dir(tasks).expect("it runs") {
+        let folder = task.expect("it runs").path();
+        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("it runs");
+        if read("comm").trim() == "hetzner" {
+            ours += 1;
+            let status = read("status");
+            let blocked =
+                status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("proc(5)").trim();
+            // Everything but KILL and STOP, and the two that glibc keeps for itself.
+            assert_eq!(blocked, "fffffffe7ffbfeff", "{status}");
+        }
+    }
+    assert_eq!(ours, 1);
+}
+
+#[test]
+fn sigint_ends_a_node_during_a_call() {
+    for uwsgi in Uwsgi::ALL {
+        let slow = robot(Config::default());
+        slow.fault(rule("post hang"));
+        let mut lone = lone(uwsgi, &[hook(&slow.url(ip("4.4.4.4")), "")], &[]);
+        assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
+        lone.node.signal(crate::support::process::SIGINT);
+        assert!(lone.node.wait_for_exit(Duration::from_secs(5)).is_some(), "{uwsgi}: {}", lone.node.log());
+    }
+}
+
+#[test]
+fn a_plugin_for_another_uwsgi_does_not_load() {
+    for (uwsgi, other) in [(Uwsgi::Debian, Uwsgi::Pypi), (Uwsgi::Pypi, Uwsgi::Debian)] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plugin = other.plugins().join("hetzner_plugin.so");
+        let mut node = Node::start(uwsgi, folder.path(), &format!("plugin = {}", plugin.display()), &[]);
+        let status = node.wait_for_exit(LIMIT).expect("it ends");
+        assert_eq!(status.code(), Some(1), "{}", node.log());
+        let version = |uwsgi: Uwsgi| uwsgi.ask("--version").trim().to_string();
+        let expected = format!(
+            "this plugin was built for uWSGI {}, but this is uWSGI {}: it is not loaded",
+            version(other),
+            version(uwsgi)
+        );
+        assert_eq!(node.lines().len(), 1, "{}", node.log());
+        assert!(node.lines()[0].starts_with(&expected), "{}", node.log());
+        assert!(node.lines()[0].contains("uwsgi --build-plugin"));
+    }
+}
+
+#[test]
+fn uwsgi_may_write_a_modifier_into_the_plugin() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let node = Node::start(Uwsgi::Debian, folder.path(), "plugin = 17:hetzner", &[]);
+    assert!(wait_until(LIMIT, || node.log().contains("spawned uWSGI worker 1")), "{}", node.log());
+}

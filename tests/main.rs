@@ -1,0 +1,10 @@
+//! The plugin as a sysadmin meets it: built, loaded and run by real uWSGI, against the Robot stand-in.
+//!
+//! Run by `make test`, which fetches both uWSGIs and builds the plugin for each.
+
+mod action;
+mod builds;
+mod keyval;
+mod legion;
+mod robot;
+mod support;

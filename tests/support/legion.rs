@@ -1,0 +1,104 @@
+//! Several nodes in one Legion, configured as the README's example.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::node::{Node, free_address};
+use super::uwsgi::Uwsgi;
+use super::{PASSWORD, USERNAME, wait_until};
+
+/// The name of the Legion in every test.
+pub const LEGION: &str = "failover";
+
+/// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, ...
+pub fn address(node: usize) -> String {
+    [node.to_string().as_str(); 4].join(".")
+}
+
+/// A hook's argument for node N, with the stand-in's URL and what else is given.
+pub fn hook(node: usize, url: &str, more: &str) -> String {
+    let active_ip = address(node);
+    format!("username={USERNAME},password={PASSWORD},ip=4.4.4.4,active_ip={active_ip},url={url}{more}")
+}
+
+/// Nodes 1 to N; node 1 has the highest valor. Each can be started, killed and started again.
+pub struct Legion {
+    uwsgi: Uwsgi,
+    folder: TempDir,
+    addresses: Vec<SocketAddr>,
+    /// What each ini says beside the Legion itself.
+    inis: Vec<String>,
+    nodes: Vec<Option<Node>>,
+}
+
+impl Legion {
+    /// A Legion of as many nodes as there are `hooks`, none of them started. `options` are lines for every ini.
+    pub fn new(uwsgi: Uwsgi, hooks: &[String], options: &str) -> Legion {
+        let inis = hooks.iter().map(|hook| {
+            format!("plugin = hetzner\nlegion-lord = {LEGION} hetzner-failoverip:{hook}\n{options}")
+        });
+        Legion {
+            uwsgi,
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            addresses: hooks.iter().map(|_| free_address()).collect(),
+            inis: inis.collect(),
+            nodes: hooks.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// The ini of node N, without what the test setting adds.
+    fn ini(&self, node: usize) -> String {
+        let own = self.addresses[node - 1];
+        let valor = 10_000 - node;
+        let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:secret1\n");
+        for peer in self.addresses.iter().filter(|peer| **peer != own) {
+            ini += &format!("legion-node = {LEGION} {peer}\n");
+        }
+        ini + &self.inis[node - 1]
+    }
+
+    /// Starts node N, or starts it again; its log goes on where it ended.
+    pub fn start(&mut self, node: usize) {
+        let folder: PathBuf = self.folder.path().join(node.to_string());
+        fs::create_dir_all(&folder).expect("a writable folder");
+        self.nodes[node - 1] = Some(Node::start(self.uwsgi, &folder, &self.ini(node), &[]));
+    }
+
+    /// Starts all nodes.
+    pub fn start_all(&mut self) {
+        (1..=self.inis.len()).for_each(|node| self.start(node));
+    }
+
+    /// Node N, which must have been started.
+    pub fn node(&self, node: usize) -> &Node {
+        self.nodes[node - 1].as_ref().expect("the node was started")
+    }
+
+    /// Kills node N with SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node - 1].as_mut().expect("the node was started").kill();
+    }
+
+    /// The nodes that say they are Lord.
+    pub fn lords(&self) -> Vec<usize> {
+        let started = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at + 1, node.as_ref()?)));
+        started.filter(|(_, node)| node.is_lord(LEGION)).map(|(number, _)| number).collect()
+    }
+
+    /// Waits until node N alone is Lord; fails the test when it is not within `limit`.
+    #[track_caller]
+    pub fn wait_for_lord(&self, node: usize, limit: Duration) {
+        let found = wait_until(limit, || self.lords() == [node]);
+        assert!(found, "after {limit:?} the Lords are {:?}, not [{node}]:\n{}", self.lords(), self.logs());
+    }
+
+    /// All logs, for a test that fails.
+    pub fn logs(&self) -> String {
+        let started = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at + 1, node.as_ref()?)));
+        started.map(|(number, node)| format!("--- node {number}\n{}", node.log())).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! One running uWSGI: its ini, its log, its state in the stats server.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::process;
+use super::uwsgi::Uwsgi;
+use super::{assert_no_secret, wait_until};
+
+/// A real uWSGI master. Dropped, it is killed with all its workers, and its log is searched for secrets.
+pub struct Node {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Node {
+    /// Starts `uwsgi` in `folder`, which must exist, with the lines of `ini` and what every node needs.
+    pub fn start(uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
+        let plugins = uwsgi.plugins();
+        let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
+        let whole = format!(
+            "[uwsgi]\nplugins-dir = {plugins}\nmaster = true\nprocesses = 1\nsocket = 127.0.0.1:0\n\
+             stats = {}\n{ini}\n",
+            stats.display()
+        );
+        fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
+        let log = File::options().create(true).append(true).open(folder.join("log")).expect("as above");
+        let mut command = Command::new(uwsgi.program());
+        command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
+        // The proxies and CAs of whoever runs the tests are none of theirs.
+        for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
+        command.envs(env.iter().copied());
+        command.stdout(log.try_clone().expect("a descriptor is free")).stderr(log);
+        let child = process::spawn(&mut command).expect("uWSGI starts");
+        Node { child, folder: folder.into() }
+    }
+
+    /// The id of the master.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All that it has logged, also in earlier runs in the same folder.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// The lines that the plugin has logged, without what stands at the start of each.
+    pub fn lines(&self) -> Vec<String> {
+        let log = self.log();
+        log.lines()
+            .filter_map(|line| line.strip_prefix("[hetzner-failoverip] "))
+            .map(str::to_string)
+            .collect()
+    }
+
+    /// Waits until the log holds `text`; fails the test when it does not within `limit`.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str, limit: Duration) {
+        let found = wait_until(limit, || self.log().contains(text));
+        assert!(found, "no \"{text}\" within {limit:?} in this log:\n{}", self.log());
+    }
+
+    /// Whether it says that it is Lord of `legion`. A node that does not answer is none.
+    pub fn is_lord(&self, legion: &str) -> bool {
+        self.legion(legion).is_some_and(|state| state["i_am_the_lord"].as_i64() > Some(0))
+    }
+
+    /// What the stats server says of `legion`.
+    pub fn legion(&self, legion: &str) -> Option<Value> {
+        let mut stats = UnixStream::connect(self.folder.join("stats.sock")).ok()?;
+        stats.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let mut text = String::new();
+        stats.read_to_string(&mut text).ok()?;
+        let stats: Value = serde_json::from_str(&text).ok()?;
+        stats["legions"].as_array()?.iter().find(|state| state["legion"] == legion).cloned()
+    }
+
+    /// Sends a signal to the master alone.
+    pub fn signal(&self, number: i32) {
+        process::signal(self.child.id(), number);
+    }
+
+    /// SIGKILL to the master and its workers at once, as when the machine dies.
+    pub fn kill(&mut self) {
+        process::signal_group(self.child.id(), process::SIGKILL);
+        self.child.wait().expect("a child of ours");
+    }
+
+    /// Waits for the master's end.
+    pub fn wait_for_exit(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let mut status = None;
+        wait_until(limit, || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        status
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if !std::thread::panicking() {
+            assert_no_secret(&self.log());
+        }
+    }
+}
+
+/// An address on loopback that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    socket.local_addr().expect("it is bound")
+}

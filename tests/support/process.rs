@@ -1,0 +1,33 @@
+//! Signals to processes of ours, and children that do not outlive us.
+
+#![allow(unsafe_code)]
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+pub use libc::{SIGINT, SIGKILL};
+
+/// Starts `command` in a process group of its own, so that it and its workers can be ended together, and only
+/// they. It is killed when the thread that started it ends, so that Ctrl-C leaves nothing behind.
+pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    // SAFETY: prctl() is async-signal-safe, and touches nothing of the parent.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+    command.process_group(0).spawn()
+}
+
+/// Sends `signal` to one process.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: kill() takes numbers only. The id is that of a child that was not waited for, so it is still ours.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// Sends `signal` to every process of the group that [`spawn`] made.
+pub fn signal_group(pid: u32, number: i32) {
+    // SAFETY: as above.
+    unsafe { libc::kill(-pid.cast_signed(), number) };
+}

@@ -1,0 +1,61 @@
+//! The uWSGIs that the tests run, each with the plugin built for it. `make` puts both there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// One real uWSGI.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Uwsgi {
+    /// Debian's `uwsgi-core`, 2.0.21.
+    Debian,
+    /// PyPI's newest.
+    Pypi,
+}
+
+impl Uwsgi {
+    /// All of them, for tests of what may depend on the version.
+    pub const ALL: [Uwsgi; 2] = [Uwsgi::Debian, Uwsgi::Pypi];
+
+    fn name(self) -> &'static str {
+        match self {
+            Uwsgi::Debian => "debian",
+            Uwsgi::Pypi => "pypi",
+        }
+    }
+
+    /// The program, as `tests/get-uwsgi.py` has left it.
+    pub fn program(self) -> PathBuf {
+        existing(checkout().join("target/uwsgi").join(self.name()))
+    }
+
+    /// The folder that holds `hetzner_plugin.so`, built by this uWSGI's `--build-plugin`.
+    pub fn plugins(self) -> PathBuf {
+        let folder = checkout().join("target/plugins").join(self.name());
+        existing(folder.join("hetzner_plugin.so"));
+        folder
+    }
+
+    /// What it prints for `option`.
+    pub fn ask(self, option: &str) -> String {
+        let output = Command::new(self.program()).arg(option).output().expect("uWSGI starts");
+        assert!(output.status.success(), "{self} {option}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+impl fmt::Display for Uwsgi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The folder with Cargo.toml.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn existing(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `make test` or `make demo`, which make it", path.display());
+    path
+}
