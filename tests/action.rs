@@ -356,6 +356,18 @@ fn proxies_are_taken_from_the_environment() {
     assert!(found[0].1[1].contains("the proxy in the environment (https_proxy"), "{found:?}");
 }
 
+/// What the README says of passwords with a comma, an equals sign, a percent sign.
+#[test]
+fn any_password_can_be_written() {
+    for uwsgi in Uwsgi::ALL {
+        let login = Login::new(USERNAME, r"a%b,c=d\e ü");
+        let robot = robot(Config { login: Some(login), ..Config::default() });
+        let hook = hook(&robot.url(ip("4.4.4.4")), "").replace(PASSWORD, r"a%%b\,c=d\\e ü");
+        let found = run(uwsgi, &[hook], &[]);
+        assert!(found[0].0, "{uwsgi}: {found:?}");
+    }
+}
+
 #[test]
 fn threads_of_the_plugin_take_no_signal() {
     let slow = robot(Config::default());

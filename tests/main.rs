@@ -7,4 +7,6 @@ mod builds;
 mod keyval;
 mod legion;
 mod robot;
+// What only the demo needs is here too.
+#[allow(dead_code)]
 mod support;

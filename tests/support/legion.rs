@@ -32,6 +32,7 @@ pub struct Legion {
     addresses: Vec<SocketAddr>,
     /// What each ini says beside the Legion itself.
     inis: Vec<String>,
+    env: Vec<(String, String)>,
     nodes: Vec<Option<Node>>,
 }
 
@@ -46,8 +47,14 @@ impl Legion {
             folder: tempfile::tempdir().expect("a temporary folder"),
             addresses: hooks.iter().map(|_| free_address()).collect(),
             inis: inis.collect(),
+            env: Vec::new(),
             nodes: hooks.iter().map(|_| None).collect(),
         }
+    }
+
+    /// Sets an environment variable for the nodes that start from now on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.into(), value.into()));
     }
 
     /// The ini of node N, without what the test setting adds.
@@ -65,7 +72,8 @@ impl Legion {
     pub fn start(&mut self, node: usize) {
         let folder: PathBuf = self.folder.path().join(node.to_string());
         fs::create_dir_all(&folder).expect("a writable folder");
-        self.nodes[node - 1] = Some(Node::start(self.uwsgi, &folder, &self.ini(node), &[]));
+        let env: Vec<(&str, &str)> = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        self.nodes[node - 1] = Some(Node::start(self.uwsgi, &folder, &self.ini(node), &env));
     }
 
     /// Starts all nodes.

@@ -16,14 +16,14 @@ pub const PASSWORD: &str = "NOT-A-REAL-PASSWORD";
 /// How the two travel in HTTP Basic auth: `FOO:NOT-A-REAL-PASSWORD` in base64.
 pub const BASIC: &str = "Rk9POk5PVC1BLVJFQUwtUEFTU1dPUkQ=";
 
-/// Waits until `condition` holds; returns whether it did within `limit`.
+/// Waits until `condition` holds; returns whether it did within `limit`, and before Ctrl-C.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= end {
+        if Instant::now() >= end || process::interrupted() {
             return false;
         }
         thread::sleep(Duration::from_millis(20));

@@ -26,7 +26,7 @@ impl Node {
         let plugins = uwsgi.plugins();
         let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
         let whole = format!(
-            "[uwsgi]\nplugins-dir = {plugins}\nmaster = true\nprocesses = 1\nsocket = 127.0.0.1:0\n\
+            "[uwsgi]\nplugins-dir = {plugins}\nmaster = true\nno-orphans = true\nprocesses = 1\nsocket = 127.0.0.1:0\n\
              stats = {}\n{ini}\n",
             stats.display()
         );

@@ -4,6 +4,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use libc::{SIGINT, SIGKILL};
 
@@ -30,4 +31,24 @@ pub fn signal(pid: u32, signal: i32) {
 pub fn signal_group(pid: u32, number: i32) {
     // SAFETY: as above.
     unsafe { libc::kill(-pid.cast_signed(), number) };
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C (and SIGTERM) makes [`interrupted`] true instead of ending this process, so that it can end its own.
+pub fn watch_for_ctrl_c() {
+    extern "C" fn note(_: libc::c_int) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
+    let handler = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+    unsafe {
+        libc::signal(libc::SIGINT, handler);
+        libc::signal(libc::SIGTERM, handler);
+    }
+}
+
+/// Whether Ctrl-C was pressed since [`watch_for_ctrl_c`].
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
 }

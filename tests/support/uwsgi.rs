@@ -24,6 +24,11 @@ impl Uwsgi {
         }
     }
 
+    /// Whether the plugin was built for it.
+    pub fn is_there(self) -> bool {
+        checkout().join("target/plugins").join(self.name()).join("hetzner_plugin.so").exists()
+    }
+
     /// The program, as `tests/get-uwsgi.py` has left it.
     pub fn program(self) -> PathBuf {
         existing(checkout().join("target/uwsgi").join(self.name()))
