@@ -21,7 +21,8 @@ DEMO_UWSGI := $(if $(filter 0,$(shell id -u)),debian,pypi)
 # For cargo, which builds the tests' own copy of the plugin against some uWSGI.
 ANY_UWSGI = UWSGI=$(CURDIR)/target/uwsgi/$(DEMO_UWSGI)
 
-.PHONY: all demo test check header clean get-uwsgi get-debian get-pypi dependencies demo-program
+.PHONY: all demo test check header clean get-uwsgi get-debian get-pypi plugin-dependencies \
+	program-dependencies demo-program
 
 all:
 	cargo build --release --locked
@@ -29,12 +30,12 @@ all:
 
 # In two steps, since the second needs what the first finds out; side by side within each, to save time.
 demo:
-	@$(MAKE) --no-print-directory -j2 get-$(DEMO_UWSGI) dependencies
+	@$(MAKE) --no-print-directory -j3 get-$(DEMO_UWSGI) plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory -j2 target/plugins/$(DEMO_UWSGI)/hetzner_plugin.so demo-program
 	@target/debug/examples/demo
 
 test:
-	@$(MAKE) --no-print-directory -j2 get-uwsgi dependencies
+	@$(MAKE) --no-print-directory -j3 get-uwsgi plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
 	$(ANY_UWSGI) cargo test --locked -- --test-threads=6
 
@@ -56,13 +57,16 @@ get-uwsgi:
 get-debian get-pypi: get-%:
 	@tests/get-uwsgi.py $*
 
-# Compiles what can be compiled before there is a uWSGI; what cannot be fails, and is built in the next step.
-dependencies:
+# Compile what can be compiled before there is a uWSGI; what cannot be fails, and is built in the next step.
+plugin-dependencies:
 	@cargo build --release --locked --keep-going --quiet 2>/dev/null || true
+
+program-dependencies:
+	@cargo build --locked --keep-going --quiet --example demo 2>/dev/null || true
 
 demo-program:
 	@$(ANY_UWSGI) cargo build --locked --quiet --example demo
 
 target/plugins/%/hetzner_plugin.so: $(SOURCES)
 	@mkdir -p $(@D)
-	cd $(@D) && $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) >build.log 2>&1 || { cat build.log; exit 1; }
+	cd $(@D) && env -u MAKEFLAGS $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) >build.log 2>&1 || { cat build.log; exit 1; }

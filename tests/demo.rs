@@ -20,7 +20,7 @@ use support::uwsgi::Uwsgi;
 use support::{PASSWORD, USERNAME, wait_until};
 
 /// How long the stand-in takes for a switch. The real one takes 40 to 60 s.
-const SWITCH: Duration = Duration::from_secs(2);
+const SWITCH: Duration = Duration::from_secs(1);
 /// The longest that any step may take: an election, a death that is noticed, and a switch.
 const STEP: Duration = Duration::from_secs(30);
 
