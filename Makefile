@@ -37,15 +37,15 @@ demo:
 test:
 	@$(MAKE) --no-print-directory -j3 get-uwsgi plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
-	$(ANY_UWSGI) cargo test --locked -- --test-threads=6
+	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=6
 
 check:
 	cargo fmt --check
-	$(ANY_UWSGI) cargo clippy --locked --all-targets -- -D warnings
+	$(ANY_UWSGI) cargo clippy --locked --all-targets --all-features -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; fi
 
 header:
-	UPDATE_HEADER=1 cargo build --release --locked
+	UPDATE_HEADER=1 cargo build --locked --features header
 
 clean:
 	cargo clean

@@ -110,6 +110,7 @@ mod tests {
         assert_eq!(failoverip(ptr::null_mut(), c"\xff\xfe=\xff,ip=\xff".as_ptr()), -1);
     }
 
+    #[cfg(feature = "header")]
     #[test]
     fn the_committed_header_is_fresh() {
         let committed = include_str!("../include/uwsgi_hetzner.h");
