@@ -24,13 +24,17 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
 /// Sends `signal` to one process.
 pub fn signal(pid: u32, signal: i32) {
     // SAFETY: kill() takes numbers only. The id is that of a child that was not waited for, so it is still ours.
-    unsafe { libc::kill(pid.cast_signed(), signal) };
+    unsafe { libc::kill(raw(pid), signal) };
 }
 
 /// Sends `signal` to every process of the group that [`spawn`] made.
 pub fn signal_group(pid: u32, number: i32) {
     // SAFETY: as above.
-    unsafe { libc::kill(-pid.cast_signed(), number) };
+    unsafe { libc::kill(-raw(pid), number) };
+}
+
+fn raw(pid: u32) -> libc::pid_t {
+    libc::pid_t::try_from(pid).expect("the kernel gave it as one")
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
