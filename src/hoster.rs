@@ -1,28 +1,54 @@
 //! The seam between the takeover and whoever runs the network: all that another hoster has to provide.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Where a failover IP is routed; `None` is nowhere.
 pub type Route = Option<IpAddr>;
 
-/// One failover IP at one hoster.
+/// One failover IP at one hoster. Both questions block until the hoster has answered, but no longer than `limit`.
 pub trait Hoster {
-    /// What is asked, for the log: `POST to HOST`.
+    /// Who is asked, for the log: `HOST, at most 60 s`.
     fn describe(&self) -> String;
 
-    /// Routes the failover IP to `target`, blocking until the hoster has answered or a request's time is
-    /// over. On success the text says what came back.
-    fn route_to(&self, target: IpAddr) -> Result<String, Failure>;
+    /// Routes the failover IP to `target`. On success the text says what came back. `first` is the first of an
+    /// election, which no budget of ours holds back.
+    fn route_to(&self, target: IpAddr, first: bool, limit: Duration) -> Result<String, Failure>;
+
+    /// Says where the failover IP is routed.
+    fn whereabouts(&self, limit: Duration) -> Result<Route, Failure>;
+
+    /// How long from now nothing at all may be asked, if so: a takeover would fail at once.
+    fn held_back_for(&self) -> Option<Duration>;
 }
 
-/// Why the hoster's answer is no success, in one sentence for the log.
-#[derive(Debug, PartialEq, Eq)]
+/// Why a question got no clear answer, and what that means for the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    pub kind: Kind,
+    /// For the log.
     pub sentence: String,
 }
 
+/// What a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Asking again changes nothing, or makes it worse.
+    Final,
+    /// Not sent, since it would exceed a budget.
+    HeldBack,
+    /// Another switch of this failover IP is under way.
+    Locked,
+    /// The hoster was not reached.
+    NotSent,
+    /// The hoster says that it was not done.
+    NotDone,
+    /// Whether it was done is unknown.
+    Unknown,
+}
+
 impl Failure {
-    pub fn new(sentence: impl Into<String>) -> Failure {
-        Failure { sentence: sentence.into() }
+    pub fn new(kind: Kind, sentence: impl Into<String>) -> Failure {
+        Failure { kind, sentence: sentence.into() }
     }
 }

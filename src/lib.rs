@@ -7,9 +7,14 @@
 //!                    ↑ return code, one log line a step ← verdict ←
 //! ```
 //!
+//! Around it: `hook` runs a takeover while the Legion is kept informed, `guard` makes sure of the route as long
+//! as this node is Lord.
+//!
 //! Only `host` and `plugin` know uWSGI and may use `unsafe`; only `robot` knows Hetzner's Robot API.
 //! Between it and the rest lies `hoster`, the seam for another hoster.
 
+mod guard;
+mod hook;
 mod host;
 mod hoster;
 mod keyval;

@@ -15,7 +15,12 @@ use crate::text::printable;
 
 /// The longest `timeout`, in seconds: a switch takes a minute, so an hour is already a mistake.
 const LONGEST_TIMEOUT: f64 = 3600.0;
+/// A switch takes 40 to 60 s (Hetzner's documentation of failover IPs).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest `deadline` and `verify`, in seconds.
+const DAY: f64 = 24.0 * 3600.0;
+/// Twelve checks an hour, of the hundred requests that the API allows.
+const DEFAULT_VERIFY: Duration = Duration::from_secs(300);
 
 /// What one `hetzner-failoverip` hook asks for.
 pub struct Options {
@@ -26,8 +31,12 @@ pub struct Options {
     pub active_ip: IpAddr,
     /// Replaces the whole request URL.
     pub url: Option<Uri>,
-    /// For one request, from name resolution to the last byte of the body.
+    /// For one request, from name resolution to the last byte of the body. Default: 60 s.
     pub timeout: Duration,
+    /// For a whole takeover. Default: three times `timeout`.
+    pub deadline: Duration,
+    /// How often a Lord asks whether the IP is still here; zero is never. Default: 300 s.
+    pub verify: Duration,
     /// Whether the API's TLS certificate is not verified.
     pub ssl_no_verify: bool,
 }
@@ -57,11 +66,13 @@ enum Key {
     ActiveIp,
     Url,
     Timeout,
+    Deadline,
+    Verify,
     SslNoVerify,
 }
 
 /// Every spelling; the first one of a key is its name.
-const SPELLINGS: [(&str, Key); 10] = [
+const SPELLINGS: [(&str, Key); 12] = [
     ("username", Key::Username),
     ("user", Key::Username),
     ("password", Key::Password),
@@ -71,6 +82,8 @@ const SPELLINGS: [(&str, Key); 10] = [
     ("active_server_ip", Key::ActiveIp),
     ("url", Key::Url),
     ("timeout", Key::Timeout),
+    ("deadline", Key::Deadline),
+    ("verify", Key::Verify),
     ("ssl_no_verify", Key::SslNoVerify),
 ];
 
@@ -111,7 +124,12 @@ impl Options {
             }
         }
         let url = given.url(&mut problems);
-        let timeout = given.timeout(&mut problems);
+        let timeout = given.seconds(Key::Timeout, LONGEST_TIMEOUT, &mut problems).unwrap_or(DEFAULT_TIMEOUT);
+        let deadline = given.seconds(Key::Deadline, DAY, &mut problems).unwrap_or(timeout * 3);
+        let verify = match given.value(Key::Verify) {
+            Some(b"0") => Duration::ZERO,
+            _ => given.seconds(Key::Verify, DAY, &mut problems).unwrap_or(DEFAULT_VERIFY),
+        };
         let ssl_no_verify = given.ssl_no_verify(&mut problems);
 
         match (username, password, ip, active_ip) {
@@ -121,7 +139,9 @@ impl Options {
                     ip,
                     active_ip,
                     url,
-                    timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+                    timeout,
+                    deadline,
+                    verify,
                     ssl_no_verify,
                 })
             }
@@ -212,16 +232,17 @@ impl Given {
         Some(uri)
     }
 
-    fn timeout(&self, problems: &mut Vec<Problem>) -> Option<Duration> {
-        let value = self.value(Key::Timeout)?;
+    fn seconds(&self, key: Key, longest: f64, problems: &mut Vec<Problem>) -> Option<Duration> {
+        let value = self.value(key)?;
         // Only digits and a point: parse::<f64> alone would take `inf` and `1e3`.
         let plain = value.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-        let seconds = parse_text::<f64>(value).filter(|s| plain && *s > 0.0 && *s <= LONGEST_TIMEOUT);
+        let seconds = parse_text::<f64>(value).filter(|s| plain && *s > 0.0 && *s <= longest);
         if seconds.is_none() {
+            let off = if key == Key::Verify { "0 (never), or " } else { "" };
             problems.push(Problem(format!(
-                "{} is no timeout: expected seconds, whole or decimal, above 0 and at most {LONGEST_TIMEOUT}, \
-                 like 60",
-                shown(Key::Timeout, value)
+                "{} is no {}: expected {off}seconds, whole or decimal, above 0 and at most {longest}",
+                shown(key, value),
+                key.name()
             )));
         }
         // Not below what a socket can time.
@@ -435,6 +456,22 @@ mod tests {
             );
         }
         assert_eq!(good(&format!("{REQUIRED},timeout=3600")).timeout, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn deadline_and_verify_have_defaults_and_bounds() {
+        let options = good(&format!("{REQUIRED},timeout=7"));
+        assert_eq!((options.deadline, options.verify), (Duration::from_secs(21), Duration::from_secs(300)));
+        let options = good(&format!("{REQUIRED},deadline=2.5,verify=0"));
+        assert_eq!((options.deadline, options.verify), (Duration::from_millis(2500), Duration::ZERO));
+        check_bad(
+            &format!("{REQUIRED},deadline=0"),
+            "deadline=0 is no deadline: expected seconds, whole or decimal, above 0 and at most 86400",
+        );
+        check_bad(
+            &format!("{REQUIRED},verify=never"),
+            "verify=never is no verify: expected 0 (never), or seconds, whole or decimal, above 0 and at most 86400",
+        );
     }
 
     #[test]

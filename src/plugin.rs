@@ -9,11 +9,9 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
 use std::ptr;
 
+use crate::hook;
 use crate::host::abi::{UwsgiLegion, UwsgiPlugin};
-use crate::host::{self, log};
-use crate::options::Options;
-use crate::robot::Robot;
-use crate::takeover::take_over;
+use crate::host::{self, Legion, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
 /// configuration says `plugin = 17:hetzner`.
@@ -50,8 +48,8 @@ extern "C" fn failoverip(legion: *mut UwsgiLegion, argument: *const c_char) -> c
     door(|| {
         // SAFETY: uWSGI calls an action with the Legion that the hook belongs to, and with the text behind the
         // action's name in the configuration; it changes neither.
-        let (legion, argument) = unsafe { (host::legion_name(legion), host::bytes(argument)) };
-        run(legion.as_deref().unwrap_or("?"), argument.unwrap_or_default())
+        let (legion, argument) = unsafe { (Legion::new(legion), host::bytes(argument)) };
+        legion.is_some_and(|legion| hook::run(legion, argument.unwrap_or_default()))
     })
 }
 
@@ -67,23 +65,6 @@ fn door(action: impl FnOnce() -> bool) -> c_int {
 fn describe_panic(location: Option<&Location<'_>>) -> String {
     let place = location.map_or_else(|| "an unknown place".into(), ToString::to_string);
     format!("a bug in uwsgi-hetzner at {place}: this action fails; please report this line")
-}
-
-/// Runs the hook of `legion` with its `argument`; returns whether the failover IP is here now.
-fn run(legion: &str, argument: &[u8]) -> bool {
-    let log = |line: &str| log(&format!("{legion}: {line}"));
-    match Options::parse(argument) {
-        Ok(options) => {
-            let work = || take_over(&Robot::new(&options), options.ip, options.active_ip, &log);
-            host::without_signals(work).unwrap_or(false)
-        }
-        Err(problems) => {
-            for problem in problems {
-                log(&format!("nothing is sent, the hook's configuration is wrong: {problem}"));
-            }
-            false
-        }
-    }
 }
 
 #[cfg(test)]
@@ -105,9 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn null_and_bytes_that_are_no_text_fail_without_harm() {
+    fn null_fails_without_harm() {
         assert_eq!(failoverip(ptr::null_mut(), ptr::null()), -1);
-        assert_eq!(failoverip(ptr::null_mut(), c"\xff\xfe=\xff,ip=\xff".as_ptr()), -1);
     }
 
     #[cfg(feature = "header")]

@@ -1,64 +1,423 @@
-//! One takeover: asks the hoster for the route, decides, and says each step in one line.
+//! One takeover: asks the hoster for the route until it is known to be here, or known that it will not be.
+//!
+//! A POST that got no clear answer may have moved the IP, or may yet do it: only a look can tell. So each step
+//! but the first begins with one, and a takeover ends with knowledge: the IP is here, or it says what is known.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::hoster::Hoster;
+use crate::hoster::{Failure, Hoster, Kind, Route};
 
-/// Routes `ip` to `target`. Returns whether it is routed there now; `log` gets the steps.
-pub fn take_over(hoster: &dyn Hoster, ip: IpAddr, target: IpAddr, log: &dyn Fn(&str)) -> bool {
-    log(&format!("routing {ip} to {target} ({})", hoster.describe()));
-    let start = Instant::now();
-    let verdict = hoster.route_to(target);
-    let seconds = start.elapsed().as_secs_f64();
-    match &verdict {
-        Ok(answer) => log(&format!("{ip} is routed to {target} ({answer}, after {seconds:.1} s)")),
-        Err(failure) => {
-            log(&format!("FAILED to route {ip} to {target}: {} (after {seconds:.1} s)", failure.sentence));
-        }
-    }
-    verdict.is_ok()
+/// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// POSTs that reach the hoster, in one takeover.
+const MOST_POSTS: u32 = 3;
+/// Looks after which a lock is tried anew, though the route has not changed.
+const LOOKS_AT_A_LOCK: u32 = 4;
+
+/// Where a takeover runs: time, log, and whether it may go on.
+pub trait Setting {
+    fn log(&self, line: &str);
+    /// Time since the takeover began.
+    fn elapsed(&self) -> Duration;
+    fn sleep(&self, time: Duration);
+    /// Asked before each step: a node that is not Lord any more, or is ending, must not move the IP.
+    fn goes_on(&self) -> bool;
 }
 
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
+/// What is to be done.
+pub struct Order {
+    pub ip: IpAddr,
+    pub target: IpAddr,
+    /// For the whole takeover.
+    pub deadline: Duration,
+    /// Whether an election asks for it, whose first POST no budget holds back.
+    pub elected: bool,
+}
 
-    use super::*;
-    use crate::hoster::Failure;
+/// How a takeover ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The failover IP is routed to the target.
+    Here,
+    /// It is not, or that is unknown; the log says which.
+    Failed,
+    /// It was no longer wanted.
+    Dropped,
+}
 
-    struct Fake(Result<String, Failure>);
-
-    impl Hoster for Fake {
-        fn describe(&self) -> String {
-            "by a fake".into()
+/// Routes `order.ip` to `order.target`. Every step is logged.
+pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> Verdict {
+    let mut takeover = Takeover { hoster, order, setting, posts: 0, pauses: 0, route: None };
+    match takeover.run() {
+        Ok(answer) => {
+            let Order { ip, target, .. } = order;
+            takeover.log(&format!("{ip} is routed to {target} ({answer}, after {})", takeover.seconds()));
+            Verdict::Here
         }
+        Err(End::Failed(sentence)) => {
+            let Order { ip, target, .. } = order;
+            takeover
+                .log(&format!("FAILED to route {ip} to {target}: {sentence} (after {})", takeover.seconds()));
+            Verdict::Failed
+        }
+        Err(End::Dropped) => Verdict::Dropped,
+    }
+}
 
-        fn route_to(&self, target: IpAddr) -> Result<String, Failure> {
-            assert_eq!(target, IpAddr::from([1, 1, 1, 1]));
-            match &self.0 {
-                Ok(answer) => Ok(answer.clone()),
-                Err(failure) => Err(Failure::new(failure.sentence.clone())),
+struct Takeover<'a> {
+    hoster: &'a dyn Hoster,
+    order: &'a Order,
+    setting: &'a dyn Setting,
+    /// Sent so far, as far as the hoster can know of them.
+    posts: u32,
+    /// Made so far.
+    pauses: usize,
+    /// What the last look has found.
+    route: Option<Route>,
+}
+
+enum End {
+    Failed(String),
+    Dropped,
+}
+
+impl Takeover<'_> {
+    /// Posts until the IP is here; returns what the hoster has said.
+    fn run(&mut self) -> Result<String, End> {
+        loop {
+            let Order { ip, target, elected, .. } = *self.order;
+            let first = elected && self.posts == 0;
+            self.log(&format!("routing {ip} to {target} (POST to {})", self.hoster.describe()));
+            let failure = match self.hoster.route_to(target, first, self.time_left()?) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                Kind::Final | Kind::HeldBack => return Err(End::Failed(failure.sentence)),
+                Kind::NotSent => self.pause(&failure.sentence, "trying again")?,
+                Kind::Locked | Kind::NotDone | Kind::Unknown => {
+                    self.posts += 1;
+                    if let Some(answer) = self.look_until_it_is_here_or_may_be_moved(failure)? {
+                        return Ok(answer);
+                    }
+                }
             }
         }
     }
 
+    /// After a POST that was no success: `Some` when the IP is here, `None` when another POST is in order.
+    fn look_until_it_is_here_or_may_be_moved(&mut self, posted: Failure) -> Result<Option<String>, End> {
+        let Order { ip, target, .. } = *self.order;
+        let mut doubt = posted.sentence.clone();
+        let route_at_post = self.route;
+        let mut first_seen = None;
+        for looks in 1.. {
+            self.pause(&doubt, &format!("asking where {ip} is"))?;
+            match self.hoster.whereabouts(self.time_left()?) {
+                Ok(Some(found)) if found == target => return Ok(Some("found by GET".into())),
+                Ok(route) => {
+                    self.route = Some(route);
+                    let before = route_at_post.unwrap_or(*first_seen.get_or_insert(route));
+                    // Where a lock ends, the switch that held it has moved the IP; if it has failed, nothing
+                    // tells but another try.
+                    let free = posted.kind != Kind::Locked || route != before || looks >= LOOKS_AT_A_LOCK;
+                    if free && self.posts < MOST_POSTS {
+                        return Ok(None);
+                    }
+                    if posted.kind == Kind::NotDone {
+                        let place = place(route);
+                        let sentence = &posted.sentence;
+                        return Err(End::Failed(format!(
+                            "{sentence}; it is {place}, after {MOST_POSTS} POSTs"
+                        )));
+                    }
+                    doubt = format!("it is {}, not here", place(route));
+                }
+                Err(Failure { kind: Kind::Final, sentence }) => return Err(End::Failed(sentence)),
+                Err(failure) => doubt = failure.sentence,
+            }
+        }
+        unreachable!("the deadline ends it")
+    }
+
+    /// Waits for the next step and says why; ends the takeover when its time is over, or it is not wanted.
+    fn pause(&mut self, why: &str, next: &str) -> Result<(), End> {
+        let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
+        self.pauses += 1;
+        let left = self.order.deadline.saturating_sub(self.setting.elapsed());
+        if pause >= left {
+            return Err(self.too_late(why));
+        }
+        self.log(&format!("not yet: {why} (after {}); {next} in {} s", self.seconds(), pause.as_secs()));
+        self.setting.sleep(pause);
+        if self.setting.goes_on() { Ok(()) } else { Err(End::Dropped) }
+    }
+
+    /// What is left until the deadline.
+    fn time_left(&self) -> Result<Duration, End> {
+        let left = self.order.deadline.saturating_sub(self.setting.elapsed());
+        if !self.setting.goes_on() {
+            return Err(End::Dropped);
+        }
+        if left.is_zero() { Err(self.too_late("no time is left")) } else { Ok(left) }
+    }
+
+    fn too_late(&self, why: &str) -> End {
+        let known = match self.route {
+            Some(route) => format!("when last seen it was {}", place(route)),
+            None => "where it is, is unknown".into(),
+        };
+        End::Failed(format!(
+            "{why}; {known}, and the deadline of {} s is near",
+            self.order.deadline.as_secs_f64()
+        ))
+    }
+
+    fn log(&self, line: &str) {
+        self.setting.log(line);
+    }
+
+    fn seconds(&self) -> String {
+        format!("{:.1} s", self.setting.elapsed().as_secs_f64())
+    }
+}
+
+/// A route in words.
+pub fn place(route: Route) -> String {
+    route.map_or_else(|| "routed nowhere".into(), |address| format!("routed to {address}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
+    const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(2, 2, 2, 2));
+
+    /// A hoster that answers from a list, and a clock that only sleeps move.
+    struct Fake {
+        posts: RefCell<Vec<Result<String, Failure>>>,
+        looks: RefCell<Vec<Result<Route, Failure>>>,
+        /// `P` and `G` with the second at which each was asked.
+        asked: RefCell<Vec<String>>,
+        lines: RefCell<Vec<String>>,
+        now: Cell<Duration>,
+        wanted_until: Duration,
+    }
+
+    impl Hoster for Fake {
+        fn describe(&self) -> String {
+            "a fake".into()
+        }
+
+        fn route_to(&self, target: IpAddr, first: bool, _: Duration) -> Result<String, Failure> {
+            assert_eq!(target, TARGET);
+            let before = self.asked.borrow().iter().any(|asked| asked.starts_with('P'));
+            // A POST that did not reach the hoster leaves the next one the first.
+            assert!(!first || !before || self.lines.borrow().iter().any(|line| line.contains("refused")));
+            self.note('P');
+            next(&self.posts)
+        }
+
+        fn whereabouts(&self, _: Duration) -> Result<Route, Failure> {
+            self.note('G');
+            next(&self.looks)
+        }
+
+        fn held_back_for(&self) -> Option<Duration> {
+            None
+        }
+    }
+
+    impl Fake {
+        fn note(&self, what: char) {
+            self.asked.borrow_mut().push(format!("{what}{}", self.now.get().as_secs()));
+        }
+    }
+
+    /// The last answer is given again and again.
+    fn next<T: Clone>(answers: &RefCell<Vec<T>>) -> T {
+        let mut answers = answers.borrow_mut();
+        if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+    }
+
+    impl Setting for Fake {
+        fn log(&self, line: &str) {
+            self.lines.borrow_mut().push(line.to_string());
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.now.get()
+        }
+
+        fn sleep(&self, time: Duration) {
+            self.now.set(self.now.get() + time);
+        }
+
+        fn goes_on(&self) -> bool {
+            self.now.get() < self.wanted_until
+        }
+    }
+
+    fn failure(kind: Kind) -> Failure {
+        Failure::new(kind, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
+    }
+
+    fn ok() -> Result<String, Failure> {
+        Ok("HTTP 200".into())
+    }
+
+    fn post(kind: Kind) -> Result<String, Failure> {
+        Err(failure(kind))
+    }
+
+    fn at(address: IpAddr) -> Result<Route, Failure> {
+        Ok(Some(address))
+    }
+
+    /// Runs a takeover with 180 s; returns the verdict, what was asked when, and the last line.
+    fn run(
+        posts: Vec<Result<String, Failure>>,
+        looks: Vec<Result<Route, Failure>>,
+    ) -> (Verdict, String, String) {
+        run_while_wanted(posts, looks, Duration::MAX)
+    }
+
+    fn run_while_wanted(
+        posts: Vec<Result<String, Failure>>,
+        looks: Vec<Result<Route, Failure>>,
+        wanted_until: Duration,
+    ) -> (Verdict, String, String) {
+        let fake = Fake {
+            posts: posts.into(),
+            looks: looks.into(),
+            asked: RefCell::default(),
+            lines: RefCell::default(),
+            now: Cell::default(),
+            wanted_until,
+        };
+        let order = Order {
+            ip: [4, 4, 4, 4].into(),
+            target: TARGET,
+            deadline: Duration::from_secs(180),
+            elected: true,
+        };
+        let verdict = take_over(&fake, &order, &fake);
+        let last = fake.lines.borrow().last().cloned().unwrap_or_default();
+        (verdict, fake.asked.into_inner().join(" "), last)
+    }
+
     #[track_caller]
-    fn check(answer: Result<String, Failure>, routed: bool, last_line: &str) {
-        let lines = RefCell::new(Vec::new());
-        let log = |line: &str| lines.borrow_mut().push(line.to_string());
-        let found = take_over(&Fake(answer), [4, 4, 4, 4].into(), [1, 1, 1, 1].into(), &log);
-        assert_eq!(found, routed);
-        assert_eq!(lines.into_inner(), ["routing 4.4.4.4 to 1.1.1.1 (by a fake)", last_line]);
+    fn check(
+        posts: Vec<Result<String, Failure>>,
+        looks: Vec<Result<Route, Failure>>,
+        verdict: Verdict,
+        asked: &str,
+        last: &str,
+    ) {
+        let (found, found_asked, found_last) = run(posts, looks);
+        assert_eq!((found, found_asked.as_str(), found_last.as_str()), (verdict, asked, last));
     }
 
     #[test]
-    fn says_each_step_in_one_line() {
-        check(Ok("HTTP 200".into()), true, "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 0.0 s)");
+    fn a_clear_yes_is_one_request() {
         check(
-            Err(Failure::new("connection refused")),
-            false,
-            "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused (after 0.0 s)",
+            vec![ok()],
+            vec![],
+            Verdict::Here,
+            "P0",
+            "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 0.0 s)",
         );
+    }
+
+    #[test]
+    fn a_final_no_is_one_request() {
+        for kind in [Kind::Final, Kind::HeldBack] {
+            let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)";
+            check(vec![post(kind)], vec![], Verdict::Failed, "P0", last);
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_found_by_a_look() {
+        let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 1.0 s)";
+        check(vec![post(Kind::Unknown)], vec![at(TARGET)], Verdict::Here, "P0 G1", last);
+    }
+
+    #[test]
+    fn what_is_not_done_is_asked_for_again_but_three_times_at_most() {
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
+        check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
+        let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 POSTs (after 7.0 s)";
+        check(vec![post(Kind::NotDone)], vec![at(OTHER)], Verdict::Failed, "P0 G1 P1 G3 P3 G7", last);
+    }
+
+    #[test]
+    fn after_three_doubtful_posts_it_only_looks() {
+        let (verdict, asked, _) = run(vec![post(Kind::Unknown)], vec![at(OTHER)]);
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(asked, "P0 G1 P1 G3 P3 G7 G15 G30 G45 G60 G75 G90 G105 G120 G135 G150 G165");
+        // A switch that is made late is still found.
+        let (verdict, asked, _) =
+            run(vec![post(Kind::Unknown)], [vec![at(OTHER); 5], vec![at(TARGET)]].concat());
+        assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 P3 G7 G15 G30 G45"));
+    }
+
+    #[test]
+    fn a_hoster_that_is_not_reached_is_tried_until_the_deadline() {
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 30.0 s)";
+        let posts = [vec![post(Kind::NotSent); 5], vec![ok()]].concat();
+        check(posts, vec![], Verdict::Here, "P0 P1 P3 P7 P15 P30", last);
+        let last = "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused; where it is, is unknown, and the \
+                    deadline of 180 s is near (after 165.0 s)";
+        let (verdict, asked, found) = run(vec![post(Kind::NotSent)], vec![]);
+        assert_eq!((verdict, found.as_str()), (Verdict::Failed, last));
+        assert!(asked.ends_with("P165"), "{asked}");
+    }
+
+    #[test]
+    fn a_lock_is_waited_for() {
+        // Free after 10 s, and nobody has moved the IP: the next try is at 15 s.
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 15.0 s)";
+        check(vec![post(Kind::Locked), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 G3 G7 G15 P15", last);
+        // Its switch has moved the IP elsewhere: the lock is gone.
+        let looks = vec![at(OTHER), at([3, 3, 3, 3].into())];
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
+        check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
+        // It was our own, of an earlier try.
+        let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 3.0 s)";
+        check(vec![post(Kind::Locked)], vec![at(OTHER), at(TARGET)], Verdict::Here, "P0 G1 G3", last);
+    }
+
+    #[test]
+    fn locked_until_the_deadline_is_a_failure_that_says_where_it_is() {
+        let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
+        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(asked.matches('P').count(), 3, "{asked}");
+        assert!(
+            last.contains("when last seen it was routed to 2.2.2.2, and the deadline of 180 s"),
+            "{last}"
+        );
+    }
+
+    #[test]
+    fn a_look_that_fails_decides_nothing_but_a_final_one() {
+        let looks = vec![Err(failure(Kind::Unknown)), Err(failure(Kind::HeldBack)), at(TARGET)];
+        let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 7.0 s)";
+        check(vec![post(Kind::Unknown)], looks, Verdict::Here, "P0 G1 G3 G7", last);
+        let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 1.0 s)";
+        check(vec![post(Kind::Unknown)], vec![Err(failure(Kind::Final))], Verdict::Failed, "P0 G1", last);
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
+        let wanted = Duration::from_millis(900);
+        let (verdict, asked, _) = run_while_wanted(vec![post(Kind::Unknown)], vec![at(OTHER)], wanted);
+        assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, "P0"));
+        let (verdict, asked, _) = run_while_wanted(vec![ok()], vec![], Duration::ZERO);
+        assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
     }
 }

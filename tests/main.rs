@@ -6,6 +6,7 @@ mod action;
 mod builds;
 mod keyval;
 mod legion;
+mod promise;
 mod robot;
 // What only the demo needs is here too.
 #[allow(dead_code)]

@@ -7,6 +7,8 @@
 #include "uwsgi.h"
 #include "uwsgi_hetzner.h"
 
+extern struct uwsgi_server uwsgi;
+
 #ifndef UWSGI_SSL
 #error "this uWSGI was built without SSL, so it has no Legion: build or install one with OpenSSL"
 #endif
@@ -118,9 +120,11 @@ LEGION(node_left_hooks);
 LEGION(suspended_til);
 LEGION(next);
 
+#pragma weak uwsgi
 #pragma weak uwsgi_log
 #pragma weak uwsgi_get_cflags
 #pragma weak uwsgi_legion_action_register
+#pragma weak uwsgi_legion_announce
 
 void hetzner_host_log(const char *line) {
 	if (uwsgi_log)
@@ -135,4 +139,34 @@ char *hetzner_host_cflags(void) {
 /* NULL where this uWSGI has no Legion. */
 struct uwsgi_legion_action *hetzner_host_register_action(char *name, int (*func)(struct uwsgi_legion *, char *)) {
 	return uwsgi_legion_action_register ? uwsgi_legion_action_register(name, func) : NULL;
+}
+
+struct uwsgi_legion *hetzner_host_legions(void) {
+	return &uwsgi ? uwsgi.legions : NULL;
+}
+
+/* Seconds between two announcements. uWSGI sets its default only when its Legion thread starts. */
+int hetzner_host_legion_freq(void) {
+	return &uwsgi && uwsgi.legion_freq > 0 ? uwsgi.legion_freq : 3;
+}
+
+/* Whether this process is about to end or to reload. */
+int hetzner_host_is_ending(void) {
+	return &uwsgi && (uwsgi_instance_is_reloading || uwsgi_instance_is_dying);
+}
+
+void hetzner_host_announce(struct uwsgi_legion *legion) {
+	uwsgi_legion_announce(legion);
+}
+
+void hetzner_host_read_lock(struct uwsgi_legion *legion) {
+	uwsgi_rlock(legion->lock);
+}
+
+void hetzner_host_write_lock(struct uwsgi_legion *legion) {
+	uwsgi_wlock(legion->lock);
+}
+
+void hetzner_host_unlock(struct uwsgi_legion *legion) {
+	uwsgi_rwunlock(legion->lock);
 }

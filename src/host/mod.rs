@@ -4,6 +4,7 @@
 
 pub mod abi;
 mod layout;
+mod legion;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -11,6 +12,7 @@ use std::ptr;
 use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
+pub use legion::{Legion, Peer, View, is_ending, now, round, wait_for};
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
@@ -69,40 +71,27 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// A Legion's name.
-///
-/// # Safety
-/// `legion` is NULL, or a Legion of this process.
-pub unsafe fn legion_name(legion: *const UwsgiLegion) -> Option<String> {
-    if legion.is_null() {
-        return None;
+/// Starts `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect to
+/// run in uWSGI's own. `None` when the system has no thread left.
+pub fn spawn(work: impl FnOnce() + Send + 'static) -> Option<()> {
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset() and pthread_sigmask() write into sets of ours. A thread starts with the mask of the one
+    // that starts it, so this thread holds the full one for that moment.
+    unsafe {
+        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
     }
-    // SAFETY: a Legion and its name, set while the configuration is read, live as long as the process.
-    let name = unsafe { bytes((*legion).legion) };
-    name.map(|name| String::from_utf8_lossy(name).into_owned())
-}
-
-/// Runs `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect
-/// to run in uWSGI's own. `None` when the thread cannot be started, or panicked.
-pub fn without_signals<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    thread::scope(|scope| {
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset() and pthread_sigmask() write into sets of ours. A thread starts with the mask of
-        // the one that starts it, so this thread holds the full one for that moment.
-        unsafe {
-            let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        }
-        let started = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, work);
-        // SAFETY: the mask that the call above has written.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-        started.ok()?.join().ok()
-    })
+    let started = thread::Builder::new().name("hetzner".into()).spawn(work);
+    // SAFETY: the mask that the call above has written.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    started.ok().map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     /// The signals that the calling thread blocks.
@@ -119,7 +108,9 @@ mod tests {
     fn threads_of_ours_block_all_signals() {
         let before = mask();
         assert!(!before.contains(&libc::SIGTERM));
-        let (ours, theirs) = without_signals(|| (mask(), thread::spawn(mask).join().unwrap())).unwrap();
+        let (tell, told) = mpsc::channel();
+        spawn(move || tell.send((mask(), thread::spawn(mask).join().unwrap())).unwrap()).unwrap();
+        let (ours, theirs) = told.recv().unwrap();
         for set in [ours, theirs] {
             // All but the two that nobody can block.
             assert_eq!(set.len(), 29, "{set:?}");
@@ -128,16 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_a_thread_of_ours_is_no_result() {
-        assert_eq!(without_signals(|| if mask().is_empty() { 1 } else { panic!("on purpose") }), None);
-    }
-
-    #[test]
     fn null_is_no_text_and_no_legion() {
         // SAFETY: NULL is allowed.
         unsafe {
             assert_eq!(bytes(ptr::null()), None);
-            assert_eq!(legion_name(ptr::null()), None);
+            assert!(Legion::new(ptr::null_mut()).is_none());
         }
     }
 }

@@ -1,13 +1,14 @@
-//! What the Robot API answers, and what that means for a switch.
+//! What the Robot API answers, and what that means for a takeover.
 //!
 //! Everything but a clear yes is a failure with a sentence of its own. Nothing here trusts the answer: it
 //! may be a proxy's or a maintenance page.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::hoster::{Failure, Route};
+use crate::hoster::{Failure, Kind, Route};
 use crate::text::printable;
 
 /// Status and body of an answer, as it came.
@@ -18,9 +19,9 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// `{"failover": {...}}`. Source: Robot webservice documentation, "POST /failover/{failover-ip}".
+/// `{"failover": {...}}`. Source: Robot webservice documentation, "Failover".
 #[derive(Deserialize)]
-struct Switched {
+struct Found {
     failover: Failover,
 }
 
@@ -55,106 +56,147 @@ struct ApiError {
     interval: Option<u64>,
 }
 
-/// A switch that was asked for, to hold the answer against.
-pub struct Switch<'a> {
-    pub target: IpAddr,
-    /// Struck out of whatever the API says.
+/// Reads answers. What it says of them holds none of the `secrets`.
+pub struct Reader<'a> {
     pub secrets: &'a [&'a str],
 }
 
-impl Switch<'_> {
-    /// Success, with what came back, is the target named by a 200, or a 409 that it is routed there already.
-    pub fn verdict(&self, answer: &Answer) -> Result<String, Failure> {
-        let status = answer.status;
-        match status {
-            200 => self.routed(&answer.body),
+impl Reader<'_> {
+    /// The answer to a switch to `target`. Success, with what came back, is the target named by a 200, or a 409
+    /// that it is routed there already.
+    pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Failure> {
+        if answer.status == 409
+            && self.error(answer).is_some_and(|error| error.code == "FAILOVER_ALREADY_ROUTED")
+        {
+            return Ok("HTTP 409 FAILOVER_ALREADY_ROUTED".into());
+        }
+        match self.route(answer)? {
+            Some(address) if address == target => Ok("HTTP 200".into()),
+            Some(other) => Err(Failure::new(Kind::Unknown, format!("HTTP 200, but it is routed to {other}"))),
+            None => Err(Failure::new(
+                Kind::Unknown,
+                "HTTP 200, but it is routed nowhere (active_server_ip is null)",
+            )),
+        }
+    }
+
+    /// Where the IP is routed, as every good answer says.
+    pub fn route(&self, answer: &Answer) -> Result<Route, Failure> {
+        match answer.status {
+            200 => self.read_route(&answer.body),
             300..=399 => Err(self.redirected(answer)),
-            _ => match serde_json::from_slice::<Refused>(&answer.body) {
-                Ok(Refused { error }) if status == 409 && error.code == "FAILOVER_ALREADY_ROUTED" => {
-                    Ok(format!("HTTP {status} {}", error.code))
-                }
-                Ok(Refused { error }) => Err(self.refused(status, &error)),
-                Err(_) => Err(Failure::new(format!("HTTP {status} with {}", describe(&answer.body)))),
-            },
+            _ => Err(self.refused(answer)),
         }
     }
 
-    fn routed(&self, body: &[u8]) -> Result<String, Failure> {
-        let Ok(Switched { failover }) = serde_json::from_slice(body) else {
-            return Err(Failure::new(format!(
-                "HTTP 200 with {}: no failover object that names active_server_ip",
-                describe(body)
-            )));
+    fn read_route(&self, body: &[u8]) -> Result<Route, Failure> {
+        let Ok(Found { failover }) = serde_json::from_slice(body) else {
+            let what = describe(body);
+            return Err(Failure::new(
+                Kind::Unknown,
+                format!("HTTP 200 with {what}: no failover object that names active_server_ip"),
+            ));
         };
-        match self.read_route(failover.active_server_ip) {
-            Ok(Some(address)) if address == self.target => Ok("HTTP 200".into()),
-            Ok(Some(other)) => Err(Failure::new(format!("HTTP 200, but it is routed to {other}"))),
-            Ok(None) => Err(Failure::new("HTTP 200, but it is routed nowhere (active_server_ip is null)")),
-            Err(text) => {
-                Err(Failure::new(format!("HTTP 200, but active_server_ip is \"{text}\", no address")))
-            }
-        }
-    }
-
-    fn read_route(&self, active_server_ip: Option<String>) -> Result<Route, String> {
-        active_server_ip.map(|text| text.parse().map_err(|_| printable(&text, self.secrets))).transpose()
+        let parse = |text: String| {
+            text.parse().map_err(|_| {
+                let shown = printable(&text, self.secrets);
+                Failure::new(
+                    Kind::Unknown,
+                    format!("HTTP 200, but active_server_ip is \"{shown}\", no address"),
+                )
+            })
+        };
+        failover.active_server_ip.map(parse).transpose()
     }
 
     fn redirected(&self, answer: &Answer) -> Failure {
         let location = answer.location.as_deref().unwrap_or("nowhere");
-        Failure::new(format!(
-            "HTTP {}, a redirect to {}: never followed, since the login is for the configured host alone; \
-             check url",
-            answer.status,
-            printable(location, self.secrets)
-        ))
+        Failure::new(
+            Kind::Final,
+            format!(
+                "HTTP {}, a redirect to {}: never followed, since the login is for the configured host alone; \
+                 check url",
+                answer.status,
+                printable(location, self.secrets)
+            ),
+        )
     }
 
-    fn refused(&self, status: u16, error: &ApiError) -> Failure {
-        let code = printable(&error.code, self.secrets);
-        let message = printable(error.message.as_deref().unwrap_or_default(), self.secrets);
-        let advice = self.advice(status, error);
-        Failure::new(format!("HTTP {status} {code} \"{message}\"{advice}"))
+    fn error(&self, answer: &Answer) -> Option<ApiError> {
+        serde_json::from_slice(&answer.body).ok().map(|Refused { error }| error)
     }
 
-    /// What a documented code means here and what to do. Source: Robot webservice documentation, "Errors"
-    /// and "Failover".
-    fn advice(&self, status: u16, error: &ApiError) -> String {
-        let target = self.target;
-        let text = match (status, error.code.as_str()) {
+    fn refused(&self, answer: &Answer) -> Failure {
+        let status = answer.status;
+        let Some(error) = self.error(answer) else {
+            let (kind, advice) = self.meaning(status, "");
+            let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
+            return Failure::new(kind, format!("HTTP {status} with {}{advice}", describe(&answer.body)));
+        };
+        let (kind, advice) = self.meaning(status, &error.code);
+        let advice = match (status, error.code.as_str()) {
             (400, "INVALID_INPUT") => {
                 let list = |names: &Option<Vec<String>>| match names.as_deref() {
                     None | Some([]) => "nothing".to_string(),
                     Some(names) => printable(&names.join(", "), self.secrets),
                 };
                 let (missing, invalid) = (list(&error.missing), list(&error.invalid));
-                return format!(": missing {missing}, invalid {invalid}; check ip and active_ip");
+                format!("missing {missing}, invalid {invalid}; check ip and active_ip")
             }
-            (401, _) => {
-                "the login was rejected: check username and password (three rejections lock this address out \
-                 for 10 minutes)"
-            }
-            (403, "RATE_LIMIT_EXCEEDED") => {
-                let limit = match (error.max_request, error.interval) {
-                    (Some(requests), Some(seconds)) => format!("{requests} requests in {seconds} s"),
-                    _ => "an hour's requests".into(),
-                };
-                return format!(": the account's limit of {limit} is used up");
-            }
-            (403, _) => "this address or user is not allowed, or locked out: asking again makes it worse",
-            (404, "NOT_FOUND") => "this account has no such failover IP: check ip and username",
-            (404, "FAILOVER_NEW_SERVER_NOT_FOUND") => {
-                return format!(": {target} is no server of this account: check active_ip");
-            }
-            (409, "FAILOVER_LOCKED") => "another switch of this IP is under way, where it ends is unknown",
-            (500, "FAILOVER_FAILED") => "the switch failed",
-            (500, "FAILOVER_NOT_COMPLETE") => "the switch stopped half way, where the IP is now is unknown",
-            (503, _) => "maintenance",
-            _ => "not a documented answer",
+            (403, RATE_LIMIT_EXCEEDED) => match (error.max_request, error.interval) {
+                (Some(requests), Some(seconds)) => {
+                    format!("the account's limit of {requests} requests in {seconds} s is used up")
+                }
+                _ => "the account's limit of requests an hour is used up".into(),
+            },
+            _ => advice.unwrap_or("not a documented answer").to_string(),
         };
-        format!(": {text}")
+        let code = printable(&error.code, self.secrets);
+        let message = printable(error.message.as_deref().unwrap_or_default(), self.secrets);
+        Failure::new(kind, format!("HTTP {status} {code} \"{message}\": {advice}"))
+    }
+
+    /// What a status and a code mean for a takeover, and what to do. Source: Robot webservice documentation,
+    /// "Errors" and "Failover".
+    fn meaning(&self, status: u16, code: &str) -> (Kind, Option<&'static str>) {
+        let (kind, advice) = match (status, code) {
+            (400, _) => (Kind::Final, "check ip and active_ip"),
+            (401, _) => (
+                Kind::Final,
+                "the login was rejected: check username and password (three rejections lock this address out for \
+                 10 minutes)",
+            ),
+            (403, _) => (
+                Kind::Final,
+                "this address or user is not allowed, or locked out: asking again makes it worse",
+            ),
+            (404, "FAILOVER_NEW_SERVER_NOT_FOUND") => {
+                (Kind::Final, "that is no server of this account: check active_ip")
+            }
+            (404, _) => (Kind::Final, "this account has no such failover IP: check ip and username"),
+            (409, "FAILOVER_LOCKED") => {
+                (Kind::Locked, "another switch of this IP is under way, where it ends is unknown")
+            }
+            (500, "FAILOVER_FAILED") => (Kind::NotDone, "the switch failed"),
+            (500, "FAILOVER_NOT_COMPLETE") => {
+                (Kind::Unknown, "the switch stopped half way, where the IP is now is unknown")
+            }
+            (503, _) => (Kind::NotDone, "maintenance"),
+            _ => return (Kind::Unknown, None),
+        };
+        (kind, Some(advice))
+    }
+
+    /// How long the API will accept no more than a request now and then, if it says so.
+    pub fn rate_limited_for(&self, answer: &Answer) -> Option<Duration> {
+        let error =
+            self.error(answer).filter(|error| answer.status == 403 && error.code == RATE_LIMIT_EXCEEDED)?;
+        // An hour is what is documented for every call that matters here.
+        Some(Duration::from_secs(error.interval.unwrap_or(3600)))
     }
 }
+
+const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
 
 /// What a body is that is not what it should be, without showing it.
 fn describe(body: &[u8]) -> String {
@@ -173,10 +215,15 @@ fn describe(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const READER: Reader<'_> = Reader { secrets: &["hunter2"] };
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer { status, location: None, body: body.into() }
+    }
+
     fn verdict(status: u16, body: &str) -> Result<String, String> {
-        let switch = Switch { target: "1.1.1.1".parse().unwrap(), secrets: &["hunter2"] };
-        let answer = Answer { status, location: None, body: body.into() };
-        switch.verdict(&answer).map_err(|failure| failure.sentence)
+        let verdict = READER.switched(&answer(status, body), "1.1.1.1".parse().unwrap());
+        verdict.map_err(|failure| failure.sentence)
     }
 
     #[track_caller]
@@ -214,8 +261,7 @@ mod tests {
     fn compares_addresses_not_strings() {
         let target = "2a01:4f8:0:5176::".parse().unwrap();
         let body = r#"{"failover":{"active_server_ip":"2A01:04F8:0000:5176:0:0:0:0"}}"#;
-        let answer = Answer { status: 200, location: None, body: body.into() };
-        assert_eq!(Switch { target, secrets: &[] }.verdict(&answer), Ok("HTTP 200".into()));
+        assert_eq!(READER.switched(&answer(200, body), target), Ok("HTTP 200".into()));
     }
 
     #[test]
@@ -260,15 +306,10 @@ mod tests {
                 r#","max_request":50,"interval":3600"#,
                 "the account's limit of 50 requests in 3600 s is used up",
             ),
-            (403, "RATE_LIMIT_EXCEEDED", "", "the account's limit of an hour's requests is used up"),
+            (403, "RATE_LIMIT_EXCEEDED", "", "the account's limit of requests an hour is used up"),
             (403, "FORBIDDEN", "", locked_out),
             (404, "NOT_FOUND", "", "this account has no such failover IP: check ip and username"),
-            (
-                404,
-                "FAILOVER_NEW_SERVER_NOT_FOUND",
-                "",
-                "1.1.1.1 is no server of this account: check active_ip",
-            ),
+            (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", "that is no server of this account: check active_ip"),
             (409, "FAILOVER_LOCKED", "", "another switch of this IP is under way, where it ends is unknown"),
             (500, "FAILOVER_FAILED", "", "the switch failed"),
             (500, "FAILOVER_NOT_COMPLETE", "", "the switch stopped half way, where the IP is now is unknown"),
@@ -283,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_error_that_is_no_json_is_described_not_shown() {
-        check(503, "<html>hunter2</html>", Err("HTTP 503 with an HTML page (20 bytes)"));
+        check(503, "<html>hunter2</html>", Err("HTTP 503 with an HTML page (20 bytes): maintenance"));
         check(502, "", Err("HTTP 502 with an empty body"));
         check(409, "FAILOVER_ALREADY_ROUTED", Err("HTTP 409 with a text that is no JSON (23 bytes)"));
         check(204, "", Err("HTTP 204 with an empty body"));
@@ -291,10 +332,54 @@ mod tests {
 
     #[test]
     fn a_redirect_is_named_and_not_followed() {
-        let switch = Switch { target: "1.1.1.1".parse().unwrap(), secrets: &["hunter2"] };
         let location = Some("http://other/?p=hunter2".to_string());
-        let failure = switch.verdict(&Answer { status: 302, location, body: vec![] }).unwrap_err();
+        let failure = READER.route(&Answer { status: 302, location, body: vec![] }).unwrap_err();
+        assert_eq!(failure.kind, Kind::Final);
         assert!(failure.sentence.starts_with("HTTP 302, a redirect to http://other/?p=***: never followed"));
+    }
+
+    /// What is asked next hangs on it.
+    #[test]
+    fn every_answer_has_its_kind() {
+        for (kind, cases) in [
+            (
+                Kind::Final,
+                &[(400, "INVALID_INPUT"), (401, ""), (403, "X"), (404, "NOT_FOUND"), (404, "")][..],
+            ),
+            (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
+            (Kind::NotDone, &[(500, "FAILOVER_FAILED"), (503, ""), (503, "X")]),
+            (
+                Kind::Unknown,
+                &[(500, "FAILOVER_NOT_COMPLETE"), (409, "X"), (500, ""), (502, ""), (418, "X"), (204, "")],
+            ),
+        ] {
+            for (status, code) in cases {
+                let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
+                assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().kind, kind, "{status} {code}");
+            }
+        }
+        for body in ["", "<html>", r#"{"failover":{}}"#, &object("\"x\"")] {
+            assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind, Kind::Unknown, "{body}");
+        }
+        let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
+        assert_eq!(elsewhere.unwrap_err().kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn says_where_the_ip_is() {
+        assert_eq!(READER.route(&answer(200, &object("\"2.2.2.2\""))), Ok(Some([2, 2, 2, 2].into())));
+        assert_eq!(READER.route(&answer(200, &object("null"))), Ok(None));
+    }
+
+    #[test]
+    fn reads_how_long_the_rate_limit_lasts() {
+        let limited =
+            |status, code, more| READER.rate_limited_for(&answer(status, &error(status, code, more)));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", r#","max_request":50,"interval":60"#), seconds(60));
+        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", ""), seconds(3600));
+        assert_eq!(limited(403, "FORBIDDEN", ""), None);
+        assert_eq!(limited(500, "RATE_LIMIT_EXCEEDED", ""), None);
     }
 
     #[test]

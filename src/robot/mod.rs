@@ -1,31 +1,46 @@
 //! Hetzner's Robot webservice: everything that is Robot's own.
 //!
-//! `answer` knows what comes back, `transport` how to get there; this file is the seam's other side.
+//! `answer` knows what comes back, `transport` how to get there, `budget` how often; this file is the other side
+//! of the seam.
 
 mod answer;
+mod budget;
 mod proxy;
 mod transport;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::http::{HeaderValue, Uri};
+use ureq::http::{HeaderValue, Response, Uri};
+use ureq::{Agent, Body};
 
-use crate::hoster::{Failure, Hoster};
+use crate::hoster::{Failure, Hoster, Kind, Route};
 use crate::options::{Login, Options};
-use answer::Switch;
+use answer::{Answer, Reader};
+use budget::{Hold, Outcome, Request, ledger};
+use transport::seconds;
 
 /// Where the API lives. Source: Robot webservice documentation, "URLs".
 const BASE_URL: &str = "https://robot-ws.your-server.de";
 
-/// One failover IP in one account.
+/// A GET moves nothing, so it is given up long before a POST.
+const LONGEST_GET: Duration = Duration::from_secs(10);
+
+/// A 403 says that asking again makes it worse, but not for how long; a lock-out lasts ten minutes.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+
+/// One failover IP in one account, for one takeover or one look.
 pub struct Robot {
     url: Uri,
+    ip: IpAddr,
     login: Login,
     timeout: Duration,
     ssl_no_verify: bool,
+    /// Kept from one request to the next: the trust store is read once, and a connection is used again.
+    agent: OnceLock<Agent>,
 }
 
 impl Robot {
@@ -36,9 +51,11 @@ impl Robot {
         });
         Robot {
             url,
+            ip: options.ip,
             login: options.login.clone(),
             timeout: options.timeout,
             ssl_no_verify: options.ssl_no_verify,
+            agent: OnceLock::new(),
         }
     }
 
@@ -61,25 +78,78 @@ impl Robot {
         let base64 = authorization.to_str().unwrap_or_default().trim_start_matches("Basic ").to_string();
         [String::from_utf8_lossy(&self.login.password).into_owned(), base64]
     }
+
+    /// Sends a request, if the budgets allow it, and learns from what comes back.
+    fn ask(
+        &self,
+        request: Request,
+        limit: Duration,
+        send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Answer, Failure> {
+        let agent = match self.agent.get() {
+            Some(agent) => agent,
+            None => {
+                let agent = transport::agent(&self.url, self.ssl_no_verify)?;
+                self.agent.get_or_init(|| agent)
+            }
+        };
+        let user = &self.login.username;
+        ledger().admit(user, self.ip, request, Instant::now()).map_err(held_back)?;
+        let answer = send(agent)
+            .and_then(transport::read_answer)
+            .map_err(|error| transport::failure(&error, self.host(), limit))?;
+        ledger().learn(user, self.outcome(&answer), Instant::now());
+        Ok(answer)
+    }
+
+    fn outcome(&self, answer: &Answer) -> Outcome {
+        match answer.status {
+            401 => Outcome::LoginRejected,
+            403 => Outcome::Refused(Reader { secrets: &[] }.rate_limited_for(answer).unwrap_or(REFUSED_FOR)),
+            200 | 400 | 404 | 409 => Outcome::LoginAccepted,
+            _ => Outcome::Other,
+        }
+    }
+}
+
+/// A request that was not sent, and until when.
+fn held_back(hold: Hold) -> Failure {
+    let kind = if hold.for_all { Kind::Final } else { Kind::HeldBack };
+    let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + hold.remaining;
+    let (hour, minute, second) =
+        (until.as_secs() / 3600 % 24, until.as_secs() / 60 % 60, until.as_secs() % 60);
+    let why = hold.why;
+    Failure::new(kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
 }
 
 impl Hoster for Robot {
     fn describe(&self) -> String {
-        let host = self.host();
-        let seconds = self.timeout.as_secs_f64();
         let unverified = if self.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        format!("POST to {host}, at most {seconds} s{unverified}")
+        format!("{}, at most {} s{unverified}", self.host(), seconds(self.timeout))
     }
 
-    fn route_to(&self, target: IpAddr) -> Result<String, Failure> {
-        let agent = transport::agent(&self.url, self.timeout, self.ssl_no_verify)?;
-        let response = agent
-            .post(&self.url)
-            .header("Authorization", self.authorization())
-            .send_form([("active_server_ip", target.to_string())])
-            .and_then(transport::read_answer)
-            .map_err(|error| transport::failure(&error, self.host(), self.timeout))?;
-        Switch { target, secrets: &self.secrets().each_ref().map(String::as_str) }.verdict(&response)
+    fn route_to(&self, target: IpAddr, first: bool, limit: Duration) -> Result<String, Failure> {
+        let limit = limit.min(self.timeout);
+        let request = if first { Request::FirstPost } else { Request::Post };
+        let answer = self.ask(request, limit, |agent| {
+            let post = agent.post(&self.url).config().timeout_global(Some(limit)).build();
+            post.header("Authorization", self.authorization())
+                .send_form([("active_server_ip", target.to_string())])
+        })?;
+        Reader { secrets: &self.secrets().each_ref().map(String::as_str) }.switched(&answer, target)
+    }
+
+    fn whereabouts(&self, limit: Duration) -> Result<Route, Failure> {
+        let limit = limit.min(self.timeout).min(LONGEST_GET);
+        let answer = self.ask(Request::Get, limit, |agent| {
+            let get = agent.get(&self.url).config().timeout_global(Some(limit)).build();
+            get.header("Authorization", self.authorization()).call()
+        })?;
+        Reader { secrets: &self.secrets().each_ref().map(String::as_str) }.route(&answer)
+    }
+
+    fn held_back_for(&self) -> Option<Duration> {
+        ledger().held(&self.login.username, Instant::now()).map(|hold| hold.remaining)
     }
 }
 
@@ -100,7 +170,7 @@ mod tests {
         assert_eq!(v6.url, "https://robot-ws.your-server.de/failover/2a01:4f8:fff1::");
         let own = robot("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1,url=http://[::1]:8080/x?y=z");
         assert_eq!(own.url, "http://[::1]:8080/x?y=z");
-        assert_eq!(own.describe(), "POST to [::1]:8080, at most 60 s");
+        assert_eq!(own.describe(), "[::1]:8080, at most 60 s");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use ureq::{Agent, Body, Error, Proxy};
 
 use super::answer::Answer;
 use super::proxy;
-use crate::hoster::Failure;
+use crate::hoster::{Failure, Kind};
 use crate::text::printable;
 
 /// A failover object is half a kilobyte; whatever is longer than this is something else.
@@ -19,8 +19,8 @@ const LONGEST_BODY: u64 = 64 * 1024;
 
 const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
 
-/// An HTTP client for one request to `url` that ends after `timeout`, all of it together.
-pub fn agent(url: &Uri, timeout: Duration, ssl_no_verify: bool) -> Result<Agent, Failure> {
+/// An HTTP client for `url`. Each request sets its own time limit.
+pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
     let https = url.scheme_str() == Some("https");
     let mut tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
@@ -32,7 +32,6 @@ pub fn agent(url: &Uri, timeout: Duration, ssl_no_verify: bool) -> Result<Agent,
     let config = Agent::config_builder()
         .tls_config(tls.build())
         .proxy(proxy(url)?)
-        .timeout_global(Some(timeout))
         .user_agent(USER_AGENT)
         // The login is for the configured host alone, so a redirect is an answer like any other.
         .max_redirects(0)
@@ -46,9 +45,10 @@ fn trust_store() -> Result<RootCerts, Failure> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let reason = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
-        return Err(Failure::new(format!(
-            "no trusted CA certificates{reason}: install ca-certificates, or check SSL_CERT_FILE"
-        )));
+        return Err(Failure::new(
+            Kind::Final,
+            format!("no trusted CA certificates{reason}: install ca-certificates, or check SSL_CERT_FILE"),
+        ));
     }
     let certs: Vec<_> = found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     Ok(RootCerts::Specific(Arc::new(certs)))
@@ -62,6 +62,7 @@ fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
             // Its text may hold a login, so it is not shown.
             Proxy::new(&proxy).map_err(|_| {
                 Failure::new(
+                    Kind::Final,
                     "the proxy in the environment (https_proxy, http_proxy, all_proxy) is no proxy URL",
                 )
             })
@@ -69,7 +70,7 @@ fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
         .transpose()
 }
 
-/// Reads an answer to its end, within the same timeout.
+/// Reads an answer to its end, within the request's time limit.
 pub fn read_answer(mut response: Response<Body>) -> Result<Answer, Error> {
     let location = response.headers().get("location");
     Ok(Answer {
@@ -79,22 +80,34 @@ pub fn read_answer(mut response: Response<Body>) -> Result<Answer, Error> {
     })
 }
 
-/// The sentence for a request that got no whole answer.
-pub fn failure(error: &Error, host: &str, timeout: Duration) -> Failure {
+/// What it means that a request got no whole answer.
+pub fn failure(error: &Error, host: &str, limit: Duration) -> Failure {
     if let Some(error) = tls_error(error) {
-        return Failure::new(format!("TLS with {host} failed: {}", describe_tls(error)));
+        return tls_failure(error, host);
     }
-    let what = match error {
-        Error::Timeout(_) => format!("no whole answer from {host} within {} s", timeout.as_secs_f64()),
-        Error::HostNotFound => format!("{host} was not found (DNS)"),
-        Error::Io(error) => format!("{host}: {}", describe_io(error)),
-        Error::BodyExceedsLimit(limit) => format!("the answer of {host} is longer than {limit} bytes"),
-        Error::LargeResponseHeader(..) => format!("the answer of {host} has a header without end"),
-        Error::ConnectProxyFailed(_) => format!("the proxy in the environment does not connect to {host}"),
-        Error::Protocol(_) => format!("the answer of {host} is no HTTP"),
-        other => format!("{host}: {}", printable(&other.to_string(), &[])),
-    };
-    Failure::new(what)
+    match error {
+        Error::Timeout(_) => {
+            Failure::new(Kind::Unknown, format!("no whole answer from {host} within {} s", seconds(limit)))
+        }
+        Error::HostNotFound => Failure::new(Kind::NotSent, format!("{host} was not found (DNS)")),
+        Error::Io(error) => io_failure(error, host),
+        Error::BodyExceedsLimit(limit) => {
+            Failure::new(Kind::Unknown, format!("the answer of {host} is longer than {limit} bytes"))
+        }
+        Error::LargeResponseHeader(..) => {
+            Failure::new(Kind::Unknown, format!("the answer of {host} has a header without end"))
+        }
+        Error::ConnectProxyFailed(_) => {
+            Failure::new(Kind::NotSent, format!("the proxy in the environment does not connect to {host}"))
+        }
+        Error::Protocol(_) => Failure::new(Kind::Unknown, format!("the answer of {host} is no HTTP")),
+        other => Failure::new(Kind::Unknown, format!("{host}: {}", printable(&other.to_string(), &[]))),
+    }
+}
+
+/// Seconds as they stand in a log line, to the tenth.
+pub fn seconds(duration: Duration) -> String {
+    format!("{}", (duration.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 /// A TLS error comes bare, or inside the I/O error of the handshake.
@@ -106,40 +119,49 @@ fn tls_error(error: &Error) -> Option<&rustls::Error> {
     }
 }
 
-fn describe_tls(error: &rustls::Error) -> String {
-    let reason = match error {
-        rustls::Error::InvalidCertificate(reason) => reason,
-        rustls::Error::InvalidMessage(_) => return "it does not speak TLS there: check url".into(),
-        other => return printable(&other.to_string(), &[]),
+fn tls_failure(error: &rustls::Error, host: &str) -> Failure {
+    let (kind, what) = match error {
+        rustls::Error::InvalidCertificate(reason) => (Kind::Final, describe_certificate(reason)),
+        rustls::Error::InvalidMessage(_) => (Kind::Final, "it does not speak TLS there: check url".into()),
+        // Nothing but the handshake was sent, and the next one may be luckier.
+        other => (Kind::NotSent, printable(&other.to_string(), &[])),
     };
+    Failure::new(kind, format!("TLS with {host} failed: {what}"))
+}
+
+fn describe_certificate(reason: &CertificateError) -> String {
     let (what, hint) = match reason {
         CertificateError::UnknownIssuer => {
-            ("its certificate is from an unknown issuer", ": check ca-certificates and SSL_CERT_FILE")
+            ("its certificate is from an unknown issuer", "check ca-certificates and SSL_CERT_FILE")
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            ("its certificate is for another host", ": check url")
+            ("its certificate is for another host", "check url")
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            ("its certificate has expired", ": check this machine's clock")
+            ("its certificate has expired", "check this machine's clock")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            ("its certificate is not valid yet", ": check this machine's clock")
+            ("its certificate is not valid yet", "check this machine's clock")
         }
         other => return format!("its certificate is not accepted: {}", printable(&other.to_string(), &[])),
     };
-    format!("{what}{hint}")
+    format!("{what}: {hint}")
 }
 
-fn describe_io(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+fn io_failure(error: &io::Error, host: &str) -> Failure {
+    let (kind, what) = match error.kind() {
+        io::ErrorKind::ConnectionRefused => (Kind::NotSent, "connection refused".into()),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+            (Kind::NotSent, "no way to get there".into())
+        }
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            "connection broken before the whole answer was there".into()
+            (Kind::Unknown, "connection broken before the whole answer was there".into())
         }
         // std gives a failed name resolution no kind of its own.
         _ if error.to_string().starts_with("failed to lookup address") => {
-            "name resolution failed (DNS)".into()
+            (Kind::NotSent, "name resolution failed (DNS)".into())
         }
-        _ => printable(&error.to_string(), &[]),
-    }
+        _ => (Kind::Unknown, printable(&error.to_string(), &[])),
+    };
+    Failure::new(kind, format!("{host}: {what}"))
 }

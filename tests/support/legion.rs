@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::links::Links;
 use super::node::{Node, free_address};
 use super::uwsgi::Uwsgi;
 use super::{PASSWORD, USERNAME, wait_until};
@@ -34,6 +35,8 @@ pub struct Legion {
     inis: Vec<String>,
     env: Vec<(String, String)>,
     nodes: Vec<Option<Node>>,
+    /// Between every two nodes, where the test wants to cut them.
+    links: Option<Links>,
 }
 
 impl Legion {
@@ -49,7 +52,19 @@ impl Legion {
             inis: inis.collect(),
             env: Vec::new(),
             nodes: hooks.iter().map(|_| None).collect(),
+            links: None,
         }
+    }
+
+    /// Lets all announcements pass through links that can be cut. Before the first node is started.
+    pub fn with_links(mut self) -> Legion {
+        self.links = Some(Links::between(&self.addresses));
+        self
+    }
+
+    /// The links, which [`Legion::with_links`] has made.
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("the Legion has links")
     }
 
     /// Sets an environment variable for the nodes that start from now on.
@@ -62,8 +77,10 @@ impl Legion {
         let own = self.addresses[node - 1];
         let valor = 10_000 - node;
         let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:secret1\n");
-        for peer in self.addresses.iter().filter(|peer| **peer != own) {
-            ini += &format!("legion-node = {LEGION} {peer}\n");
+        for peer in (1..=self.addresses.len()).filter(|peer| *peer != node) {
+            let direct = self.addresses[peer - 1];
+            let address = self.links.as_ref().map_or(direct, |links| links.address(node, peer));
+            ini += &format!("legion-node = {LEGION} {address}\n");
         }
         ini + &self.inis[node - 1]
     }
@@ -91,6 +108,11 @@ impl Legion {
         self.nodes[node - 1].as_mut().expect("the node was started").kill();
     }
 
+    /// Whether node N ends within `limit`.
+    pub fn wait_for_exit(&mut self, node: usize, limit: Duration) -> bool {
+        self.nodes[node - 1].as_mut().expect("the node was started").wait_for_exit(limit).is_some()
+    }
+
     /// The nodes that say they are Lord.
     pub fn lords(&self) -> Vec<usize> {
         let started = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at + 1, node.as_ref()?)));
@@ -102,6 +124,11 @@ impl Legion {
     pub fn wait_for_lord(&self, node: usize, limit: Duration) {
         let found = wait_until(limit, || self.lords() == [node]);
         assert!(found, "after {limit:?} the Lords are {:?}, not [{node}]:\n{}", self.lords(), self.logs());
+    }
+
+    /// Whether one of the logs holds `text`.
+    pub fn any_log_holds(&self, text: &str) -> bool {
+        self.logs().contains(text)
     }
 
     /// All logs, for a test that fails.

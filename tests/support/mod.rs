@@ -1,6 +1,7 @@
 //! What the tests and the demo share: real uWSGI nodes, started, watched and ended.
 
 pub mod legion;
+pub mod links;
 pub mod node;
 pub mod process;
 pub mod proxy;

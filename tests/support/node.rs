@@ -90,6 +90,23 @@ impl Node {
         process::signal(self.child.id(), number);
     }
 
+    /// SIGSTOP to the master and its workers, as when the machine hangs.
+    pub fn freeze(&self) {
+        process::signal_group(self.child.id(), process::SIGSTOP);
+    }
+
+    /// Ends what [`Node::freeze`] began.
+    pub fn thaw(&self) {
+        process::signal_group(self.child.id(), process::SIGCONT);
+    }
+
+    /// The ids of the workers.
+    pub fn workers(&self) -> Vec<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    }
+
     /// SIGKILL to the master and its workers at once, as when the machine dies.
     pub fn kill(&mut self) {
         process::signal_group(self.child.id(), process::SIGKILL);

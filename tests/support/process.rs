@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use libc::{SIGINT, SIGKILL};
+pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 
 /// Starts `command` in a process group of its own, so that it and its workers can be ended together, and only
 /// they. It is killed when the thread that started it ends, so that Ctrl-C leaves nothing behind.

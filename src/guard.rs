@@ -1,0 +1,420 @@
+//! The guard: while this node is Lord, it makes sure that the failover IP is here.
+//!
+//! uWSGI runs a lord hook once. It does not when a Lord that was frozen or cut off comes back, though another node
+//! was Lord meanwhile and took the IP; nor when somebody moves the IP by hand; nor again when the hook has failed.
+//! And a node that suspended itself after such a failure is never heard again. All that is mended here, in one
+//! thread a hook that only reads a few numbers once a second until there is something to do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::hook::Hook;
+use crate::host::{self, Peer, View};
+use crate::hoster::{Failure, Hoster, Kind, Route};
+use crate::robot::Robot;
+use crate::takeover::{Verdict, place};
+
+/// How often the guard looks at the Legion. No request is sent for it.
+const TICK: Duration = Duration::from_secs(1);
+/// A tick that is late by so much means that the process, or the machine, was frozen.
+const FROZEN: Duration = Duration::from_secs(3);
+/// When to ask after something has happened: at once, and when whoever else acted upon it is done.
+const AFTER_A_CHANGE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(120)];
+/// Until the next try after the hook's takeover has failed, doubled from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_secs(15);
+const LAST_RETRY: Duration = Duration::from_secs(120);
+
+/// The guard of one hook. It lives as long as the process, asleep while this node is not Lord.
+pub struct Guard {
+    pub hook: Arc<Hook>,
+    /// The hook's argument, which with the Legion tells it from others.
+    argument: Vec<u8>,
+    /// Whether the last run of the hook has failed, so that a Lord would be one without the IP.
+    failed: Mutex<bool>,
+}
+
+/// The guard of this hook of this Legion; it is started at the hook's first run, since threads do not survive
+/// uWSGI's fork, and uWSGI runs hooks in the process that stays.
+pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
+    static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
+    let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = |guard: &&Arc<Guard>| guard.hook.legion == hook.legion && guard.argument == argument;
+    if let Some(guard) = guards.iter().find(known) {
+        return Arc::clone(guard);
+    }
+    let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: Mutex::new(false) };
+    let guard = Arc::new(guard);
+    let watched = Arc::clone(&guard);
+    if host::spawn(move || watched.watch()).is_none() {
+        guard.hook.log("no guard: the system has no thread left; the next election tries again");
+    } else {
+        guards.push(Arc::clone(&guard));
+    }
+    guard
+}
+
+impl Guard {
+    /// Called when the hook has run, before uWSGI acts upon it.
+    pub fn hook_has_ended(&self, here: bool) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = !here;
+    }
+
+    fn failed(&self) -> bool {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self) {
+        let configured_size = self.hook.legion.configured_size();
+        let mut most_members = 1;
+        let mut reign: Option<Reign> = None;
+        let mut clock = Clock::start();
+        while !host::is_ending() {
+            thread::sleep(TICK);
+            let frozen = clock.tick();
+            let view = self.hook.legion.view();
+            most_members = most_members.max(view.peers.len() + 1);
+            self.revive(&view);
+            if view.lord_since == 0 {
+                reign = None;
+                continue;
+            }
+            let reign = match &mut reign {
+                Some(reign) if reign.since == view.lord_since => reign,
+                other => other.insert(Reign::new(&view, self.hook.options.verify)),
+            };
+            reign.size = configured_size.unwrap_or(most_members);
+            reign.observe(&view, frozen);
+            if reign.is_due() || self.failed() && reign.retry_is_due() {
+                self.look(reign);
+                // The time that this took is no freeze.
+                clock = Clock::start();
+            }
+        }
+    }
+
+    /// Ends the death that uWSGI leaves a node in after its suspension.
+    fn revive(&self, view: &View) {
+        if !view.dead || host::now() <= view.suspended_until || host::is_ending() {
+            return;
+        }
+        // Back now it could only fail again at once, and take the Lord away from the others each time.
+        if Robot::new(&self.hook.options).held_back_for().is_some() {
+            return;
+        }
+        if self.hook.legion.revive() {
+            self.hook.log("the suspension is over: this node is a member of the Legion again");
+        }
+    }
+
+    /// Asks where the IP is, and does what follows from it.
+    fn look(&self, reign: &mut Reign) {
+        let options = &self.hook.options;
+        let (ip, target) = (options.ip, options.active_ip);
+        match Robot::new(options).whereabouts(options.timeout) {
+            Ok(Some(found)) if found == target => {
+                if reign.trouble.take().is_some() || self.failed() {
+                    self.hook.log(&format!("{ip} is routed to {target} again"));
+                }
+                self.hook_has_ended(true);
+                reign.is_here();
+            }
+            Ok(route) => self.is_elsewhere(reign, route),
+            Err(Failure { kind, sentence }) => {
+                // Said once, not at each try.
+                if reign.trouble != Some(Trouble::Unknown(kind)) {
+                    reign.trouble = Some(Trouble::Unknown(kind));
+                    self.hook
+                        .log(&format!("this node is Lord, and whether {ip} is here is unknown: {sentence}"));
+                }
+                reign.retry();
+            }
+        }
+    }
+
+    fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
+        let ip = self.hook.options.ip;
+        let place = place(route);
+        if self.failed() {
+            // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
+            self.take_back(reign, &format!("this node is Lord without {ip}, which is {place}: trying again"));
+        } else if reign.has_stood_elsewhere(route) {
+            self.take_back(reign, &format!("{ip} is {place}, and this node is Lord: taking it back"));
+        } else if reign.majority {
+            if reign.trouble != Some(Trouble::Elsewhere(route)) {
+                reign.trouble = Some(Trouble::Elsewhere(route));
+                let round = host::round().as_secs();
+                self.hook.log(&format!(
+                    "{ip} is {place}, though this node is Lord: looking again in {} s",
+                    2 * round
+                ));
+            }
+            reign.look_again_in_two_rounds();
+        } else if reign.trouble != Some(Trouble::LeftAlone(route)) {
+            reign.trouble = Some(Trouble::LeftAlone(route));
+            let (votes, size) = (reign.votes, reign.size);
+            self.hook.log(&format!(
+                "{ip} is {place}, though this node is Lord: left there, since only {votes} of {size} nodes in sight \
+                 agree that it is"
+            ));
+        }
+    }
+
+    fn take_back(&self, reign: &mut Reign, why: &str) {
+        self.hook.log(why);
+        let legion = self.hook.legion;
+        let (since, size, alone) = (reign.since, reign.size, self.failed());
+        // Asked again before each POST, for it can take a minute until that.
+        let goes_on = || {
+            let view = legion.view();
+            view.lord_since == since && (alone || has_majority(&view.peers, size))
+        };
+        match self.hook.take_over(false, &goes_on) {
+            Verdict::Here => {
+                self.hook_has_ended(true);
+                reign.trouble = None;
+                reign.is_here();
+            }
+            Verdict::Failed => reign.retry(),
+            Verdict::Dropped => reign.retry(),
+        }
+    }
+}
+
+/// Whether this node and the peers that vote for it are more than half of `size` nodes.
+fn has_majority(peers: &[Peer], size: usize) -> bool {
+    votes(peers) * 2 > size
+}
+
+fn votes(peers: &[Peer]) -> usize {
+    1 + peers.iter().filter(|peer| peer.votes_for_us).count()
+}
+
+/// What the log was told last of a route that is not here.
+#[derive(PartialEq, Eq)]
+enum Trouble {
+    Unknown(Kind),
+    Elsewhere(Route),
+    LeftAlone(Route),
+}
+
+/// One time as Lord.
+struct Reign {
+    /// Unix time, seconds: what uWSGI tells one reign from another by.
+    since: i64,
+    verify: Duration,
+    /// The Legion's size, to which a majority is held.
+    size: usize,
+    votes: usize,
+    peers: Vec<[u8; 36]>,
+    /// When to look next, for whatever reasons.
+    due: Vec<Instant>,
+    /// When to try again after a failure, and the pause after that.
+    retry_at: Option<Instant>,
+    next_pause: Duration,
+    /// Whether, when last seen, a majority agreed that this node is Lord, and since when without a break.
+    majority: bool,
+    agreed_since: Instant,
+    /// Where the IP was first seen, and when, as long as it stays there.
+    elsewhere: Option<(Route, Instant)>,
+    trouble: Option<Trouble>,
+}
+
+impl Reign {
+    fn new(view: &View, verify: Duration) -> Reign {
+        let mut reign = Reign {
+            since: view.lord_since,
+            verify,
+            size: 1,
+            votes: 0,
+            peers: uuids(view),
+            due: Vec::new(),
+            retry_at: None,
+            next_pause: FIRST_RETRY,
+            // The election has just shown it.
+            majority: true,
+            agreed_since: Instant::now(),
+            elsewhere: None,
+            trouble: None,
+        };
+        reign.is_here();
+        // The hook has just had its say; but a switch that was under way may end after it.
+        reign.due.extend(AFTER_A_CHANGE[1..].iter().map(|after| Instant::now() + *after));
+        reign
+    }
+
+    /// Takes in what the Legion looks like now, and whether the process was frozen until now.
+    fn observe(&mut self, view: &View, frozen: bool) {
+        let peers = uuids(view);
+        let joined = peers.iter().any(|peer| !self.peers.contains(peer));
+        self.peers = peers;
+        self.votes = votes(&view.peers);
+        let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
+        if frozen || !had_majority {
+            self.agreed_since = Instant::now();
+        }
+        if joined || frozen || self.majority && !had_majority {
+            self.due.extend(AFTER_A_CHANGE.map(|after| Instant::now() + after));
+        }
+    }
+
+    /// Whether it is time for a look; if so, that time is used up.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let before = self.due.len();
+        self.due.retain(|due| *due > now);
+        self.due.len() < before
+    }
+
+    fn retry_is_due(&self) -> bool {
+        self.retry_at.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// The IP is here: the next look is the timer's.
+    fn is_here(&mut self) {
+        self.elsewhere = None;
+        self.next_pause = FIRST_RETRY;
+        self.retry_at = None;
+        self.look_at_the_timer();
+    }
+
+    fn look_at_the_timer(&mut self) {
+        if !self.verify.is_zero() {
+            self.due.push(Instant::now() + self.verify);
+        }
+    }
+
+    fn retry(&mut self) {
+        let at = Instant::now() + self.next_pause;
+        self.due.push(at);
+        self.retry_at = Some(at);
+        self.next_pause = (self.next_pause * 2).min(LAST_RETRY);
+    }
+
+    fn look_again_in_two_rounds(&mut self) {
+        self.due.push(Instant::now() + 2 * host::round());
+    }
+
+    /// Notes that the IP is at `route`; returns whether it has stood there for two rounds in which a majority has
+    /// agreed that this node is Lord. A rightful handover takes that long to be agreed.
+    fn has_stood_elsewhere(&mut self, route: Route) -> bool {
+        let now = Instant::now();
+        let since = match self.elsewhere {
+            Some((seen, since)) if seen == route => since,
+            _ => {
+                self.elsewhere = Some((route, now));
+                now
+            }
+        };
+        let long_ago = |at: Instant| now.duration_since(at) >= 2 * host::round();
+        self.majority && long_ago(since) && long_ago(self.agreed_since)
+    }
+}
+
+fn uuids(view: &View) -> Vec<[u8; 36]> {
+    view.peers.iter().map(|peer| peer.uuid).collect()
+}
+
+/// Notices when the process was not running, or the clock was set.
+struct Clock {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Called each [`TICK`]; returns whether more, or other, time has passed since the last call.
+    fn tick(&mut self) -> bool {
+        let before = std::mem::replace(self, Clock::start());
+        let passed = self.monotonic.duration_since(before.monotonic);
+        // Backwards counts as a jump too.
+        let on_the_wall = self.wall.duration_since(before.wall).unwrap_or_default();
+        passed > TICK + FROZEN || passed.abs_diff(on_the_wall) > FROZEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(votes: &[bool]) -> Vec<Peer> {
+        let peer = |(number, &votes_for_us): (usize, &bool)| Peer {
+            uuid: [u8::try_from(number).unwrap(); 36],
+            votes_for_us,
+        };
+        votes.iter().enumerate().map(peer).collect()
+    }
+
+    fn view(votes: &[bool]) -> View {
+        View { lord_since: 1, dead: false, suspended_until: 0, peers: peers(votes) }
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half_of_all_and_agrees() {
+        for (votes, size, expected) in [
+            (&[][..], 1, true),
+            (&[], 2, false),
+            (&[true], 2, true),
+            (&[false], 2, false),
+            (&[], 3, false),
+            (&[true], 3, true),
+            (&[false, false], 3, false),
+            (&[true, false], 4, false),
+            (&[true, true], 4, true),
+        ] {
+            assert_eq!(has_majority(&peers(votes), size), expected, "{votes:?} of {size}");
+        }
+    }
+
+    fn reign(votes: &[bool], size: usize) -> Reign {
+        Reign { size, ..Reign::new(&view(votes), Duration::ZERO) }
+    }
+
+    #[test]
+    fn looks_at_once_when_a_node_joins_or_agrees_again_or_after_a_freeze() {
+        let mut reign = reign(&[true], 3);
+        reign.observe(&view(&[true]), false);
+        assert!(!reign.is_due(), "nothing has happened");
+        reign.observe(&view(&[true, true]), false);
+        assert!(reign.is_due() && !reign.is_due(), "a node has joined: one look now");
+        reign.observe(&view(&[false, false]), false);
+        assert!(!reign.is_due() && !reign.majority);
+        reign.observe(&view(&[true, false]), false);
+        assert!(reign.is_due() && reign.majority, "one agrees again");
+        reign.observe(&view(&[true, false]), true);
+        assert!(reign.is_due(), "it was frozen");
+        // Each of the three changes leaves its later looks, and the reign's own.
+        assert_eq!(reign.due.len(), 2 + 3 * 2);
+    }
+
+    #[test]
+    fn what_has_just_moved_is_not_taken_back_yet() {
+        let mut reign = reign(&[true], 3);
+        let elsewhere = Some([2, 2, 2, 2].into());
+        assert!(!reign.has_stood_elsewhere(elsewhere));
+        let long_ago = Instant::now() - 2 * host::round();
+        reign.elsewhere = Some((elsewhere, long_ago));
+        assert!(!reign.has_stood_elsewhere(elsewhere), "agreed only since now");
+        reign.agreed_since = long_ago;
+        assert!(reign.has_stood_elsewhere(elsewhere));
+        assert!(!reign.has_stood_elsewhere(None), "it has moved again");
+        reign.elsewhere = Some((elsewhere, long_ago));
+        reign.majority = false;
+        assert!(!reign.has_stood_elsewhere(elsewhere));
+    }
+
+    #[test]
+    fn a_clock_that_runs_is_no_freeze() {
+        let mut clock = Clock::start();
+        assert!(!clock.tick());
+        clock.wall -= Duration::from_secs(60);
+        assert!(clock.tick(), "the wall clock was set");
+        clock.monotonic -= Duration::from_secs(60);
+        clock.wall -= Duration::from_secs(60);
+        assert!(clock.tick(), "the process did not run");
+        assert!(!clock.tick());
+    }
+}

@@ -1,0 +1,224 @@
+//! What the API is spared, in this process, across elections.
+//!
+//! Its limits are the account's, and three rejected logins lock this server's address out: whoever retries
+//! without a memory has used both up when they matter. The figures leave room for a few nodes that share an
+//! account's 50 POST and 100 GET an hour.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One less than what locks an address out (Robot webservice documentation, "Authentication").
+const REJECTED_LOGINS: u32 = 2;
+const LOCK_OUT: Duration = Duration::from_secs(600);
+/// While the API refuses for the number of requests, or for who we are.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const POSTS_AN_HOUR: usize = 15;
+const GETS_AN_HOUR: usize = 60;
+
+/// What is about to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Request {
+    /// The first POST of an election: no number of earlier ones holds it back.
+    FirstPost,
+    Post,
+    Get,
+}
+
+/// What came back, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// An answer for which the login must have been right.
+    LoginAccepted,
+    LoginRejected,
+    /// Refused, and for so long only now and then worth a request.
+    Refused(Duration),
+    /// Nothing that tells.
+    Other,
+}
+
+/// Why a request may not be sent now, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hold {
+    pub why: &'static str,
+    pub remaining: Duration,
+    /// Whether nothing at all may be sent with this login, rather than no more of this kind.
+    pub for_all: bool,
+}
+
+/// One webservice user's standing.
+#[derive(Default)]
+struct User {
+    rejected: u32,
+    locked_until: Option<Instant>,
+    refused_until: Option<Instant>,
+    last_request: Option<Instant>,
+}
+
+/// When the requests of the last hour for one failover IP were sent.
+#[derive(Default)]
+struct Spent {
+    posts: VecDeque<Instant>,
+    gets: VecDeque<Instant>,
+}
+
+/// The memory of this process.
+#[derive(Default)]
+pub struct Ledger {
+    users: HashMap<Vec<u8>, User>,
+    ips: HashMap<(Vec<u8>, IpAddr), Spent>,
+}
+
+/// The one of this process.
+pub fn ledger() -> MutexGuard<'static, Ledger> {
+    static LEDGER: LazyLock<Mutex<Ledger>> = LazyLock::new(Mutex::default);
+    LEDGER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ledger {
+    /// Whether nothing may be sent with this login now.
+    pub fn held(&self, user: &[u8], now: Instant) -> Option<Hold> {
+        let user = self.users.get(user)?;
+        let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now));
+        let open = |left: &Duration| !left.is_zero();
+        if let Some(remaining) = left(user.locked_until).filter(open) {
+            let why = "two logins were rejected, a third would lock this server's address out";
+            return Some(Hold { why, remaining, for_all: true });
+        }
+        left(user.refused_until).filter(open)?;
+        let next = user.last_request.map(|last| last + REFUSED_PAUSE);
+        let remaining = left(next).filter(open)?;
+        Some(Hold {
+            why: "the API refused the last request, so at most one a minute is sent",
+            remaining,
+            for_all: true,
+        })
+    }
+
+    /// Whether `request` may be sent now. If so, it counts.
+    pub fn admit(&mut self, user: &[u8], ip: IpAddr, request: Request, now: Instant) -> Result<(), Hold> {
+        if let Some(hold) = self.held(user, now) {
+            return Err(hold);
+        }
+        let spent = self.ips.entry((user.to_vec(), ip)).or_default();
+        let (sent, most, why) = match request {
+            Request::Get => (&mut spent.gets, GETS_AN_HOUR, "60 GET were sent within an hour"),
+            _ => (&mut spent.posts, POSTS_AN_HOUR, "15 POST were sent within an hour"),
+        };
+        while sent.front().is_some_and(|&at| now.duration_since(at) >= HOUR) {
+            sent.pop_front();
+        }
+        if let Some(&oldest) = sent.front().filter(|_| sent.len() >= most && request != Request::FirstPost) {
+            return Err(Hold { why, remaining: HOUR - now.duration_since(oldest), for_all: false });
+        }
+        sent.push_back(now);
+        self.users.entry(user.to_vec()).or_default().last_request = Some(now);
+        Ok(())
+    }
+
+    /// Learns from an answer.
+    pub fn learn(&mut self, user: &[u8], outcome: Outcome, now: Instant) {
+        let user = self.users.entry(user.to_vec()).or_default();
+        match outcome {
+            Outcome::LoginAccepted => *user = User { last_request: user.last_request, ..User::default() },
+            Outcome::LoginRejected => {
+                user.rejected += 1;
+                if user.rejected >= REJECTED_LOGINS {
+                    user.locked_until = Some(now + LOCK_OUT);
+                    // After the lock-out one login at a time is tried.
+                    user.rejected = REJECTED_LOGINS - 1;
+                }
+            }
+            Outcome::Refused(time) => user.refused_until = Some(now + time),
+            Outcome::Other => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
+
+    struct Clock {
+        ledger: Ledger,
+        now: Instant,
+    }
+
+    impl Clock {
+        fn new() -> Clock {
+            Clock { ledger: Ledger::default(), now: Instant::now() }
+        }
+
+        fn wait(&mut self, seconds: u64) {
+            self.now += Duration::from_secs(seconds);
+        }
+
+        fn ask(&mut self, request: Request) -> bool {
+            self.ledger.admit(b"u", IP, request, self.now).is_ok()
+        }
+
+        fn learn(&mut self, outcome: Outcome) {
+            self.ledger.learn(b"u", outcome, self.now);
+        }
+    }
+
+    #[test]
+    fn two_rejected_logins_are_followed_by_silence() {
+        let mut clock = Clock::new();
+        for _ in 0..2 {
+            assert!(clock.ask(Request::FirstPost));
+            clock.learn(Outcome::LoginRejected);
+        }
+        clock.wait(599);
+        assert!(!clock.ask(Request::FirstPost) && !clock.ask(Request::Get));
+        assert!(clock.ledger.admit(b"other", IP, Request::Get, clock.now).is_ok());
+        clock.wait(1);
+        assert!(clock.ask(Request::FirstPost));
+        clock.learn(Outcome::LoginRejected);
+        assert!(!clock.ask(Request::FirstPost));
+    }
+
+    #[test]
+    fn a_right_login_is_forgiven_an_earlier_wrong_one() {
+        let mut clock = Clock::new();
+        for outcome in
+            [Outcome::LoginRejected, Outcome::LoginAccepted, Outcome::LoginRejected, Outcome::Other]
+        {
+            assert!(clock.ask(Request::Get));
+            clock.learn(outcome);
+        }
+        assert!(clock.ask(Request::Get));
+    }
+
+    #[test]
+    fn over_the_limit_one_request_a_minute_is_left() {
+        let mut clock = Clock::new();
+        assert!(clock.ask(Request::FirstPost));
+        clock.learn(Outcome::Refused(Duration::from_secs(150)));
+        let mut sent = 0;
+        for _ in 0..149 {
+            clock.wait(1);
+            sent += u32::from(clock.ask(Request::FirstPost));
+        }
+        assert_eq!(sent, 2);
+        clock.wait(1);
+        assert!(clock.ask(Request::Get) && clock.ask(Request::Get));
+    }
+
+    #[test]
+    fn an_hour_has_so_many_requests_but_the_first_of_an_election() {
+        let mut clock = Clock::new();
+        assert!((0..15).all(|_| clock.ask(Request::Post)));
+        assert!(!clock.ask(Request::Post));
+        assert!(clock.ask(Request::FirstPost));
+        assert!((0..60).all(|_| clock.ask(Request::Get)));
+        assert!(!clock.ask(Request::Get));
+        assert!(clock.ledger.held(b"u", clock.now).is_none());
+        clock.wait(3600);
+        assert!(clock.ask(Request::Post) && clock.ask(Request::Get));
+    }
+}

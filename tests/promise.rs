@@ -1,0 +1,368 @@
+//! The promise: after any fault that ends there is one Lord, and the failover IP is where it is.
+//!
+//! Real nodes announce every second and drop a peer after four, so that seconds show what takes minutes at
+//! uWSGI's defaults. Links between them can be cut.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::robot::{Config, Failover, Limits, Login, Robot};
+use crate::support::legion::{LEGION, Legion, address, hook};
+use crate::support::process::{self, SIGHUP, SIGINT, SIGTERM};
+use crate::support::uwsgi::Uwsgi;
+use crate::support::{USERNAME, wait_until};
+
+const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
+const QUORUM: &str = "legion-freq = 1\nlegion-tolerance = 4\nlegion-quorum = failover 2\n";
+/// For what has no bound of its own in a test.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn failover_ip() -> IpAddr {
+    [4, 4, 4, 4].into()
+}
+
+fn route_of(node: usize) -> Option<IpAddr> {
+    Some(address(node).parse().expect("an address"))
+}
+
+/// A Legion and the stand-in that its hooks ask.
+struct Scene {
+    robot: Robot,
+    legion: Legion,
+}
+
+impl Scene {
+    /// Nodes 1 to N, not started; `more` is added to each hook, `options` to each ini.
+    fn new(nodes: usize, config: Config, more: &str, options: &str) -> Scene {
+        let failover = vec![Failover::new(failover_ip(), None)];
+        let robot = Robot::start(Config { failover, ..config }).expect("loopback has a free port");
+        let url = robot.url(failover_ip());
+        let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
+        let legion = Legion::new(Uwsgi::Pypi, &hooks, options);
+        Scene { robot, legion }
+    }
+
+    /// The same, started, with links, node 1 Lord and the IP there.
+    fn settled(nodes: usize, more: &str, options: &str) -> Scene {
+        let mut scene = Scene::new(nodes, Config::default(), more, options);
+        scene.legion = scene.legion.with_links();
+        scene.legion.start_all();
+        scene.wait_for(1, LIMIT);
+        scene
+    }
+
+    fn rule(&self, rule: &str) {
+        self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
+    }
+
+    fn posts(&self) -> usize {
+        self.robot.journal().iter().filter(|request| request.method == "POST").count()
+    }
+
+    fn is_at(&self, node: usize) -> bool {
+        self.legion.lords() == [node] && self.robot.route(failover_ip()) == route_of(node)
+    }
+
+    /// Waits until `node` alone is Lord and the IP is there, and still is a few seconds later.
+    #[track_caller]
+    fn wait_for(&self, node: usize, limit: Duration) {
+        let found = wait_until(limit, || self.is_at(node));
+        assert!(found, "not at node {node} within {limit:?}: {}", self.state());
+        self.stays_at(node, seconds(4));
+    }
+
+    #[track_caller]
+    fn stays_at(&self, node: usize, time: Duration) {
+        let left = wait_until(time, || !self.is_at(node));
+        assert!(!left, "no longer at node {node}: {}", self.state());
+    }
+
+    fn state(&self) -> String {
+        let (lords, route) = (self.legion.lords(), self.robot.route(failover_ip()));
+        let requests = self.robot.journal();
+        format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
+    }
+}
+
+// 1. A long call harms nobody.
+
+fn a_call_of_thirty_seconds(nodes: usize, options: &str) {
+    let mut scene = Scene::new(nodes, Config { switch: seconds(30), ..Config::default() }, "", options);
+    scene.legion.start_all();
+    scene.wait_for(1, seconds(60));
+    scene.stays_at(1, seconds(8));
+    assert_eq!(scene.posts(), 1, "{}", scene.state());
+    for text in ["left Legion", "untolerable", "announced its death"] {
+        assert!(!scene.legion.any_log_holds(text), "{text}: {}", scene.state());
+    }
+}
+
+#[test]
+fn a_long_call_harms_nobody() {
+    a_call_of_thirty_seconds(3, QUICK);
+}
+
+#[test]
+fn a_long_call_harms_nobody_with_a_quorum() {
+    a_call_of_thirty_seconds(3, QUORUM);
+}
+
+#[test]
+fn a_long_call_harms_nobody_of_twenty() {
+    a_call_of_thirty_seconds(20, QUICK);
+}
+
+// 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
+
+#[test]
+fn a_lord_that_was_frozen_takes_the_ip_back() {
+    for options in [QUICK, QUORUM] {
+        let scene = Scene::settled(3, "", options);
+        scene.legion.node(1).freeze();
+        let taken = wait_until(seconds(15), || scene.robot.route(failover_ip()) == route_of(2));
+        assert!(taken, "{}", scene.state());
+        thread::sleep(seconds(5));
+        scene.legion.node(1).thaw();
+        scene.wait_for(1, seconds(15));
+    }
+}
+
+fn a_cut(nodes: usize, options: &str, cut: impl Fn(&Scene)) {
+    let scene = Scene::settled(nodes, "", options);
+    cut(&scene);
+    thread::sleep(seconds(15));
+    scene.legion.links().heal();
+    scene.wait_for(1, seconds(15));
+    assert!(scene.posts() <= 3, "{}", scene.state());
+}
+
+#[test]
+fn a_lord_that_was_cut_off_takes_the_ip_back() {
+    a_cut(3, QUICK, |scene| scene.legion.links().cut_off(1));
+}
+
+#[test]
+fn a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum() {
+    a_cut(3, QUORUM, |scene| scene.legion.links().cut_off(1));
+}
+
+#[test]
+fn a_lord_that_nobody_heard_takes_the_ip_back() {
+    a_cut(3, QUICK, |scene| scene.legion.links().cut_from(1));
+}
+
+#[test]
+fn a_lord_that_heard_nobody_keeps_the_ip() {
+    a_cut(3, QUICK, |scene| scene.legion.links().cut_to(1));
+}
+
+#[test]
+fn two_lords_of_two_nodes_do_not_fight() {
+    a_cut(2, QUICK, |scene| {
+        scene.legion.links().cut_off(1);
+        assert!(wait_until(LIMIT, || scene.legion.lords() == [1, 2]), "{}", scene.state());
+    });
+}
+
+#[test]
+fn two_lords_on_two_sides_of_a_cut_do_not_fight() {
+    for one_way in [false, true] {
+        let scene = Scene::settled(3, ",verify=5", QUICK);
+        scene.legion.links().cut_from(1);
+        if !one_way {
+            scene.legion.links().cut_to(1);
+        }
+        thread::sleep(seconds(60));
+        assert!(scene.posts() <= 3, "{}", scene.state());
+        scene.legion.links().heal();
+        scene.wait_for(1, seconds(15));
+    }
+}
+
+// 6. A suspended node comes back.
+
+#[test]
+fn a_node_that_was_suspended_comes_back_and_is_lord_again() {
+    let mut scene =
+        Scene::new(3, Config::default(), ",deadline=2", &format!("{QUICK}legion-death-on-lord-error = 10\n"));
+    scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
+    scene.legion.start_all();
+    scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
+    let suspended = Instant::now();
+    let taken = wait_until(seconds(10), || scene.is_at(2));
+    assert!(taken, "{}", scene.state());
+    scene.wait_for(1, seconds(25) - suspended.elapsed());
+    let said = scene.legion.node(1).lines().iter().any(|line| line.contains("the suspension is over"));
+    assert!(said, "{}", scene.state());
+}
+
+// 7. A lock is waited for.
+
+#[test]
+fn a_lock_that_ends_is_waited_for() {
+    let mut scene = Scene::new(1, Config::default(), "", QUICK);
+    scene.rule("post locked 10s");
+    scene.legion.start_all();
+    scene.wait_for(1, LIMIT);
+    assert!(scene.posts() <= 3, "{}", scene.state());
+    assert!(!scene.legion.any_log_holds("FAILED"), "{}", scene.state());
+}
+
+#[test]
+fn a_lock_that_does_not_end_makes_no_lord() {
+    let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
+    let mut scene = Scene::new(1, Config::default(), ",deadline=12", &options);
+    scene.robot.set_route(failover_ip(), route_of(2));
+    scene.rule("post locked 1h");
+    scene.legion.start_all();
+    scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
+    assert!(!scene.legion.any_log_holds("i am now the Lord"), "{}", scene.state());
+    let line = "when last seen it was routed to 2.2.2.2, and the deadline of 12 s is near";
+    assert!(scene.legion.any_log_holds(line), "{}", scene.state());
+    assert!(scene.posts() <= 3, "{}", scene.state());
+}
+
+// 8. Only knowledge counts.
+
+#[test]
+fn a_lost_answer_is_recognised() {
+    for fault in [
+        "lost-answer",
+        "after-switch html 200",
+        "after-switch html 502",
+        "after-switch error FAILOVER_NOT_COMPLETE",
+    ] {
+        let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
+        let mut scene = Scene::new(1, Config { switch: seconds(2), ..Config::default() }, "", &options);
+        scene.rule(&format!("post times=1 {fault}"));
+        scene.legion.start_all();
+        scene.wait_for(1, LIMIT);
+        assert!(scene.posts() <= 2, "{fault}: {}", scene.state());
+        assert!(!scene.legion.any_log_holds("suspending"), "{fault}: {}", scene.state());
+    }
+}
+
+#[test]
+fn what_is_no_answer_makes_no_lord() {
+    for fault in ["any html 200", "post other 2.2.2.2", "any close", "any empty 200"] {
+        let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
+        let mut scene = Scene::new(1, Config::default(), ",deadline=4", &options);
+        scene.robot.set_route(failover_ip(), route_of(2));
+        scene.rule(fault);
+        scene.legion.start_all();
+        scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
+        assert!(!scene.legion.any_log_holds("i am now the Lord"), "{fault}: {}", scene.state());
+    }
+}
+
+// 9. The budgets.
+
+fn a_minute_of_failures(config: Config, most: usize, said: &str) {
+    let mut scene = Scene::new(1, config, "", &format!("{QUICK}legion-death-on-lord-error = 5\n"));
+    scene.legion.start_all();
+    assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
+    thread::sleep(seconds(60));
+    let requests = scene.robot.journal().len();
+    assert!(requests <= most, "{requests} requests: {}", scene.state());
+    assert!(scene.legion.any_log_holds(said), "{}", scene.state());
+}
+
+#[test]
+fn a_wrong_password_is_tried_twice() {
+    let login = Some(Login::new(USERNAME, "another"));
+    a_minute_of_failures(Config { login, ..Config::default() }, 2, "HTTP 401 UNAUTHORIZED");
+}
+
+#[test]
+fn over_the_limit_a_request_a_minute_is_left() {
+    let limits = Limits { post: 0, get: 0, ..Limits::default() };
+    a_minute_of_failures(Config { limits, ..Config::default() }, 3, "held back until ");
+}
+
+// 10. Moved by hand.
+
+#[test]
+fn an_ip_that_is_moved_by_hand_is_taken_back() {
+    let scene = Scene::settled(3, ",verify=5", QUICK);
+    for elsewhere in [route_of(3), None] {
+        scene.robot.set_route(failover_ip(), elsewhere);
+        scene.wait_for(1, seconds(15));
+    }
+    let line = "4.4.4.4 is routed to 3.3.3.3, and this node is Lord: taking it back";
+    assert!(scene.legion.node(1).log().contains(line), "{}", scene.state());
+}
+
+#[test]
+fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight() {
+    let mut scene = Scene::settled(3, ",verify=5", QUICK);
+    scene.legion.kill(2);
+    scene.legion.kill(3);
+    let alone = || {
+        scene.legion.node(1).legion(LEGION).is_some_and(|legion| legion["members"] == serde_json::json!([]))
+    };
+    assert!(wait_until(LIMIT, alone), "{}", scene.state());
+    let posts = scene.posts();
+    scene.robot.set_route(failover_ip(), route_of(3));
+    let line = "4.4.4.4 is routed to 3.3.3.3, though this node is Lord: left there, since only 1 of 3 nodes in sight agree";
+    scene.legion.node(1).wait_for_log(line, seconds(15));
+    thread::sleep(seconds(10));
+    assert_eq!(scene.posts(), posts, "{}", scene.state());
+    // With a second node there is a majority again.
+    scene.legion.start(2);
+    scene.wait_for(1, seconds(20));
+}
+
+#[test]
+fn a_lord_without_the_ip_goes_on_trying() {
+    let mut scene = Scene::new(3, Config::default(), ",deadline=2", QUICK);
+    scene.rule("any refuse");
+    // Alone of three: nobody else will do it.
+    scene.legion.start(1);
+    scene.legion.node(1).wait_for_log("i am now the Lord", LIMIT);
+    assert!(scene.legion.any_log_holds("FAILED to route"), "{}", scene.state());
+    scene.robot.clear_faults();
+    scene.wait_for(1, seconds(40));
+}
+
+// 11. and 12. The call and the process.
+
+#[test]
+fn a_signal_ends_or_reloads_a_node_during_a_call() {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let mut scene = Scene::new(1, Config { switch: seconds(120), ..Config::default() }, "", QUICK);
+        scene.legion.start_all();
+        assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
+        scene.legion.node(1).signal(signal);
+        if signal == SIGINT {
+            assert!(scene.legion.wait_for_exit(1, seconds(3)), "{}", scene.state());
+        } else {
+            // uWSGI starts over in the same process, unless die-on-term is set.
+            let starts = || scene.legion.node(1).log().matches("*** Starting uWSGI").count() == 2;
+            assert!(wait_until(seconds(3), starts), "{signal}: {}", scene.state());
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_during_a_call_harms_nobody() {
+    let mut scene = Scene::new(3, Config { switch: seconds(10), ..Config::default() }, "", QUICK);
+    scene.legion.start_all();
+    assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
+    let mut killed = 0;
+    while !scene.is_at(1) && killed < 300 {
+        for worker in scene.legion.node(1).workers() {
+            process::signal(worker, process::SIGKILL);
+            killed += 1;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(killed > 20, "{killed} workers were killed");
+    scene.wait_for(1, LIMIT);
+    assert_eq!(scene.posts(), 1, "{}", scene.state());
+    assert!(!scene.legion.any_log_holds("announced its death"), "{}", scene.state());
+}
