@@ -37,7 +37,8 @@ demo:
 test:
 	@$(MAKE) --no-print-directory -j3 get-uwsgi plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
-	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=6
+	@# So many threads because the tests wait for real seconds, and hardly compute.
+	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=32
 
 check:
 	cargo fmt --check

@@ -38,18 +38,18 @@ struct Scene {
 
 impl Scene {
     /// Nodes 1 to N, not started; `more` is added to each hook, `options` to each ini.
-    fn new(nodes: usize, config: Config, more: &str, options: &str) -> Scene {
+    fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
         let failover = vec![Failover::new(failover_ip(), None)];
         let robot = Robot::start(Config { failover, ..config }).expect("loopback has a free port");
         let url = robot.url(failover_ip());
         let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
-        let legion = Legion::new(Uwsgi::Pypi, &hooks, options);
+        let legion = Legion::new(uwsgi, &hooks, options);
         Scene { robot, legion }
     }
 
     /// The same, started, with links, node 1 Lord and the IP there.
-    fn settled(nodes: usize, more: &str, options: &str) -> Scene {
-        let mut scene = Scene::new(nodes, Config::default(), more, options);
+    fn settled(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Scene {
+        let mut scene = Scene::new(uwsgi, nodes, Config::default(), more, options);
         scene.legion = scene.legion.with_links();
         scene.legion.start_all();
         scene.wait_for(1, LIMIT);
@@ -89,10 +89,50 @@ impl Scene {
     }
 }
 
+/// Makes a test of each function, on each uWSGI.
+macro_rules! on_each_uwsgi {
+    ($($name:ident)*) => {
+        mod debian {
+            $(#[test] fn $name() { super::$name(super::Uwsgi::Debian); })*
+        }
+        mod pypi {
+            $(#[test] fn $name() { super::$name(super::Uwsgi::Pypi); })*
+        }
+    };
+}
+
+on_each_uwsgi! {
+    a_long_call_harms_nobody
+    a_long_call_harms_nobody_with_a_quorum
+    a_long_call_harms_nobody_of_twenty
+    a_lord_that_was_frozen_takes_the_ip_back
+    a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum
+    a_lord_that_was_cut_off_takes_the_ip_back
+    a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum
+    a_lord_that_nobody_heard_takes_the_ip_back
+    a_lord_that_heard_nobody_keeps_the_ip
+    two_lords_of_two_nodes_do_not_fight
+    two_lords_on_two_sides_of_a_cut_do_not_fight
+    two_lords_on_two_sides_of_a_one_way_cut_do_not_fight
+    a_node_that_was_suspended_comes_back_and_is_lord_again
+    a_lock_that_ends_is_waited_for
+    a_lock_that_does_not_end_makes_no_lord
+    a_lost_answer_is_recognised
+    what_is_no_answer_makes_no_lord
+    a_wrong_password_is_tried_twice
+    over_the_limit_a_request_a_minute_is_left
+    an_ip_that_is_moved_by_hand_is_taken_back
+    an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight
+    a_lord_without_the_ip_goes_on_trying
+    a_signal_ends_or_reloads_a_node_during_a_call
+    a_worker_that_dies_during_a_call_harms_nobody
+}
+
 // 1. A long call harms nobody.
 
-fn a_call_of_thirty_seconds(nodes: usize, options: &str) {
-    let mut scene = Scene::new(nodes, Config { switch: seconds(30), ..Config::default() }, "", options);
+fn a_call_of_thirty_seconds(uwsgi: Uwsgi, nodes: usize, options: &str) {
+    let mut scene =
+        Scene::new(uwsgi, nodes, Config { switch: seconds(30), ..Config::default() }, "", options);
     scene.legion.start_all();
     scene.wait_for(1, seconds(60));
     scene.stays_at(1, seconds(8));
@@ -102,38 +142,40 @@ fn a_call_of_thirty_seconds(nodes: usize, options: &str) {
     }
 }
 
-#[test]
-fn a_long_call_harms_nobody() {
-    a_call_of_thirty_seconds(3, QUICK);
+fn a_long_call_harms_nobody(uwsgi: Uwsgi) {
+    a_call_of_thirty_seconds(uwsgi, 3, QUICK);
 }
 
-#[test]
-fn a_long_call_harms_nobody_with_a_quorum() {
-    a_call_of_thirty_seconds(3, QUORUM);
+fn a_long_call_harms_nobody_with_a_quorum(uwsgi: Uwsgi) {
+    a_call_of_thirty_seconds(uwsgi, 3, QUORUM);
 }
 
-#[test]
-fn a_long_call_harms_nobody_of_twenty() {
-    a_call_of_thirty_seconds(20, QUICK);
+fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
+    a_call_of_thirty_seconds(uwsgi, 20, QUICK);
 }
 
 // 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
 
-#[test]
-fn a_lord_that_was_frozen_takes_the_ip_back() {
-    for options in [QUICK, QUORUM] {
-        let scene = Scene::settled(3, "", options);
-        scene.legion.node(1).freeze();
-        let taken = wait_until(seconds(15), || scene.robot.route(failover_ip()) == route_of(2));
-        assert!(taken, "{}", scene.state());
-        thread::sleep(seconds(5));
-        scene.legion.node(1).thaw();
-        scene.wait_for(1, seconds(15));
-    }
+fn a_freeze(uwsgi: Uwsgi, options: &str) {
+    let scene = Scene::settled(uwsgi, 3, "", options);
+    scene.legion.node(1).freeze();
+    let taken = wait_until(seconds(15), || scene.robot.route(failover_ip()) == route_of(2));
+    assert!(taken, "{}", scene.state());
+    thread::sleep(seconds(5));
+    scene.legion.node(1).thaw();
+    scene.wait_for(1, seconds(15));
 }
 
-fn a_cut(nodes: usize, options: &str, cut: impl Fn(&Scene)) {
-    let scene = Scene::settled(nodes, "", options);
+fn a_lord_that_was_frozen_takes_the_ip_back(uwsgi: Uwsgi) {
+    a_freeze(uwsgi, QUICK);
+}
+
+fn a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum(uwsgi: Uwsgi) {
+    a_freeze(uwsgi, QUORUM);
+}
+
+fn a_cut(uwsgi: Uwsgi, nodes: usize, options: &str, cut: impl Fn(&Scene)) {
+    let scene = Scene::settled(uwsgi, nodes, "", options);
     cut(&scene);
     thread::sleep(seconds(15));
     scene.legion.links().heal();
@@ -141,55 +183,56 @@ fn a_cut(nodes: usize, options: &str, cut: impl Fn(&Scene)) {
     assert!(scene.posts() <= 3, "{}", scene.state());
 }
 
-#[test]
-fn a_lord_that_was_cut_off_takes_the_ip_back() {
-    a_cut(3, QUICK, |scene| scene.legion.links().cut_off(1));
+fn a_lord_that_was_cut_off_takes_the_ip_back(uwsgi: Uwsgi) {
+    a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_off(1));
 }
 
-#[test]
-fn a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum() {
-    a_cut(3, QUORUM, |scene| scene.legion.links().cut_off(1));
+fn a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum(uwsgi: Uwsgi) {
+    a_cut(uwsgi, 3, QUORUM, |scene| scene.legion.links().cut_off(1));
 }
 
-#[test]
-fn a_lord_that_nobody_heard_takes_the_ip_back() {
-    a_cut(3, QUICK, |scene| scene.legion.links().cut_from(1));
+fn a_lord_that_nobody_heard_takes_the_ip_back(uwsgi: Uwsgi) {
+    a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_from(1));
 }
 
-#[test]
-fn a_lord_that_heard_nobody_keeps_the_ip() {
-    a_cut(3, QUICK, |scene| scene.legion.links().cut_to(1));
+fn a_lord_that_heard_nobody_keeps_the_ip(uwsgi: Uwsgi) {
+    a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_to(1));
 }
 
-#[test]
-fn two_lords_of_two_nodes_do_not_fight() {
-    a_cut(2, QUICK, |scene| {
+fn two_lords_of_two_nodes_do_not_fight(uwsgi: Uwsgi) {
+    a_cut(uwsgi, 2, QUICK, |scene| {
         scene.legion.links().cut_off(1);
         assert!(wait_until(LIMIT, || scene.legion.lords() == [1, 2]), "{}", scene.state());
     });
 }
 
-#[test]
-fn two_lords_on_two_sides_of_a_cut_do_not_fight() {
-    for one_way in [false, true] {
-        let scene = Scene::settled(3, ",verify=5", QUICK);
-        scene.legion.links().cut_from(1);
-        if !one_way {
-            scene.legion.links().cut_to(1);
-        }
-        thread::sleep(seconds(60));
-        assert!(scene.posts() <= 3, "{}", scene.state());
-        scene.legion.links().heal();
-        scene.wait_for(1, seconds(15));
-    }
+fn a_minute_of_two_lords(uwsgi: Uwsgi, cut: impl Fn(&Scene)) {
+    let scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
+    cut(&scene);
+    thread::sleep(seconds(60));
+    assert!(scene.posts() <= 3, "{}", scene.state());
+    scene.legion.links().heal();
+    scene.wait_for(1, seconds(15));
+}
+
+fn two_lords_on_two_sides_of_a_cut_do_not_fight(uwsgi: Uwsgi) {
+    a_minute_of_two_lords(uwsgi, |scene| scene.legion.links().cut_off(1));
+}
+
+fn two_lords_on_two_sides_of_a_one_way_cut_do_not_fight(uwsgi: Uwsgi) {
+    a_minute_of_two_lords(uwsgi, |scene| scene.legion.links().cut_from(1));
 }
 
 // 6. A suspended node comes back.
 
-#[test]
-fn a_node_that_was_suspended_comes_back_and_is_lord_again() {
-    let mut scene =
-        Scene::new(3, Config::default(), ",deadline=2", &format!("{QUICK}legion-death-on-lord-error = 10\n"));
+fn a_node_that_was_suspended_comes_back_and_is_lord_again(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(
+        uwsgi,
+        3,
+        Config::default(),
+        ",deadline=2",
+        &format!("{QUICK}legion-death-on-lord-error = 10\n"),
+    );
     scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
@@ -203,9 +246,8 @@ fn a_node_that_was_suspended_comes_back_and_is_lord_again() {
 
 // 7. A lock is waited for.
 
-#[test]
-fn a_lock_that_ends_is_waited_for() {
-    let mut scene = Scene::new(1, Config::default(), "", QUICK);
+fn a_lock_that_ends_is_waited_for(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), "", QUICK);
     scene.rule("post locked 10s");
     scene.legion.start_all();
     scene.wait_for(1, LIMIT);
@@ -213,10 +255,9 @@ fn a_lock_that_ends_is_waited_for() {
     assert!(!scene.legion.any_log_holds("FAILED"), "{}", scene.state());
 }
 
-#[test]
-fn a_lock_that_does_not_end_makes_no_lord() {
+fn a_lock_that_does_not_end_makes_no_lord(uwsgi: Uwsgi) {
     let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-    let mut scene = Scene::new(1, Config::default(), ",deadline=12", &options);
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=12", &options);
     scene.robot.set_route(failover_ip(), route_of(2));
     scene.rule("post locked 1h");
     scene.legion.start_all();
@@ -229,8 +270,7 @@ fn a_lock_that_does_not_end_makes_no_lord() {
 
 // 8. Only knowledge counts.
 
-#[test]
-fn a_lost_answer_is_recognised() {
+fn a_lost_answer_is_recognised(uwsgi: Uwsgi) {
     for fault in [
         "lost-answer",
         "after-switch html 200",
@@ -238,7 +278,8 @@ fn a_lost_answer_is_recognised() {
         "after-switch error FAILOVER_NOT_COMPLETE",
     ] {
         let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-        let mut scene = Scene::new(1, Config { switch: seconds(2), ..Config::default() }, "", &options);
+        let mut scene =
+            Scene::new(uwsgi, 1, Config { switch: seconds(2), ..Config::default() }, "", &options);
         scene.rule(&format!("post times=1 {fault}"));
         scene.legion.start_all();
         scene.wait_for(1, LIMIT);
@@ -247,11 +288,10 @@ fn a_lost_answer_is_recognised() {
     }
 }
 
-#[test]
-fn what_is_no_answer_makes_no_lord() {
+fn what_is_no_answer_makes_no_lord(uwsgi: Uwsgi) {
     for fault in ["any html 200", "post other 2.2.2.2", "any close", "any empty 200"] {
         let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-        let mut scene = Scene::new(1, Config::default(), ",deadline=4", &options);
+        let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=4", &options);
         scene.robot.set_route(failover_ip(), route_of(2));
         scene.rule(fault);
         scene.legion.start_all();
@@ -262,8 +302,8 @@ fn what_is_no_answer_makes_no_lord() {
 
 // 9. The budgets.
 
-fn a_minute_of_failures(config: Config, most: usize, said: &str) {
-    let mut scene = Scene::new(1, config, "", &format!("{QUICK}legion-death-on-lord-error = 5\n"));
+fn a_minute_of_failures(uwsgi: Uwsgi, config: Config, most: usize, said: &str) {
+    let mut scene = Scene::new(uwsgi, 1, config, "", &format!("{QUICK}legion-death-on-lord-error = 5\n"));
     scene.legion.start_all();
     assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
     thread::sleep(seconds(60));
@@ -272,23 +312,20 @@ fn a_minute_of_failures(config: Config, most: usize, said: &str) {
     assert!(scene.legion.any_log_holds(said), "{}", scene.state());
 }
 
-#[test]
-fn a_wrong_password_is_tried_twice() {
+fn a_wrong_password_is_tried_twice(uwsgi: Uwsgi) {
     let login = Some(Login::new(USERNAME, "another"));
-    a_minute_of_failures(Config { login, ..Config::default() }, 2, "HTTP 401 UNAUTHORIZED");
+    a_minute_of_failures(uwsgi, Config { login, ..Config::default() }, 2, "HTTP 401 UNAUTHORIZED");
 }
 
-#[test]
-fn over_the_limit_a_request_a_minute_is_left() {
+fn over_the_limit_a_request_a_minute_is_left(uwsgi: Uwsgi) {
     let limits = Limits { post: 0, get: 0, ..Limits::default() };
-    a_minute_of_failures(Config { limits, ..Config::default() }, 3, "held back until ");
+    a_minute_of_failures(uwsgi, Config { limits, ..Config::default() }, 3, "held back until ");
 }
 
 // 10. Moved by hand.
 
-#[test]
-fn an_ip_that_is_moved_by_hand_is_taken_back() {
-    let scene = Scene::settled(3, ",verify=5", QUICK);
+fn an_ip_that_is_moved_by_hand_is_taken_back(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
     for elsewhere in [route_of(3), None] {
         scene.robot.set_route(failover_ip(), elsewhere);
         scene.wait_for(1, seconds(15));
@@ -297,9 +334,8 @@ fn an_ip_that_is_moved_by_hand_is_taken_back() {
     assert!(scene.legion.node(1).log().contains(line), "{}", scene.state());
 }
 
-#[test]
-fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight() {
-    let mut scene = Scene::settled(3, ",verify=5", QUICK);
+fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsgi) {
+    let mut scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
     scene.legion.kill(2);
     scene.legion.kill(3);
     let alone = || {
@@ -317,9 +353,8 @@ fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight() {
     scene.wait_for(1, seconds(20));
 }
 
-#[test]
-fn a_lord_without_the_ip_goes_on_trying() {
-    let mut scene = Scene::new(3, Config::default(), ",deadline=2", QUICK);
+fn a_lord_without_the_ip_goes_on_trying(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=2", QUICK);
     scene.rule("any refuse");
     // Alone of three: nobody else will do it.
     scene.legion.start(1);
@@ -331,10 +366,9 @@ fn a_lord_without_the_ip_goes_on_trying() {
 
 // 11. and 12. The call and the process.
 
-#[test]
-fn a_signal_ends_or_reloads_a_node_during_a_call() {
+fn a_signal_ends_or_reloads_a_node_during_a_call(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let mut scene = Scene::new(1, Config { switch: seconds(120), ..Config::default() }, "", QUICK);
+        let mut scene = Scene::new(uwsgi, 1, Config { switch: seconds(120), ..Config::default() }, "", QUICK);
         scene.legion.start_all();
         assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
         scene.legion.node(1).signal(signal);
@@ -348,20 +382,21 @@ fn a_signal_ends_or_reloads_a_node_during_a_call() {
     }
 }
 
-#[test]
-fn a_worker_that_dies_during_a_call_harms_nobody() {
-    let mut scene = Scene::new(3, Config { switch: seconds(10), ..Config::default() }, "", QUICK);
+fn a_worker_that_dies_during_a_call_harms_nobody(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(uwsgi, 3, Config { switch: seconds(10), ..Config::default() }, "", QUICK);
     scene.legion.start_all();
     assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
     let mut killed = 0;
-    while !scene.is_at(1) && killed < 300 {
+    wait_until(LIMIT, || {
         for worker in scene.legion.node(1).workers() {
             process::signal(worker, process::SIGKILL);
             killed += 1;
         }
-        thread::sleep(Duration::from_millis(100));
-    }
-    assert!(killed > 20, "{killed} workers were killed");
+        // How often there is one to kill is up to uWSGI, which takes a second to replace it.
+        thread::sleep(Duration::from_millis(80));
+        scene.is_at(1)
+    });
+    assert!(killed >= 5, "{killed} workers were killed");
     scene.wait_for(1, LIMIT);
     assert_eq!(scene.posts(), 1, "{}", scene.state());
     assert!(!scene.legion.any_log_holds("announced its death"), "{}", scene.state());
