@@ -74,19 +74,10 @@ fn a_node_whose_action_fails_does_not_become_lord_and_the_next_one_does() {
     }
 }
 
-/// The seed's three inis, as its README has them; only its cipher is one that OpenSSL 3 still has, and the
-/// Legion's own addresses are such that this machine can listen on. They say no `url`: the plugin asks for
-/// Hetzner's own host, which a proxy leads to the stand-in.
-#[test]
-fn the_seeds_configuration_runs_as_it_stands() {
-    let config = "\
-legion = failover 1.1.1.1:2000 9999 aes-128-cbc:secret1
-legion-node = failover 2.2.2.2:2000
-legion-node = failover 3.3.3.3:2000
-legion-lord = failover hetzner-failoverip:username=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1
-legion-death-on-lord-error = 300
-legion-tolerance = 60
-";
+/// Runs the inis of three servers 1.1.1.1, 2.2.2.2 and 3.3.3.3 as they stand; only the Legion's own addresses
+/// become such that this machine can listen on. They say no `url`: the plugin asks for Hetzner's own host, which a
+/// proxy leads to the stand-in.
+fn run_as_they_stand(inis: &[String]) {
     let robot = robot(Config {
         tls: Some(Certificate::Right),
         login: Some(Login::new("FOO", "BAR")),
@@ -98,34 +89,56 @@ legion-tolerance = 60
 
     let addresses = [1, 2, 3].map(|_| free_address().to_string());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let nodes = [1, 2, 3].map(|node: usize| {
-        // The inis differ in who is 1.1.1.1 and in the valor.
-        let other = |position: usize| {
-            if position == 1 {
-                node
-            } else if position <= node {
-                position - 1
-            } else {
-                position
-            }
-        };
-        let mut ini = config.replace("9999", &(10_000 - node).to_string());
-        ini = ini.replace("active_ip=1.1.1.1", &format!("active_ip={}", address(node)));
-        for position in 1..=3 {
-            let legion_address = format!("{}:2000", address(position));
-            ini = ini.replace(&legion_address, &addresses[other(position) - 1]);
-        }
+    let start = |node: usize| {
+        let on_loopback =
+            |ini: String, (at, own): (usize, &String)| ini.replace(&format!("{}:2000", address(at + 1)), own);
+        let ini = addresses.iter().enumerate().fold(inis[node - 1].clone(), on_loopback);
         let folder = folder.path().join(node.to_string());
         std::fs::create_dir(&folder).expect("a writable folder");
-        Node::start(Uwsgi::Debian, &folder, &format!("plugin = hetzner\n{ini}"), &env)
-    });
+        Node::start(Uwsgi::Debian, &folder, &ini, &env)
+    };
+    let nodes = [1, 2, 3].map(start);
     nodes[0].wait_for_log("i am now the Lord", LIMIT);
     assert_eq!(robot.route(failover_ip()), route_of(1));
-    // An orderly end is announced, so that nobody waits for the 60 s of tolerance.
+    // An orderly end is announced, so that nobody waits for the tolerance.
     nodes[0].signal(SIGINT);
     nodes[1].wait_for_log("i am now the Lord", LIMIT);
     assert_eq!(robot.route(failover_ip()), route_of(2));
     assert!(!nodes[2].is_lord(LEGION));
     assert!(nodes.iter().all(|node| !node.log().contains("BAR")), "a password is in a log");
     assert!(proxy.asked().iter().all(|target| target == "robot-ws.your-server.de:443"));
+}
+
+/// Only its cipher is not the seed's own: OpenSSL 3 has bf-cbc no more.
+#[test]
+fn the_seeds_configuration_runs_as_it_stands() {
+    let ini = |own: &str, valor, others: [&str; 2]| {
+        let [first, second] = others;
+        format!(
+            "\
+plugin = hetzner
+
+legion = failover {own}:2000 {valor} aes-128-cbc:secret1
+legion-node = failover {first}:2000
+legion-node = failover {second}:2000
+legion-lord = failover hetzner-failoverip:username=FOO,password=BAR,ip=4.4.4.4,active_ip={own}
+legion-death-on-lord-error = 300
+legion-tolerance = 60
+"
+        )
+    };
+    run_as_they_stand(&[
+        ini("1.1.1.1", 9999, ["2.2.2.2", "3.3.3.3"]),
+        ini("2.2.2.2", 9998, ["1.1.1.1", "3.3.3.3"]),
+        ini("3.3.3.3", 9997, ["1.1.1.1", "2.2.2.2"]),
+    ]);
+}
+
+#[test]
+fn the_readmes_configuration_runs_as_it_stands() {
+    let readme = include_str!("../README.md");
+    let blocks = readme.split("```ini\n[uwsgi]\n").skip(1);
+    let inis: Vec<String> = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_string())).collect();
+    assert_eq!(inis.len(), 3);
+    run_as_they_stand(&inis);
 }

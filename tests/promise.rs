@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::robot::{Config, Failover, Limits, Login, Robot};
 use crate::support::legion::{LEGION, Legion, address, hook};
+use crate::support::node::{Node, free_address};
 use crate::support::process::{self, SIGHUP, SIGINT, SIGTERM};
 use crate::support::uwsgi::Uwsgi;
 use crate::support::{USERNAME, wait_until};
@@ -126,6 +127,7 @@ on_each_uwsgi! {
     a_lord_without_the_ip_goes_on_trying
     a_signal_ends_or_reloads_a_node_during_a_call
     a_worker_that_dies_during_a_call_harms_nobody
+    legions_of_one_process_keep_apart
 }
 
 // 1. A long call harms nobody.
@@ -400,4 +402,43 @@ fn a_worker_that_dies_during_a_call_harms_nobody(uwsgi: Uwsgi) {
     scene.wait_for(1, LIMIT);
     assert_eq!(scene.posts(), 1, "{}", scene.state());
     assert!(!scene.legion.any_log_holds("announced its death"), "{}", scene.state());
+}
+
+// Several Legions and several hooks in one process.
+
+/// Two nodes, two Legions, two failover IPs: while one Legion's call takes its time, the other's peers hear nothing
+/// of it, and each IP follows its own Lord.
+fn legions_of_one_process_keep_apart(uwsgi: Uwsgi) {
+    let ips: [IpAddr; 2] = [[4, 4, 4, 4].into(), [5, 5, 5, 5].into()];
+    let failover = ips.map(|ip| Failover::new(ip, None)).to_vec();
+    let robot = Robot::start(Config { failover, ..Config::default() }).expect("a free port");
+    // Only the first Legion's call is slow.
+    robot.fault("post ip=4.4.4.4 delay 12s".parse().expect("a rule"));
+    let addresses = [[free_address(), free_address()], [free_address(), free_address()]];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nodes = [0, 1].map(|own: usize| {
+        let mut ini = format!("plugin = hetzner\n{QUICK}");
+        for (number, ip) in ips.iter().enumerate() {
+            let (name, at) = (["slow", "quick"][number], addresses[number]);
+            // Each Legion has a Lord of its own.
+            let valor = if own == number { 2 } else { 1 };
+            let hook = hook(own + 1, &robot.url(*ip), "").replace("ip=4.4.4.4", &format!("ip={ip}"));
+            ini += &format!("legion = {name} {} {valor} aes-128-cbc:secret1\n", at[own]);
+            ini += &format!("legion-node = {name} {}\n", at[1 - own]);
+            ini += &format!("legion-lord = {name} hetzner-failoverip:{hook}\n");
+        }
+        let folder = folder.path().join(own.to_string());
+        std::fs::create_dir(&folder).expect("a writable folder");
+        Node::start(uwsgi, &folder, &ini, &[])
+    });
+    let settled = || {
+        let lords = |name| nodes.each_ref().map(|node| node.is_lord(name));
+        lords("slow") == [true, false]
+            && lords("quick") == [false, true]
+            && ips.map(|ip| robot.route(ip)) == [route_of(1), route_of(2)]
+    };
+    let logs = || nodes.each_ref().map(Node::log).join("\n---\n");
+    assert!(wait_until(seconds(40), settled), "{:?}\n{}", robot.history(), logs());
+    assert!(!wait_until(seconds(6), || !settled()), "{}", logs());
+    assert!(!logs().contains("left Legion"), "{}", logs());
 }
