@@ -5,13 +5,14 @@
 //! And a node that suspended itself after such a failure is never heard again. All that is mended here, in one
 //! thread a hook that only reads a few numbers once a second until there is something to do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::hook::Hook;
 use crate::host::{self, Peer, View};
-use crate::hoster::{Failure, Hoster, Kind, Route};
+use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 use crate::robot::Robot;
 use crate::takeover::{Verdict, place};
 
@@ -31,7 +32,7 @@ pub struct Guard {
     /// The hook's argument, which with the Legion tells it from others.
     argument: Vec<u8>,
     /// Whether the last run of the hook has failed, so that a Lord would be one without the IP.
-    failed: Mutex<bool>,
+    failed: AtomicBool,
 }
 
 /// The guard of this hook of this Legion; it is started at the hook's first run, since threads do not survive
@@ -43,7 +44,7 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     if let Some(guard) = guards.iter().find(known) {
         return Arc::clone(guard);
     }
-    let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: Mutex::new(false) };
+    let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: AtomicBool::new(false) };
     let guard = Arc::new(guard);
     let watched = Arc::clone(&guard);
     if host::spawn(move || watched.watch()).is_none() {
@@ -55,13 +56,13 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
 }
 
 impl Guard {
-    /// Called when the hook has run, before uWSGI acts upon it.
-    pub fn hook_has_ended(&self, here: bool) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = !here;
+    /// Called with how the hook has ended, before uWSGI acts upon it.
+    pub fn set_failed(&self, failed: bool) {
+        self.failed.store(failed, Ordering::Relaxed);
     }
 
     fn failed(&self) -> bool {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failed.load(Ordering::Relaxed)
     }
 
     fn watch(&self) {
@@ -81,11 +82,11 @@ impl Guard {
             }
             let reign = match &mut reign {
                 Some(reign) if reign.since == view.lord_since => reign,
-                other => other.insert(Reign::new(&view, self.hook.options.verify)),
+                other => other.insert(Reign::new(&view, self.hook.options.verify, self.failed())),
             };
             reign.size = configured_size.unwrap_or(most_members);
             reign.observe(&view, frozen);
-            if reign.is_due() || self.failed() && reign.retry_is_due() {
+            if reign.is_due() {
                 self.look(reign);
                 // The time that this took is no freeze.
                 clock = Clock::start();
@@ -111,12 +112,12 @@ impl Guard {
     fn look(&self, reign: &mut Reign) {
         let options = &self.hook.options;
         let (ip, target) = (options.ip, options.active_ip);
-        match Robot::new(options).whereabouts(options.timeout) {
+        match Robot::new(options).whereabouts(Need::Check, options.timeout) {
             Ok(Some(found)) if found == target => {
-                if reign.trouble.take().is_some() || self.failed() {
+                if reign.trouble.is_some() || self.failed() {
                     self.hook.log(&format!("{ip} is routed to {target} again"));
                 }
-                self.hook_has_ended(true);
+                self.set_failed(false);
                 reign.is_here();
             }
             Ok(route) => self.is_elsewhere(reign, route),
@@ -169,14 +170,12 @@ impl Guard {
             let view = legion.view();
             view.lord_since == since && (alone || has_majority(&view.peers, size))
         };
-        match self.hook.take_over(false, &goes_on) {
+        match self.hook.take_over(Need::Takeover, &goes_on) {
             Verdict::Here => {
-                self.hook_has_ended(true);
-                reign.trouble = None;
+                self.set_failed(false);
                 reign.is_here();
             }
-            Verdict::Failed => reign.retry(),
-            Verdict::Dropped => reign.retry(),
+            Verdict::Failed | Verdict::Dropped => reign.retry(),
         }
     }
 }
@@ -209,8 +208,9 @@ struct Reign {
     peers: Vec<[u8; 36]>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
-    /// When to try again after a failure, and the pause after that.
-    retry_at: Option<Instant>,
+    /// When to look next if nothing happens.
+    timer: Option<Instant>,
+    /// Until the next try after a failure.
     next_pause: Duration,
     /// Whether, when last seen, a majority agreed that this node is Lord, and since when without a break.
     majority: bool,
@@ -221,25 +221,26 @@ struct Reign {
 }
 
 impl Reign {
-    fn new(view: &View, verify: Duration) -> Reign {
+    fn new(view: &View, verify: Duration, failed: bool) -> Reign {
+        let now = Instant::now();
+        // The hook has just had its say; but a switch that was under way may end after it.
+        let after = if failed { &AFTER_A_CHANGE[..] } else { &AFTER_A_CHANGE[1..] };
         let mut reign = Reign {
             since: view.lord_since,
             verify,
             size: 1,
             votes: 0,
             peers: uuids(view),
-            due: Vec::new(),
-            retry_at: None,
+            due: after.iter().map(|after| now + *after).collect(),
+            timer: None,
             next_pause: FIRST_RETRY,
             // The election has just shown it.
             majority: true,
-            agreed_since: Instant::now(),
+            agreed_since: now,
             elsewhere: None,
             trouble: None,
         };
-        reign.is_here();
-        // The hook has just had its say; but a switch that was under way may end after it.
-        reign.due.extend(AFTER_A_CHANGE[1..].iter().map(|after| Instant::now() + *after));
+        reign.set_timer();
         reign
     }
 
@@ -263,31 +264,25 @@ impl Reign {
         let now = Instant::now();
         let before = self.due.len();
         self.due.retain(|due| *due > now);
-        self.due.len() < before
+        let due = self.due.len() < before || self.timer.is_some_and(|timer| timer <= now);
+        if due {
+            self.set_timer();
+        }
+        due
     }
 
-    fn retry_is_due(&self) -> bool {
-        self.retry_at.is_none_or(|at| at <= Instant::now())
+    fn set_timer(&mut self) {
+        self.timer = (!self.verify.is_zero()).then(|| Instant::now() + self.verify);
     }
 
-    /// The IP is here: the next look is the timer's.
     fn is_here(&mut self) {
         self.elsewhere = None;
+        self.trouble = None;
         self.next_pause = FIRST_RETRY;
-        self.retry_at = None;
-        self.look_at_the_timer();
-    }
-
-    fn look_at_the_timer(&mut self) {
-        if !self.verify.is_zero() {
-            self.due.push(Instant::now() + self.verify);
-        }
     }
 
     fn retry(&mut self) {
-        let at = Instant::now() + self.next_pause;
-        self.due.push(at);
-        self.retry_at = Some(at);
+        self.due.push(Instant::now() + self.next_pause);
         self.next_pause = (self.next_pause * 2).min(LAST_RETRY);
     }
 
@@ -370,7 +365,7 @@ mod tests {
     }
 
     fn reign(votes: &[bool], size: usize) -> Reign {
-        Reign { size, ..Reign::new(&view(votes), Duration::ZERO) }
+        Reign { size, ..Reign::new(&view(votes), Duration::ZERO, false) }
     }
 
     #[test]
@@ -388,6 +383,26 @@ mod tests {
         assert!(reign.is_due(), "it was frozen");
         // Each of the three changes leaves its later looks, and the reign's own.
         assert_eq!(reign.due.len(), 2 + 3 * 2);
+    }
+
+    #[test]
+    fn a_lord_without_the_ip_looks_at_once() {
+        assert!(!Reign::new(&view(&[]), Duration::ZERO, false).is_due());
+        assert!(Reign::new(&view(&[]), Duration::ZERO, true).is_due());
+    }
+
+    #[test]
+    fn the_timer_is_one_however_often_something_happens() {
+        let mut reign = Reign::new(&view(&[true]), Duration::from_secs(300), false);
+        for _ in 0..10 {
+            reign.observe(&view(&[true]), true);
+            assert!(reign.is_due());
+            reign.is_here();
+        }
+        reign.due.clear();
+        assert!(!reign.is_due());
+        reign.timer = Some(Instant::now());
+        assert!(reign.is_due() && !reign.is_due());
     }
 
     #[test]

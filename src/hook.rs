@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::guard;
 use crate::host::{self, Legion};
+use crate::hoster::Need;
 use crate::options::Options;
 use crate::robot::Robot;
 use crate::takeover::{Order, Setting, Verdict, take_over};
@@ -36,9 +37,9 @@ impl Hook {
     }
 
     /// An ordinary takeover; before each step `goes_on` is asked.
-    pub fn take_over(&self, elected: bool, goes_on: &dyn Fn() -> bool) -> Verdict {
+    pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
         let Options { ip, active_ip, deadline, .. } = self.options;
-        let order = Order { ip, target: active_ip, deadline, elected };
+        let order = Order { ip, target: active_ip, deadline, need };
         take_over(&Robot::new(&self.options), &order, &Scene { hook: self, began: Instant::now(), goes_on })
     }
 }
@@ -77,8 +78,8 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
     let Some(hook) = Hook::parse(legion, argument) else { return false };
     let guard = guard::of(hook, argument);
     let hook = Arc::clone(&guard.hook);
-    let verdict = host::wait_for(move || hook.take_over(true, &|| true));
+    let verdict = host::wait_for(move || hook.take_over(Need::Election, &|| true));
     let here = verdict == Some(Verdict::Here);
-    guard.hook_has_ended(here);
+    guard.set_failed(!here);
     here
 }

@@ -6,17 +6,27 @@ use std::time::Duration;
 /// Where a failover IP is routed; `None` is nowhere.
 pub type Route = Option<IpAddr>;
 
+/// What a question is for, where a budget has to choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// The first POST of an election: no number of earlier ones holds it back.
+    Election,
+    /// A step of a takeover.
+    Takeover,
+    /// Whether all is well. Leaves room for takeovers.
+    Check,
+}
+
 /// One failover IP at one hoster. Both questions block until the hoster has answered, but no longer than `limit`.
 pub trait Hoster {
     /// Who is asked, for the log: `HOST, at most 60 s`.
     fn describe(&self) -> String;
 
-    /// Routes the failover IP to `target`. On success the text says what came back. `first` is the first of an
-    /// election, which no budget of ours holds back.
-    fn route_to(&self, target: IpAddr, first: bool, limit: Duration) -> Result<String, Failure>;
+    /// Routes the failover IP to `target`. On success the text says what came back.
+    fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure>;
 
     /// Says where the failover IP is routed.
-    fn whereabouts(&self, limit: Duration) -> Result<Route, Failure>;
+    fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure>;
 
     /// How long from now nothing at all may be asked, if so: a takeover would fail at once.
     fn held_back_for(&self) -> Option<Duration>;

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::hoster::{Failure, Hoster, Kind, Route};
+use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 
 /// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -31,8 +31,8 @@ pub struct Order {
     pub target: IpAddr,
     /// For the whole takeover.
     pub deadline: Duration,
-    /// Whether an election asks for it, whose first POST no budget holds back.
-    pub elected: bool,
+    /// What the first POST is for.
+    pub need: Need,
 }
 
 /// How a takeover ended.
@@ -86,10 +86,10 @@ impl Takeover<'_> {
     /// Posts until the IP is here; returns what the hoster has said.
     fn run(&mut self) -> Result<String, End> {
         loop {
-            let Order { ip, target, elected, .. } = *self.order;
-            let first = elected && self.posts == 0;
+            let Order { ip, target, need, .. } = *self.order;
+            let need = if self.posts == 0 { need } else { Need::Takeover };
             self.log(&format!("routing {ip} to {target} (POST to {})", self.hoster.describe()));
-            let failure = match self.hoster.route_to(target, first, self.time_left()?) {
+            let failure = match self.hoster.route_to(target, need, self.time_left()?) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -114,7 +114,7 @@ impl Takeover<'_> {
         let mut first_seen = None;
         for looks in 1.. {
             self.pause(&doubt, &format!("asking where {ip} is"))?;
-            match self.hoster.whereabouts(self.time_left()?) {
+            match self.hoster.whereabouts(Need::Takeover, self.time_left()?) {
                 Ok(Some(found)) if found == target => return Ok(Some("found by GET".into())),
                 Ok(route) => {
                     self.route = Some(route);
@@ -213,16 +213,18 @@ mod tests {
             "a fake".into()
         }
 
-        fn route_to(&self, target: IpAddr, first: bool, _: Duration) -> Result<String, Failure> {
+        fn route_to(&self, target: IpAddr, need: Need, _: Duration) -> Result<String, Failure> {
             assert_eq!(target, TARGET);
-            let before = self.asked.borrow().iter().any(|asked| asked.starts_with('P'));
             // A POST that did not reach the hoster leaves the next one the first.
-            assert!(!first || !before || self.lines.borrow().iter().any(|line| line.contains("refused")));
+            let before = self.asked.borrow().iter().any(|asked| asked.starts_with('P'));
+            let refused = self.lines.borrow().iter().any(|line| line.contains("refused"));
+            assert_eq!(need == Need::Election, !before || refused);
             self.note('P');
             next(&self.posts)
         }
 
-        fn whereabouts(&self, _: Duration) -> Result<Route, Failure> {
+        fn whereabouts(&self, need: Need, _: Duration) -> Result<Route, Failure> {
+            assert_eq!(need, Need::Takeover);
             self.note('G');
             next(&self.looks)
         }
@@ -303,7 +305,7 @@ mod tests {
             ip: [4, 4, 4, 4].into(),
             target: TARGET,
             deadline: Duration::from_secs(180),
-            elected: true,
+            need: Need::Election,
         };
         let verdict = take_over(&fake, &order, &fake);
         let last = fake.lines.borrow().last().cloned().unwrap_or_default();

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::hoster::Need;
+
 /// One less than what locks an address out (Robot webservice documentation, "Authentication").
 const REJECTED_LOGINS: u32 = 2;
 const LOCK_OUT: Duration = Duration::from_secs(600);
@@ -17,12 +19,12 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const POSTS_AN_HOUR: usize = 15;
 const GETS_AN_HOUR: usize = 60;
+/// Of these, so that a short `verify` cannot leave a takeover blind.
+const CHECKS_AN_HOUR: usize = 45;
 
 /// What is about to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
-    /// The first POST of an election: no number of earlier ones holds it back.
-    FirstPost,
     Post,
     Get,
 }
@@ -98,19 +100,30 @@ impl Ledger {
     }
 
     /// Whether `request` may be sent now. If so, it counts.
-    pub fn admit(&mut self, user: &[u8], ip: IpAddr, request: Request, now: Instant) -> Result<(), Hold> {
+    pub fn admit(
+        &mut self,
+        user: &[u8],
+        ip: IpAddr,
+        request: Request,
+        need: Need,
+        now: Instant,
+    ) -> Result<(), Hold> {
         if let Some(hold) = self.held(user, now) {
             return Err(hold);
         }
         let spent = self.ips.entry((user.to_vec(), ip)).or_default();
-        let (sent, most, why) = match request {
-            Request::Get => (&mut spent.gets, GETS_AN_HOUR, "60 GET were sent within an hour"),
-            _ => (&mut spent.posts, POSTS_AN_HOUR, "15 POST were sent within an hour"),
+        let (sent, most, why) = match (request, need) {
+            (Request::Get, Need::Check) => {
+                (&mut spent.gets, CHECKS_AN_HOUR, "45 GET were sent within an hour")
+            }
+            (Request::Get, _) => (&mut spent.gets, GETS_AN_HOUR, "60 GET were sent within an hour"),
+            (Request::Post, Need::Election) => (&mut spent.posts, usize::MAX, ""),
+            (Request::Post, _) => (&mut spent.posts, POSTS_AN_HOUR, "15 POST were sent within an hour"),
         };
         while sent.front().is_some_and(|&at| now.duration_since(at) >= HOUR) {
             sent.pop_front();
         }
-        if let Some(&oldest) = sent.front().filter(|_| sent.len() >= most && request != Request::FirstPost) {
+        if let Some(&oldest) = sent.front().filter(|_| sent.len() >= most) {
             return Err(Hold { why, remaining: HOUR - now.duration_since(oldest), for_all: false });
         }
         sent.push_back(now);
@@ -143,6 +156,11 @@ mod tests {
 
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
 
+    const FIRST_POST: (Request, Need) = (Request::Post, Need::Election);
+    const POST: (Request, Need) = (Request::Post, Need::Takeover);
+    const GET: (Request, Need) = (Request::Get, Need::Takeover);
+    const CHECK: (Request, Need) = (Request::Get, Need::Check);
+
     struct Clock {
         ledger: Ledger,
         now: Instant,
@@ -157,8 +175,8 @@ mod tests {
             self.now += Duration::from_secs(seconds);
         }
 
-        fn ask(&mut self, request: Request) -> bool {
-            self.ledger.admit(b"u", IP, request, self.now).is_ok()
+        fn ask(&mut self, (request, need): (Request, Need)) -> bool {
+            self.ledger.admit(b"u", IP, request, need, self.now).is_ok()
         }
 
         fn learn(&mut self, outcome: Outcome) {
@@ -170,16 +188,16 @@ mod tests {
     fn two_rejected_logins_are_followed_by_silence() {
         let mut clock = Clock::new();
         for _ in 0..2 {
-            assert!(clock.ask(Request::FirstPost));
+            assert!(clock.ask(FIRST_POST));
             clock.learn(Outcome::LoginRejected);
         }
         clock.wait(599);
-        assert!(!clock.ask(Request::FirstPost) && !clock.ask(Request::Get));
-        assert!(clock.ledger.admit(b"other", IP, Request::Get, clock.now).is_ok());
+        assert!(!clock.ask(FIRST_POST) && !clock.ask(GET));
+        assert!(clock.ledger.admit(b"other", IP, Request::Get, Need::Takeover, clock.now).is_ok());
         clock.wait(1);
-        assert!(clock.ask(Request::FirstPost));
+        assert!(clock.ask(FIRST_POST));
         clock.learn(Outcome::LoginRejected);
-        assert!(!clock.ask(Request::FirstPost));
+        assert!(!clock.ask(FIRST_POST));
     }
 
     #[test]
@@ -188,37 +206,39 @@ mod tests {
         for outcome in
             [Outcome::LoginRejected, Outcome::LoginAccepted, Outcome::LoginRejected, Outcome::Other]
         {
-            assert!(clock.ask(Request::Get));
+            assert!(clock.ask(GET));
             clock.learn(outcome);
         }
-        assert!(clock.ask(Request::Get));
+        assert!(clock.ask(GET));
     }
 
     #[test]
     fn over_the_limit_one_request_a_minute_is_left() {
         let mut clock = Clock::new();
-        assert!(clock.ask(Request::FirstPost));
+        assert!(clock.ask(FIRST_POST));
         clock.learn(Outcome::Refused(Duration::from_secs(150)));
         let mut sent = 0;
         for _ in 0..149 {
             clock.wait(1);
-            sent += u32::from(clock.ask(Request::FirstPost));
+            sent += u32::from(clock.ask(FIRST_POST));
         }
         assert_eq!(sent, 2);
         clock.wait(1);
-        assert!(clock.ask(Request::Get) && clock.ask(Request::Get));
+        assert!(clock.ask(GET) && clock.ask(GET));
     }
 
     #[test]
     fn an_hour_has_so_many_requests_but_the_first_of_an_election() {
         let mut clock = Clock::new();
-        assert!((0..15).all(|_| clock.ask(Request::Post)));
-        assert!(!clock.ask(Request::Post));
-        assert!(clock.ask(Request::FirstPost));
-        assert!((0..60).all(|_| clock.ask(Request::Get)));
-        assert!(!clock.ask(Request::Get));
+        assert!((0..15).all(|_| clock.ask(POST)));
+        assert!(!clock.ask(POST));
+        assert!(clock.ask(FIRST_POST));
+        assert!((0..45).all(|_| clock.ask(CHECK)));
+        assert!(!clock.ask(CHECK), "the rest is for takeovers");
+        assert!((0..15).all(|_| clock.ask(GET)));
+        assert!(!clock.ask(GET));
         assert!(clock.ledger.held(b"u", clock.now).is_none());
         clock.wait(3600);
-        assert!(clock.ask(Request::Post) && clock.ask(Request::Get));
+        assert!(clock.ask(POST) && clock.ask(GET));
     }
 }

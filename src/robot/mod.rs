@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ureq::http::{HeaderValue, Response, Uri};
 use ureq::{Agent, Body};
 
-use crate::hoster::{Failure, Hoster, Kind, Route};
+use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 use crate::options::{Login, Options};
 use answer::{Answer, Reader};
 use budget::{Hold, Outcome, Request, ledger};
@@ -83,6 +83,7 @@ impl Robot {
     fn ask(
         &self,
         request: Request,
+        need: Need,
         limit: Duration,
         send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<Answer, Failure> {
@@ -94,7 +95,7 @@ impl Robot {
             }
         };
         let user = &self.login.username;
-        ledger().admit(user, self.ip, request, Instant::now()).map_err(held_back)?;
+        ledger().admit(user, self.ip, request, need, Instant::now()).map_err(held_back)?;
         let answer = send(agent)
             .and_then(transport::read_answer)
             .map_err(|error| transport::failure(&error, self.host(), limit))?;
@@ -128,10 +129,9 @@ impl Hoster for Robot {
         format!("{}, at most {} s{unverified}", self.host(), seconds(self.timeout))
     }
 
-    fn route_to(&self, target: IpAddr, first: bool, limit: Duration) -> Result<String, Failure> {
+    fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure> {
         let limit = limit.min(self.timeout);
-        let request = if first { Request::FirstPost } else { Request::Post };
-        let answer = self.ask(request, limit, |agent| {
+        let answer = self.ask(Request::Post, need, limit, |agent| {
             let post = agent.post(&self.url).config().timeout_global(Some(limit)).build();
             post.header("Authorization", self.authorization())
                 .send_form([("active_server_ip", target.to_string())])
@@ -139,9 +139,9 @@ impl Hoster for Robot {
         Reader { secrets: &self.secrets().each_ref().map(String::as_str) }.switched(&answer, target)
     }
 
-    fn whereabouts(&self, limit: Duration) -> Result<Route, Failure> {
+    fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
         let limit = limit.min(self.timeout).min(LONGEST_GET);
-        let answer = self.ask(Request::Get, limit, |agent| {
+        let answer = self.ask(Request::Get, need, limit, |agent| {
             let get = agent.get(&self.url).config().timeout_global(Some(limit)).build();
             get.header("Authorization", self.authorization()).call()
         })?;
