@@ -12,8 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::hook::Hook;
 use crate::host::{self, Peer, View};
-use crate::hoster::{Failure, Hoster, Kind, Need, Route};
-use crate::robot::Robot;
+use crate::hoster::{Failure, Kind, Need, Route};
+use crate::metrics::count;
+use crate::robot;
 use crate::takeover::{Verdict, place};
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -29,7 +30,7 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 /// The guard of one hook. It lives as long as the process, asleep while this node is not Lord.
 pub struct Guard {
     pub hook: Arc<Hook>,
-    /// The hook's argument, which with the Legion tells it from others.
+    /// The hook's argument, which with the Legion and the IP tells it from others.
     argument: Vec<u8>,
     /// Whether the last run of the hook has failed, so that a Lord would be one without the IP.
     failed: AtomicBool,
@@ -40,7 +41,11 @@ pub struct Guard {
 pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
     let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = |guard: &&Arc<Guard>| guard.hook.legion == hook.legion && guard.argument == argument;
+    let known = |guard: &&Arc<Guard>| {
+        guard.hook.legion == hook.legion
+            && guard.hook.options.ip == hook.options.ip
+            && guard.argument == argument
+    };
     if let Some(guard) = guards.iter().find(known) {
         return Arc::clone(guard);
     }
@@ -100,7 +105,7 @@ impl Guard {
             return;
         }
         // Back now it could only fail again at once, and take the Lord away from the others each time.
-        if Robot::new(&self.hook.options).held_back_for().is_some() {
+        if robot::held_back_for(&self.hook.options).is_some() {
             return;
         }
         if self.hook.legion.revive() {
@@ -112,7 +117,7 @@ impl Guard {
     fn look(&self, reign: &mut Reign) {
         let options = &self.hook.options;
         let (ip, target) = (options.ip, options.active_ip);
-        match Robot::new(options).whereabouts(Need::Check, options.timeout) {
+        match self.hook.whereabouts() {
             Ok(Some(found)) if found == target => {
                 if reign.trouble.is_some() || self.failed() {
                     self.hook.log(&format!("{ip} is routed to {target} again"));
@@ -121,12 +126,11 @@ impl Guard {
                 reign.is_here();
             }
             Ok(route) => self.is_elsewhere(reign, route),
-            Err(Failure { kind, sentence }) => {
+            Err(Failure { kind, sentence, .. }) => {
                 // Said once, not at each try.
-                if reign.trouble != Some(Trouble::Unknown(kind)) {
-                    reign.trouble = Some(Trouble::Unknown(kind));
-                    self.hook
-                        .log(&format!("this node is Lord, and whether {ip} is here is unknown: {sentence}"));
+                if reign.is_news(Trouble::Unknown(kind)) {
+                    let line = format!("this node is Lord, and whether {ip} is here is unknown: {sentence}");
+                    self.hook.log(&line);
                 }
                 reign.retry();
             }
@@ -142,19 +146,17 @@ impl Guard {
         } else if reign.has_stood_elsewhere(route) {
             self.take_back(reign, &format!("{ip} is {place}, and this node is Lord: taking it back"));
         } else if reign.majority {
-            if reign.trouble != Some(Trouble::Elsewhere(route)) {
-                reign.trouble = Some(Trouble::Elsewhere(route));
-                let round = host::round().as_secs();
-                self.hook.log(&format!(
-                    "{ip} is {place}, though this node is Lord: looking again in {} s",
-                    2 * round
-                ));
+            if reign.is_news(Trouble::Elsewhere(route)) {
+                count(&self.hook.metrics.drifts);
+                let pause = 2 * host::round().as_secs();
+                let line = format!("{ip} is {place}, though this node is Lord: looking again in {pause} s");
+                self.hook.alarm(&line);
             }
             reign.look_again_in_two_rounds();
-        } else if reign.trouble != Some(Trouble::LeftAlone(route)) {
-            reign.trouble = Some(Trouble::LeftAlone(route));
+        } else if reign.is_news(Trouble::LeftAlone(route)) {
+            count(&self.hook.metrics.drifts);
             let (votes, size) = (reign.votes, reign.size);
-            self.hook.log(&format!(
+            self.hook.alarm(&format!(
                 "{ip} is {place}, though this node is Lord: left there, since only {votes} of {size} nodes in sight \
                  agree that it is"
             ));
@@ -269,6 +271,13 @@ impl Reign {
             self.set_timer();
         }
         due
+    }
+
+    /// Notes a trouble; returns whether the log has not been told of it yet.
+    fn is_news(&mut self, trouble: Trouble) -> bool {
+        let known = self.trouble.as_ref() == Some(&trouble);
+        self.trouble = Some(trouble);
+        !known
     }
 
     fn set_timer(&mut self) {

@@ -1,51 +1,101 @@
-//! What a lord hook does: a takeover in a thread of its own, while the Legion is kept informed, and a guard that
-//! watches over the route from then on.
+//! What a hook does: a takeover in a thread of its own, while the Legion is kept informed, and a guard that watches
+//! over the route from then on; or the release of the route.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::guard;
+use crate::guard::{self, Guard};
 use crate::host::{self, Legion};
-use crate::hoster::Need;
-use crate::options::Options;
-use crate::robot::Robot;
-use crate::takeover::{Order, Setting, Verdict, take_over};
+use crate::hoster::{Failure, Hoster, Need, Route};
+use crate::metrics::{Metrics, Place, count};
+use crate::options::{Options, Problem};
+use crate::own;
+use crate::robot::{BASE_URL, Robot};
+use crate::takeover::{Order, Setting, Verdict, place, take_over};
 
-/// One hook of one Legion, as it stands in the configuration.
+/// For a release, which waits at a node's end: it is given up before anybody gets impatient.
+const LONGEST_RELEASE: Duration = Duration::from_secs(10);
+
+/// One failover IP of one hook of one Legion.
+#[derive(Clone)]
 pub struct Hook {
     pub legion: Legion,
     pub options: Options,
+    pub metrics: &'static Metrics,
 }
 
 impl Hook {
-    /// The hook of `legion` with its `argument`; `None`, with each problem in the log, where that is wrong.
-    pub fn parse(legion: Legion, argument: &[u8]) -> Option<Hook> {
-        match Options::parse(argument) {
-            Ok(options) => Some(Hook { legion, options }),
-            Err(problems) => {
-                for problem in problems {
-                    log(legion, &format!("nothing is sent, the hook's configuration is wrong: {problem}"));
-                }
-                None
-            }
-        }
+    /// The hook of `legion` with its `argument`: one for each failover IP that it names.
+    pub fn parse(legion: Legion, argument: &[u8]) -> Result<Vec<Hook>, Vec<Problem>> {
+        let options = Options::parse(argument, BASE_URL, &|url, ipv6| own::find(legion, url, ipv6))?;
+        let hook = |options: Options| Hook { legion, metrics: Metrics::of(legion, options.ip), options };
+        Ok(options.into_iter().map(hook).collect())
     }
 
     pub fn log(&self, line: &str) {
-        log(self.legion, line);
+        host::log(&format!("{}: {line}", self.legion.name()));
+    }
+
+    /// Logs the line, and triggers the hook's alarm with it.
+    pub fn alarm(&self, line: &str) {
+        self.log(line);
+        if let Some(alarm) = &self.options.alarm {
+            host::alarm(alarm, &format!("{}: {line}", self.legion.name()));
+        }
     }
 
     /// An ordinary takeover; before each step `goes_on` is asked.
     pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
         let Options { ip, active_ip, deadline, .. } = self.options;
-        let order = Order { ip, target: active_ip, deadline, need };
-        take_over(&Robot::new(&self.options), &order, &Scene { hook: self, began: Instant::now(), goes_on })
+        let began = Instant::now();
+        let scene = Scene { hook: self, began, goes_on };
+        count(&self.metrics.takeovers);
+        let verdict = match Robot::new(&self.options, self.metrics) {
+            Ok(robot) => take_over(&robot, &Order { ip, target: active_ip, deadline, need }, &scene),
+            Err(failure) => {
+                self.alarm(&format!("FAILED to route {ip} to {active_ip}: {}", failure.sentence));
+                Verdict::Failed
+            }
+        };
+        let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
+        match verdict {
+            Verdict::Here => self.metrics.set_route(Place::Here),
+            Verdict::Failed => count(&self.metrics.takeover_failures),
+            Verdict::Dropped => {}
+        }
+        verdict
     }
-}
 
-fn log(legion: Legion, line: &str) {
-    host::log(&format!("{}: {line}", legion.name()));
+    /// Where the IP is routed now, for a check.
+    pub fn whereabouts(&self) -> Result<Route, Failure> {
+        let robot = Robot::new(&self.options, self.metrics)?;
+        let found = robot.whereabouts(Need::Check, self.options.timeout);
+        self.metrics.set_route(match &found {
+            Ok(Some(address)) if *address == self.options.active_ip => Place::Here,
+            Ok(_) => Place::Elsewhere,
+            Err(_) => Place::Unknown,
+        });
+        found
+    }
+
+    /// Deletes the route if it is here, and only then. Returns where it was found, or what went wrong.
+    pub fn release(&self) -> Result<Route, Failure> {
+        let Options { ip, active_ip, .. } = self.options;
+        let robot = Robot::new(&self.options, self.metrics)?;
+        let found = robot.whereabouts(Need::Takeover, LONGEST_RELEASE)?;
+        if found != Some(active_ip) {
+            self.log(&format!("{ip} is {}, not here: nothing to release", place(found)));
+            return Ok(found);
+        }
+        match robot.release(LONGEST_RELEASE)? {
+            None => self.log(&format!("{ip} is routed nowhere now: released")),
+            route => self.log(&format!("{ip} is {} after its release", place(route))),
+        }
+        self.metrics.set_route(Place::Elsewhere);
+        Ok(found)
+    }
 }
 
 /// A takeover's setting in real time.
@@ -58,6 +108,10 @@ struct Scene<'a> {
 impl Setting for Scene<'_> {
     fn log(&self, line: &str) {
         self.hook.log(line);
+    }
+
+    fn alarm(&self, line: &str) {
+        self.hook.alarm(line);
     }
 
     fn elapsed(&self) -> Duration {
@@ -73,13 +127,57 @@ impl Setting for Scene<'_> {
     }
 }
 
-/// Runs a lord hook; returns whether the failover IP is here now. Called by uWSGI in the Legion's thread.
+/// The hooks of an argument that was found right when uWSGI started; what is wrong by now is logged.
+fn parse_again(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
+    let report = |problems: Vec<Problem>| {
+        for problem in problems {
+            host::log(&format!("{}: nothing is sent, the hook is wrong: {problem}", legion.name()));
+        }
+    };
+    Hook::parse(legion, argument).map_err(report).ok()
+}
+
+/// Runs a lord hook; returns whether all its failover IPs are here now. Called by uWSGI in the Legion's thread.
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
-    let Some(hook) = Hook::parse(legion, argument) else { return false };
-    let guard = guard::of(hook, argument);
-    let hook = Arc::clone(&guard.hook);
-    let verdict = host::wait_for(move || hook.take_over(Need::Election, &|| true));
-    let here = verdict == Some(Verdict::Here);
-    guard.set_failed(!here);
-    here
+    let Some(hooks) = parse_again(legion, argument) else { return false };
+    let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
+    let hooks: Vec<Arc<Guard>> = guards.clone();
+    let verdicts = host::wait_for(move || side_by_side(&hooks));
+    let mut all_here = true;
+    for (position, guard) in guards.iter().enumerate() {
+        let here = verdicts.as_ref().is_some_and(|verdicts| verdicts[position] == Verdict::Here);
+        guard.set_failed(!here);
+        all_here &= here;
+    }
+    all_here
+}
+
+/// Takes all IPs over at the same time, so that it takes as long as the slowest.
+fn side_by_side(guards: &[Arc<Guard>]) -> Vec<Verdict> {
+    let take_over = |guard: &Guard| guard.hook.take_over(Need::Election, &|| true);
+    let [first, others @ ..] = guards else { return Vec::new() };
+    thread::scope(|scope| {
+        let others: Vec<_> = others.iter().map(|guard| scope.spawn(move || take_over(guard))).collect();
+        let first = take_over(first);
+        let joined = others.into_iter().map(|other| other.join().unwrap_or(Verdict::Failed));
+        std::iter::once(first).chain(joined).collect()
+    })
+}
+
+/// Runs a hook that releases; returns whether none of its failover IPs is here now. Called by uWSGI in the Legion's
+/// thread, or at its end in the master's.
+pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
+    let Some(hooks) = parse_again(legion, argument) else { return false };
+    let release = move || {
+        let one = |hook: &Hook| {
+            let failed = |failure: Failure| {
+                hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
+            };
+            hook.release().map_err(failed).is_ok()
+        };
+        // Each is tried, whatever becomes of the others.
+        hooks.iter().filter(|hook| !one(hook)).count() == 0
+    };
+    // At its end uWSGI has stopped its Legions, and waits for this hook alone.
+    if host::is_ending() { release() } else { host::wait_for(release).unwrap_or(false) }
 }

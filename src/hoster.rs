@@ -17,7 +17,8 @@ pub enum Need {
     Check,
 }
 
-/// One failover IP at one hoster. Both questions block until the hoster has answered, but no longer than `limit`.
+/// One failover IP at one hoster. Each question blocks until the hoster has answered, but no longer than
+/// `limit`.
 pub trait Hoster {
     /// Who is asked, for the log: `HOST, at most 60 s`.
     fn describe(&self) -> String;
@@ -28,8 +29,8 @@ pub trait Hoster {
     /// Says where the failover IP is routed.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure>;
 
-    /// How long from now nothing at all may be asked, if so: a takeover would fail at once.
-    fn held_back_for(&self) -> Option<Duration>;
+    /// Routes the failover IP nowhere, and says where it is routed then.
+    fn release(&self, limit: Duration) -> Result<Route, Failure>;
 }
 
 /// Why a question got no clear answer, and what that means for the next one.
@@ -38,6 +39,8 @@ pub struct Failure {
     pub kind: Kind,
     /// For the log.
     pub sentence: String,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
 }
 
 /// What a failure means.
@@ -59,6 +62,10 @@ pub enum Kind {
 
 impl Failure {
     pub fn new(kind: Kind, sentence: impl Into<String>) -> Failure {
-        Failure { kind, sentence: sentence.into() }
+        Failure { kind, sentence: sentence.into(), status: None }
+    }
+
+    pub fn with_status(self, status: u16) -> Failure {
+        Failure { status: Some(status), ..self }
     }
 }

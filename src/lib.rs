@@ -8,18 +8,23 @@
 //! ```
 //!
 //! Around it: `hook` runs a takeover while the Legion is kept informed, `guard` makes sure of the route as long
-//! as this node is Lord.
+//! as this node is Lord. `startup` tells at start what is wrong, `commands` are the operator's, `metrics` what is
+//! counted.
 //!
 //! Only `host` and `plugin` know uWSGI and may use `unsafe`; only `robot` knows Hetzner's Robot API.
 //! Between it and the rest lies `hoster`, the seam for another hoster.
 
+mod commands;
 mod guard;
 mod hook;
 mod host;
 mod hoster;
 mod keyval;
+mod metrics;
 mod options;
+mod own;
 mod plugin;
 mod robot;
+mod startup;
 mod takeover;
 mod text;

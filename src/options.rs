@@ -3,8 +3,13 @@
 //! Every problem is found before anything is sent, and all of them at once. No problem shows the password,
 //! not even as the rest of one that holds an unescaped comma.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,15 +27,16 @@ const DAY: f64 = 24.0 * 3600.0;
 /// Twelve checks an hour, of the hundred requests that the API allows.
 const DEFAULT_VERIFY: Duration = Duration::from_secs(300);
 
-/// What one `hetzner-failoverip` hook asks for.
+/// What a hook asks for, for one of its failover IPs.
+#[derive(Clone)]
 pub struct Options {
     pub login: Login,
     /// The failover IP, or the net address of an IPv6 failover net.
     pub ip: IpAddr,
-    /// Where to route it: a server's main IP, or for IPv6 the net address of its main net.
+    /// Where to route it: a server's main IP, or for IPv6 the net address of its main net. Default: this host's own.
     pub active_ip: IpAddr,
-    /// Replaces the whole request URL.
-    pub url: Option<Uri>,
+    /// Where all requests go.
+    pub url: Uri,
     /// For one request, from name resolution to the last byte of the body. Default: 60 s.
     pub timeout: Duration,
     /// For a whole takeover. Default: three times `timeout`.
@@ -39,13 +45,51 @@ pub struct Options {
     pub verify: Duration,
     /// Whether the API's TLS certificate is not verified.
     pub ssl_no_verify: bool,
+    /// uWSGI's alarm to trigger when something is wrong with the route. Default: none.
+    pub alarm: Option<String>,
 }
 
 /// The webservice user. Bytes, since nothing says that a password is UTF-8. Cannot be printed.
 #[derive(Clone)]
 pub struct Login {
     pub username: Vec<u8>,
-    pub password: Vec<u8>,
+    pub password: Password,
+}
+
+/// Where the password stands.
+#[derive(Clone)]
+pub enum Password {
+    Given(Vec<u8>),
+    /// Read at each takeover, so that a new one needs no restart.
+    File(PathBuf),
+}
+
+/// Longer than any password, shorter than what a mistaken path may lead to.
+const LONGEST_PASSWORD: u64 = 4096;
+
+impl Password {
+    /// The password, or a sentence that says why there is none.
+    pub fn read(&self) -> Result<Vec<u8>, String> {
+        let path = match self {
+            Password::Given(password) => return Ok(password.clone()),
+            Password::File(path) => path,
+        };
+        let named = |what: &str| format!("password_file={}: {what}", path.display());
+        let mut password = Vec::new();
+        let read =
+            File::open(path).and_then(|file| file.take(LONGEST_PASSWORD + 1).read_to_end(&mut password));
+        read.map_err(|error| named(&error.to_string()))?;
+        if password.len() as u64 > LONGEST_PASSWORD {
+            return Err(named("too long for a password"));
+        }
+        if password.last() == Some(&b'\n') {
+            password.pop();
+            if password.last() == Some(&b'\r') {
+                password.pop();
+            }
+        }
+        if password.is_empty() { Err(named("it is empty")) } else { Ok(password) }
+    }
 }
 
 /// What is wrong with one key, and what to write instead.
@@ -62,6 +106,7 @@ impl fmt::Display for Problem {
 enum Key {
     Username,
     Password,
+    PasswordFile,
     Ip,
     ActiveIp,
     Url,
@@ -69,14 +114,16 @@ enum Key {
     Deadline,
     Verify,
     SslNoVerify,
+    Alarm,
 }
 
 /// Every spelling; the first one of a key is its name.
-const SPELLINGS: [(&str, Key); 12] = [
+const SPELLINGS: [(&str, Key); 14] = [
     ("username", Key::Username),
     ("user", Key::Username),
     ("password", Key::Password),
     ("pass", Key::Password),
+    ("password_file", Key::PasswordFile),
     ("ip", Key::Ip),
     ("active_ip", Key::ActiveIp),
     ("active_server_ip", Key::ActiveIp),
@@ -85,6 +132,7 @@ const SPELLINGS: [(&str, Key); 12] = [
     ("deadline", Key::Deadline),
     ("verify", Key::Verify),
     ("ssl_no_verify", Key::SslNoVerify),
+    ("alarm", Key::Alarm),
 ];
 
 impl Key {
@@ -97,33 +145,27 @@ impl Key {
     }
 }
 
+const IP_MEANING: &str = "the failover IP, like 4.4.4.4 or 2a01:4f8:fff1::";
+const ACTIVE_IP_MEANING: &str = "the main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like \
+                                 2a01:4f8:0:5176::";
+
+/// Finds this host's own address for a request to a URL, of IPv6 if so said; or says why there is none.
+pub type FindOwn<'a> = &'a dyn Fn(&Uri, bool) -> Result<IpAddr, String>;
+
 impl Options {
-    /// Reads a hook's argument; every problem is reported, not only the first.
-    pub fn parse(argument: &[u8]) -> Result<Options, Vec<Problem>> {
+    /// Reads a hook's argument: one for each failover IP. Every problem is reported, not only the first.
+    pub fn parse(argument: &[u8], base_url: &str, own: FindOwn) -> Result<Vec<Options>, Vec<Problem>> {
         let mut problems = Vec::new();
         let given = Given::read(keyval::split(argument), &mut problems);
 
         let username = given.required(Key::Username, "the Robot webservice user", &mut problems);
-        let password = given.required(Key::Password, "the webservice user's password", &mut problems);
         if username.is_some_and(|name| name.contains(&b':')) {
             problems
                 .push(Problem("username must not contain a colon: HTTP Basic auth cannot send it".into()));
         }
-        let ip = given.address(Key::Ip, "the failover IP, like 4.4.4.4 or 2a01:4f8:fff1::", &mut problems);
-        let active_ip = given.address(
-            Key::ActiveIp,
-            "the main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like \
-             2a01:4f8:0:5176::",
-            &mut problems,
-        );
-        if let (Some(ip), Some(active_ip)) = (ip, active_ip) {
-            if ip.is_ipv4() != active_ip.is_ipv4() {
-                problems.push(Problem(format!(
-                    "ip={ip} and active_ip={active_ip} are of different families: both must be IPv4 or both IPv6"
-                )));
-            }
-        }
-        let url = given.url(&mut problems);
+        let password = given.password(&mut problems);
+        let ips = given.addresses(Key::Ip, IP_MEANING, &mut problems);
+        let targets = given.targets(&ips, &mut problems);
         let timeout = given.seconds(Key::Timeout, LONGEST_TIMEOUT, &mut problems).unwrap_or(DEFAULT_TIMEOUT);
         let deadline = given.seconds(Key::Deadline, DAY, &mut problems).unwrap_or(timeout * 3);
         let verify = match given.value(Key::Verify) {
@@ -131,11 +173,27 @@ impl Options {
             _ => given.seconds(Key::Verify, DAY, &mut problems).unwrap_or(DEFAULT_VERIFY),
         };
         let ssl_no_verify = given.ssl_no_verify(&mut problems);
+        let alarm = given.value(Key::Alarm).map(|name| String::from_utf8_lossy(name).into_owned());
 
-        match (username, password, ip, active_ip) {
-            (Some(username), Some(password), Some(ip), Some(active_ip)) if problems.is_empty() => {
-                Ok(Options {
-                    login: Login { username: username.to_vec(), password: password.to_vec() },
+        let mut options = Vec::new();
+        for &ip in &ips {
+            let url = given.url(ip, ips.len(), base_url, &mut problems);
+            let target = match (targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()), &url) {
+                (Some(target), _) => Some(*target),
+                (None, Some(url)) if given.item(Key::ActiveIp).is_none() => own(url, ip.is_ipv6())
+                    .map_err(|why| {
+                        problems.push(Problem(format!("{why}: write active_ip={ACTIVE_IP_MEANING}")))
+                    })
+                    .ok(),
+                _ => None,
+            };
+            if let (Some(username), Some(password), Some(active_ip), Some(url)) =
+                (username, &password, target, url)
+            {
+                let login = Login { username: username.to_vec(), password: password.clone() };
+                let alarm = alarm.clone();
+                options.push(Options {
+                    login,
                     ip,
                     active_ip,
                     url,
@@ -143,10 +201,13 @@ impl Options {
                     deadline,
                     verify,
                     ssl_no_verify,
-                })
+                    alarm,
+                });
             }
-            _ => Err(problems),
         }
+        // The same may be wrong for each IP.
+        problems.dedup();
+        if problems.is_empty() { Ok(options) } else { Err(problems) }
     }
 }
 
@@ -165,7 +226,7 @@ impl Given {
                 }
                 continue;
             };
-            maybe_password = known == Key::Password;
+            maybe_password = matches!(known, Key::Password);
             if value.is_none() && known != Key::SslNoVerify {
                 let name = known.name();
                 problems.push(Problem(format!("{name} has no value: write {name}=...")));
@@ -202,22 +263,87 @@ impl Given {
         None
     }
 
-    fn address(&self, key: Key, meaning: &str, problems: &mut Vec<Problem>) -> Option<IpAddr> {
-        let value = self.required(key, meaning, problems)?;
-        let address = parse_text(value);
-        if address.is_none() {
-            let hint = if value.contains(&b'/') { ", without a prefix length" } else { "" };
-            problems
-                .push(Problem(format!("{} is no IP address: expected {meaning}{hint}", shown(key, value))));
+    fn password(&self, problems: &mut Vec<Problem>) -> Option<Password> {
+        let Some(path) = self.value(Key::PasswordFile) else {
+            let meaning = "the webservice user's password, or password_file=a file that holds it";
+            return self
+                .required(Key::Password, meaning, problems)
+                .map(|text| Password::Given(text.to_vec()));
+        };
+        if self.item(Key::Password).is_some() {
+            problems.push(Problem("password and password_file are both given: keep one".into()));
         }
-        address
+        let password = Password::File(OsStr::from_bytes(path).into());
+        if let Err(why) = password.read() {
+            problems
+                .push(Problem(format!("{}: expected a file that holds the password", printable(&why, &[]))));
+        }
+        Some(password)
     }
 
-    fn url(&self, problems: &mut Vec<Problem>) -> Option<Uri> {
-        let value = self.value(Key::Url)?;
+    /// The addresses of a list with semicolons; none where the key is missing or a value is none.
+    fn addresses(&self, key: Key, meaning: &str, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
+        let Some(value) = self.required(key, meaning, problems) else { return Vec::new() };
+        let mut addresses = Vec::new();
+        for item in value.split(|byte| *byte == b';') {
+            match parse_text(item) {
+                Some(address) if addresses.contains(&address) => {
+                    problems.push(Problem(format!("{} names {address} twice", shown(key, value))));
+                }
+                Some(address) => addresses.push(address),
+                None => {
+                    let hint = if item.contains(&b'/') { ", without a prefix length" } else { "" };
+                    let shown = shown(key, item);
+                    problems.push(Problem(format!("{shown} is no IP address: expected {meaning}{hint}")));
+                }
+            }
+        }
+        addresses
+    }
+
+    /// Where to route, one address a family; none where this host's own is meant.
+    fn targets(&self, ips: &[IpAddr], problems: &mut Vec<Problem>) -> Vec<IpAddr> {
+        if self.item(Key::ActiveIp).is_none() {
+            return Vec::new();
+        }
+        let targets = self.addresses(Key::ActiveIp, ACTIVE_IP_MEANING, problems);
+        for family in [false, true] {
+            let of_family = |list: &[IpAddr]| list.iter().filter(|ip| ip.is_ipv6() == family).count();
+            let (wanted, given) = (of_family(ips), of_family(&targets));
+            let name = if family { "IPv6" } else { "IPv4" };
+            let list = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(";");
+            if given > 1 {
+                problems.push(Problem(format!(
+                    "active_ip={} has more than one of {name}: keep one",
+                    list(&targets)
+                )));
+            } else if !ips.is_empty() && !targets.is_empty() && (wanted > 0) != (given > 0) {
+                problems.push(Problem(format!(
+                    "ip={} and active_ip={} are of different families: there must be one active_ip of each family \
+                     of ip",
+                    list(ips),
+                    list(&targets)
+                )));
+            }
+        }
+        targets
+    }
+
+    fn url(&self, ip: IpAddr, ips: usize, base_url: &str, problems: &mut Vec<Problem>) -> Option<Uri> {
+        let Some(value) = self.value(Key::Url) else {
+            // Digits, letters, points and colons: an IP address cannot make the URL invalid.
+            return Some(format!("{base_url}{ip}").parse().expect("an IP address fits into a URL"));
+        };
         let expected = "expected http://HOST/PATH or https://HOST/PATH";
+        let text = String::from_utf8_lossy(value);
+        if ips > 1 && !text.contains("{ip}") {
+            problems.push(Problem(
+                "url leads to one place, but there are several IPs: write {ip} where it stands".into(),
+            ));
+            return None;
+        }
         // The value itself is not shown: people put a login into it.
-        let Some(uri) = parse_text::<Uri>(value) else {
+        let Ok(uri) = text.replace("{ip}", &ip.to_string()).parse::<Uri>() else {
             problems.push(Problem(format!("url is no URL: {expected}")));
             return None;
         };
@@ -326,17 +452,31 @@ mod tests {
 
     const REQUIRED: &str = "username=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1";
 
+    fn parse(argument: &str) -> Result<Vec<Options>, Vec<Problem>> {
+        let own = |_: &Uri, ipv6: bool| match ipv6 {
+            false => Ok([9, 9, 9, 9].into()),
+            true => Err("active_ip is missing, and there is none".into()),
+        };
+        Options::parse(argument.as_bytes(), "https://robot/failover/", &own)
+    }
+
+    #[track_caller]
+    fn all(argument: &str) -> Vec<Options> {
+        parse(argument).unwrap_or_else(|problems| panic!("{argument}: {problems:?}"))
+    }
+
     #[track_caller]
     fn good(argument: &str) -> Options {
-        match Options::parse(argument.as_bytes()) {
-            Ok(options) => options,
-            Err(problems) => panic!("{argument}: {problems:?}"),
-        }
+        all(argument).remove(0)
+    }
+
+    fn password(options: &Options) -> Vec<u8> {
+        options.login.password.read().unwrap()
     }
 
     #[track_caller]
     fn bad(argument: &str) -> Vec<String> {
-        match Options::parse(argument.as_bytes()) {
+        match parse(argument) {
             Ok(_) => panic!("{argument} was accepted"),
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
         }
@@ -352,18 +492,18 @@ mod tests {
     fn reads_the_seeds_configuration() {
         let options = good(REQUIRED);
         assert_eq!(options.login.username, b"FOO");
-        assert_eq!(options.login.password, b"BAR");
+        assert_eq!(password(&options), b"BAR");
         assert_eq!(options.ip.to_string(), "4.4.4.4");
         assert_eq!(options.active_ip.to_string(), "1.1.1.1");
         assert_eq!(options.timeout, Duration::from_secs(60));
-        assert!(options.url.is_none() && !options.ssl_no_verify);
+        assert!(options.url == "https://robot/failover/4.4.4.4" && !options.ssl_no_verify);
     }
 
     #[test]
     fn knows_the_older_spellings() {
         let options =
             good("user=u,pass=p\\,q=r,ip=2a01:4f8:fff1::,active_server_ip=2a01:4f8:0:5176::,timeout=0.5");
-        assert_eq!(options.login.password, b"p,q=r");
+        assert_eq!(password(&options), b"p,q=r");
         assert_eq!(options.timeout, Duration::from_millis(500));
         good(&format!("{REQUIRED},user=FOO,,"));
     }
@@ -385,9 +525,10 @@ mod tests {
 
     #[test]
     fn names_every_problem_at_once() {
-        let problems = bad("password=BAR,ip=4.4.4.444,timeout=never");
+        let problems = bad("password=BAR,ip=4.4.4.444,active_ip=x,timeout=never");
         assert_eq!(problems.len(), 4, "{problems:?}");
-        for (problem, key) in problems.iter().zip(["username", "ip=4.4.4.444", "active_ip", "timeout=never"])
+        for (problem, key) in
+            problems.iter().zip(["username", "ip=4.4.4.444", "active_ip=x", "timeout=never"])
         {
             assert!(problem.starts_with(key), "{problem}");
         }
@@ -397,7 +538,7 @@ mod tests {
     fn names_a_missing_or_empty_key() {
         check_bad(
             "username=FOO,password=,ip=4.4.4.4,active_ip=1.1.1.1",
-            "password is empty: write password=the webservice user's password",
+            "password is empty: write password=the webservice user's password, or password_file=a file that holds it",
         );
         check_bad(
             "username,user=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1",
@@ -442,7 +583,8 @@ mod tests {
         );
         check_bad(
             "username=FOO,password=BAR,ip=4.4.4.4,active_ip=2a01:4f8::",
-            "ip=4.4.4.4 and active_ip=2a01:4f8:: are of different families: both must be IPv4 or both IPv6",
+            "ip=4.4.4.4 and active_ip=2a01:4f8:: are of different families: there must be one active_ip of each \
+             family of ip",
         );
     }
 
@@ -480,6 +622,59 @@ mod tests {
             let problem = &bad(&format!("{REQUIRED},url={url}"))[0];
             assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
         }
-        assert!(good(&format!("{REQUIRED},url=https://host:8080/failover/4.4.4.4?x=y")).url.is_some());
+        let url = "https://host:8080/failover/4.4.4.4?x=y";
+        assert_eq!(good(&format!("{REQUIRED},url={url}")).url, url);
+    }
+
+    #[test]
+    fn routes_to_this_host_where_nothing_else_is_said() {
+        assert_eq!(good("user=u,pass=p,ip=4.4.4.4").active_ip.to_string(), "9.9.9.9");
+        let problem = &bad("user=u,pass=p,ip=2a01:4f8:fff1::")[0];
+        assert!(
+            problem.starts_with("active_ip is missing, and there is none: write active_ip=the main IP"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn one_hook_may_have_several_ips() {
+        let several = "user=u,pass=p,ip=4.4.4.4;2a01:4f8:fff1::;5.5.5.5,active_ip=2a01:4f8::;1.1.1.1";
+        let found = all(several);
+        let pairs: Vec<String> = found.iter().map(|one| format!("{} → {}", one.ip, one.active_ip)).collect();
+        assert_eq!(pairs, ["4.4.4.4 → 1.1.1.1", "2a01:4f8:fff1:: → 2a01:4f8::", "5.5.5.5 → 1.1.1.1"]);
+        assert_eq!(all(&format!("{several},url=http://h/x/{{ip}}"))[1].url, "http://h/x/2a01:4f8:fff1::");
+        check_bad(
+            &format!("{several},url=http://h/x"),
+            "url leads to one place, but there are several IPs: write {ip} where it stands",
+        );
+        check_bad(
+            "user=u,pass=p,ip=4.4.4.4;4.4.4.4,active_ip=1.1.1.1",
+            "ip=4.4.4.4;4.4.4.4 names 4.4.4.4 twice",
+        );
+        check_bad(
+            "user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1;2.2.2.2",
+            "active_ip=1.1.1.1;2.2.2.2 has more than one of IPv4: keep one",
+        );
+    }
+
+    #[test]
+    fn a_password_may_stand_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        let argument = format!("user=u,password_file={},ip=4.4.4.4,active_ip=1.1.1.1", path.display());
+        let expected = "No such file or directory (os error 2): expected a file that holds the password";
+        check_bad(&argument, &format!("password_file={}: {expected}", path.display()));
+        for (content, expected) in
+            [("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), ("a\n\n", "a\n"), ("b", "b")]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(password(&good(&argument)), expected.as_bytes());
+        }
+        std::fs::write(&path, "\n").unwrap();
+        assert!(bad(&argument)[0].contains("it is empty"));
+        std::fs::write(&path, "x".repeat(5000)).unwrap();
+        assert!(bad(&argument)[0].contains("too long for a password"));
+        std::fs::write(&path, "x").unwrap();
+        check_bad(&format!("{argument},pass=x"), "password and password_file are both given: keep one");
     }
 }

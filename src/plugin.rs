@@ -4,14 +4,16 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::process;
 use std::ptr;
 
+use crate::commands;
 use crate::hook;
-use crate::host::abi::{UwsgiLegion, UwsgiPlugin};
+use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::host::{self, Legion, log};
+use crate::startup;
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
 /// configuration says `plugin = 17:hetzner`.
@@ -23,18 +25,65 @@ pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
     modifier1: 0,
     data: ptr::null_mut(),
     on_load: Some(on_load),
-    init: None,
+    init: Some(init),
     post_init: None,
     post_fork: None,
-    options: ptr::null(),
+    options: OPTIONS.0.as_ptr(),
     unused: [None; 64],
 };
+
+/// The list that uWSGI reads its options from, beside its own.
+struct OptionList([UwsgiOption; 7]);
+
+// SAFETY: uWSGI only reads it, and what its pointers lead to is constant.
+unsafe impl Sync for OptionList {}
+
+static OPTIONS: OptionList = OptionList([
+    option(
+        c"hetzner-check",
+        0,
+        c"check every hetzner-failoverip hook against the API, change nothing, and exit",
+    ),
+    option(
+        c"hetzner-status",
+        0,
+        c"say where each failover IP is routed and exit (0: here, 2: elsewhere, 1: unknown)",
+    ),
+    option(c"hetzner-takeover", 0, c"route each failover IP here and exit"),
+    option(c"hetzner-release", 0, c"delete the route of each failover IP that is here, and exit"),
+    option(c"hetzner-legion", 1, c"let the hetzner commands act for this Legion only"),
+    option(c"hetzner-json", 0, c"let the hetzner commands print one JSON document"),
+    UwsgiOption { name: ptr::null(), ..option(c"", 0, c"") },
+]);
+
+/// `kind`: 0 without an argument, 1 with one, as in getopt(3).
+const fn option(name: &'static CStr, kind: c_int, help: &'static CStr) -> UwsgiOption {
+    let (name, help) = (name.as_ptr(), help.as_ptr());
+    UwsgiOption { name, kind, shortcut: 0, help, func: Some(note_option), data: ptr::null_mut(), flags: 0 }
+}
+
+extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_void) {
+    door(|| {
+        // SAFETY: uWSGI passes the option's name, and its value or NULL, while it reads its configuration.
+        let (name, value) = unsafe { (host::bytes(name), host::bytes(value)) };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        commands::note(&text(name.unwrap_or_default()), value.map(text).as_deref());
+        true
+    });
+}
 
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
     let registered = host::check_layout().and_then(|()| {
-        let log_msg = c"moving the failover IP to this node...";
-        let registered = host::register_action(c"hetzner-failoverip", log_msg, failoverip);
+        let registered = host::register_action(
+            c"hetzner-failoverip",
+            c"moving the failover IP to this node...",
+            failoverip,
+        ) && host::register_action(
+            c"hetzner-failoverip-release",
+            c"releasing the failover IP...",
+            release,
+        );
         registered.then_some(()).ok_or_else(|| "this uWSGI was built without SSL, so it has no Legion".into())
     });
     if let Err(sentence) = registered {
@@ -42,14 +91,52 @@ extern "C" fn on_load() {
         // A node without the action would become Lord all the same, and leave the IP where it is.
         process::exit(1);
     }
+    host::call_asap(c"hetzner", asap);
+}
+
+/// uWSGI has read its configuration; nothing is bound, forked or in the background yet. Ends uWSGI where a hook is
+/// wrong, and behind a command.
+extern "C" fn asap(_: *const c_char) -> c_int {
+    door(|| {
+        let found = startup::read_hooks().unwrap_or_else(|problems| {
+            problems.iter().for_each(|problem| log(problem));
+            process::exit(1);
+        });
+        if let Some(command) = commands::asked_for() {
+            process::exit(commands::run(command, &found));
+        }
+        true
+    })
+}
+
+/// uWSGI has opened its logs, and is about to set up its metrics.
+extern "C" fn init() -> c_int {
+    door(|| {
+        let found = startup::read_hooks().unwrap_or_default();
+        for warning in startup::warnings(&found) {
+            log(&format!("warning: {warning}"));
+        }
+        for (number, hook) in found.iter().flat_map(|found| &found.hooks).enumerate() {
+            hook.metrics.register(hook.legion, hook.options.ip, number + 1);
+        }
+        true
+    })
 }
 
 extern "C" fn failoverip(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
+    act(legion, argument, hook::run)
+}
+
+extern "C" fn release(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
+    act(legion, argument, hook::run_release)
+}
+
+fn act(legion: *mut UwsgiLegion, argument: *const c_char, action: fn(Legion, &[u8]) -> bool) -> c_int {
     door(|| {
         // SAFETY: uWSGI calls an action with the Legion that the hook belongs to, and with the text behind the
         // action's name in the configuration; it changes neither.
         let (legion, argument) = unsafe { (Legion::new(legion), host::bytes(argument)) };
-        legion.is_some_and(|legion| hook::run(legion, argument.unwrap_or_default()))
+        legion.is_some_and(|legion| action(legion, argument.unwrap_or_default()))
     })
 }
 

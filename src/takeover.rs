@@ -18,6 +18,8 @@ const LOOKS_AT_A_LOCK: u32 = 4;
 /// Where a takeover runs: time, log, and whether it may go on.
 pub trait Setting {
     fn log(&self, line: &str);
+    /// The takeover has failed: a line for the log that somebody should be woken for.
+    fn alarm(&self, line: &str);
     /// Time since the takeover began.
     fn elapsed(&self) -> Duration;
     fn sleep(&self, time: Duration);
@@ -57,8 +59,8 @@ pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> V
         }
         Err(End::Failed(sentence)) => {
             let Order { ip, target, .. } = order;
-            takeover
-                .log(&format!("FAILED to route {ip} to {target}: {sentence} (after {})", takeover.seconds()));
+            let line = format!("FAILED to route {ip} to {target}: {sentence} (after {})", takeover.seconds());
+            setting.alarm(&line);
             Verdict::Failed
         }
         Err(End::Dropped) => Verdict::Dropped,
@@ -134,7 +136,7 @@ impl Takeover<'_> {
                     }
                     doubt = format!("it is {}, not here", place(route));
                 }
-                Err(Failure { kind: Kind::Final, sentence }) => return Err(End::Failed(sentence)),
+                Err(Failure { kind: Kind::Final, sentence, .. }) => return Err(End::Failed(sentence)),
                 Err(failure) => doubt = failure.sentence,
             }
         }
@@ -229,8 +231,8 @@ mod tests {
             next(&self.looks)
         }
 
-        fn held_back_for(&self) -> Option<Duration> {
-            None
+        fn release(&self, _: Duration) -> Result<Route, Failure> {
+            unreachable!("no takeover releases")
         }
     }
 
@@ -249,6 +251,10 @@ mod tests {
     impl Setting for Fake {
         fn log(&self, line: &str) {
             self.lines.borrow_mut().push(line.to_string());
+        }
+
+        fn alarm(&self, line: &str) {
+            self.log(line);
         }
 
         fn elapsed(&self) -> Duration {

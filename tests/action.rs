@@ -302,40 +302,6 @@ fn speaks_no_tls_to_a_plain_port_and_nothing_without_trust() {
 }
 
 #[test]
-fn every_wrong_configuration_is_named_and_nothing_is_sent() {
-    let robot = robot(Config::default());
-    let url = robot.url(ip("4.4.4.4"));
-    let right = hook(&url, "");
-    let cases = [
-        (right.replace("username=", "usrname="), "unknown key \"usrname\": did you mean username?"),
-        (right.replace("password=", "passwd="), "unknown key \"passwd\": did you mean password?"),
-        (right.replace("ip=4.4.4.4,", ""), "ip is missing: write ip=the failover IP"),
-        (right.replace("4.4.4.4,", "4.4.4.444,"), "ip=4.4.4.444 is no IP address"),
-        (right.replace("1.1.1.1", "node1"), "active_ip=node1 is no IP address"),
-        (right.replace("1.1.1.1", "2a01:4f8::"), "are of different families"),
-        (format!("{right},timeout=soon"), "timeout=soon is no timeout"),
-        (format!("{right},timeout=0"), "timeout=0 is no timeout"),
-        (format!("{right},deadline=-1"), "deadline=-1 is no deadline"),
-        (format!("{right},verify=never"), "verify=never is no verify"),
-        (format!("{right},ssl_no_verify=maybe"), "ssl_no_verify=maybe is neither yes nor no"),
-        (format!("{right},pass=other"), "password/pass is given twice with different values"),
-        (
-            right.replace(PASSWORD, &format!("a,{PASSWORD}")),
-            "an unknown key, not shown, right behind password",
-        ),
-        (right.replace("url=http", "url=ftp"), "url has no host, or a scheme that is not http or https"),
-    ];
-    let hooks: Vec<String> = cases.iter().map(|(hook, _)| hook.clone()).collect();
-    for ((hook, expected), (ok, lines)) in cases.iter().zip(run(Uwsgi::Debian, &hooks, &[])) {
-        assert!(!ok, "{hook} is accepted");
-        let start = "nothing is sent, the hook's configuration is wrong: ";
-        assert!(lines.iter().all(|line| line.starts_with(start)), "{lines:?}");
-        assert!(lines.iter().any(|line| line.contains(expected)), "{hook}: {lines:?}");
-    }
-    assert!(robot.journal().is_empty());
-}
-
-#[test]
 fn what_the_api_says_is_cut_and_holds_no_secret() {
     let loud = robot(Config::default());
     let message = format!("{PASSWORD} {}", "x".repeat(300));

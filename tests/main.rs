@@ -4,10 +4,12 @@
 
 mod action;
 mod builds;
+mod commands;
 mod keyval;
 mod legion;
 mod promise;
 mod robot;
+mod startup;
 // What only the demo needs is here too.
 #[allow(dead_code)]
 mod support;

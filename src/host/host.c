@@ -125,6 +125,11 @@ LEGION(next);
 #pragma weak uwsgi_get_cflags
 #pragma weak uwsgi_legion_action_register
 #pragma weak uwsgi_legion_announce
+#pragma weak uwsgi_register_hook
+#pragma weak uwsgi_string_new_list
+#pragma weak uwsgi_concat2
+#pragma weak uwsgi_register_metric
+#pragma weak uwsgi_alarm_trigger
 
 void hetzner_host_log(const char *line) {
 	if (uwsgi_log)
@@ -169,4 +174,39 @@ void hetzner_host_write_lock(struct uwsgi_legion *legion) {
 
 void hetzner_host_unlock(struct uwsgi_legion *legion) {
 	uwsgi_rwunlock(legion->lock);
+}
+
+/* Whether legion-death-on-lord-error is set. */
+int hetzner_host_death_on_lord_error(void) {
+	return &uwsgi && uwsgi.legion_death_on_lord_error > 0;
+}
+
+/*
+ * Has uWSGI call func when its whole configuration is read, and nothing is bound, forked or put into the background
+ * yet: at its own phase "asap", as an action that the configuration would name.
+ */
+void hetzner_host_call_asap(char *name, int (*func)(char *)) {
+	uwsgi_register_hook(name, func);
+	/* uWSGI writes into the text, so it has to be a copy. */
+	uwsgi_string_new_list(&uwsgi.hook_asap, uwsgi_concat2(name, ":"));
+}
+
+/* uWSGI reads the value from where it is, about once a second, in this process. */
+void hetzner_host_register_metric(char *name, char *oid, int is_counter, int64_t *value) {
+	uwsgi_register_metric(name, oid, is_counter ? UWSGI_METRIC_COUNTER : UWSGI_METRIC_GAUGE, "ptr", value, 0, NULL);
+}
+
+void hetzner_host_alarm(char *name, char *message, size_t length) {
+	uwsgi_alarm_trigger(name, message, length);
+}
+
+/* Whether an alarm of that name is configured. */
+int hetzner_host_has_alarm(const char *name) {
+	struct uwsgi_string_list *alarm = uwsgi.alarm_list;
+	size_t length = strlen(name);
+	/* Each is "NAME KIND:ARGUMENT"; they are set up only later. */
+	for (; alarm; alarm = alarm->next)
+		if (!strncmp(alarm->value, name, length) && alarm->value[length] == ' ')
+			return 1;
+	return 0;
 }

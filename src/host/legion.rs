@@ -4,7 +4,7 @@
 //! adds and removes peers, under the Legion's lock; what others read of them is read under it.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -18,6 +18,7 @@ unsafe extern "C" {
     fn hetzner_host_legions() -> *mut UwsgiLegion;
     fn hetzner_host_legion_freq() -> c_int;
     fn hetzner_host_is_ending() -> c_int;
+    fn hetzner_host_death_on_lord_error() -> c_int;
     fn hetzner_host_announce(legion: *mut UwsgiLegion);
     fn hetzner_host_read_lock(legion: *mut UwsgiLegion);
     fn hetzner_host_write_lock(legion: *mut UwsgiLegion);
@@ -40,6 +41,13 @@ pub struct Legion(NonNull<UwsgiLegion>);
 unsafe impl Send for Legion {}
 // SAFETY: as above.
 unsafe impl Sync for Legion {}
+
+/// A hook in the configuration: `PHASE = LEGION ACTION:ARGUMENT`.
+pub struct HookLine {
+    pub phase: &'static str,
+    pub action: Vec<u8>,
+    pub argument: Vec<u8>,
+}
 
 /// A peer that was heard within the tolerance.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,6 +84,47 @@ impl Legion {
     pub fn name(self) -> String {
         // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
         unsafe { CStr::from_ptr((*self.raw()).legion) }.to_string_lossy().into_owned()
+    }
+
+    /// Where it listens, where the configuration names an address for that.
+    pub fn address(self) -> Option<IpAddr> {
+        // SAFETY: as above.
+        let address = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_str().ok()?;
+        address.rsplit_once(':')?.0.parse().ok()
+    }
+
+    /// How many votes make a Lord; 0 where any number does.
+    pub fn quorum(self) -> i32 {
+        // SAFETY: set once, while the configuration is read.
+        unsafe { (*self.raw()).quorum }
+    }
+
+    /// Its hooks, as they stand in the configuration.
+    pub fn hooks(self) -> Vec<HookLine> {
+        let raw = self.raw();
+        // SAFETY: the lists are made while the configuration is read, and not changed after.
+        let lists = unsafe {
+            [
+                ("legion-lord", (*raw).lord_hooks),
+                ("legion-unlord", (*raw).unlord_hooks),
+                ("legion-setup", (*raw).setup_hooks),
+                ("legion-death", (*raw).death_hooks),
+                ("legion-join", (*raw).join_hooks),
+                ("legion-node-joined", (*raw).node_joined_hooks),
+                ("legion-node-left", (*raw).node_left_hooks),
+            ]
+        };
+        let mut hooks = Vec::new();
+        for (phase, list) in lists {
+            // SAFETY: as above.
+            for text in unsafe { strings(list) } {
+                let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+                let (action, argument) = text.split_at(colon);
+                let argument = argument.get(1..).unwrap_or_default().to_vec();
+                hooks.push(HookLine { phase, action: action.to_vec(), argument });
+            }
+        }
+        hooks
     }
 
     /// Copies what is known of the Legion now.
@@ -116,9 +165,10 @@ impl Legion {
     pub fn configured_size(self) -> Option<usize> {
         // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
         let addresses = unsafe { strings((*self.raw()).nodes) };
-        let multicast = |address: &String| {
-            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-            host.parse::<Ipv4Addr>().is_ok_and(|host| host.is_multicast())
+        let multicast = |address: &Vec<u8>| {
+            let host = address.split(|byte| *byte == b':').next().unwrap_or_default();
+            let host = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Ipv4Addr>().ok());
+            host.is_some_and(|host| host.is_multicast())
         };
         (!addresses.iter().any(multicast)).then_some(addresses.len() + 1)
     }
@@ -128,6 +178,12 @@ impl Legion {
 pub fn round() -> Duration {
     // SAFETY: reads one number.
     Duration::from_secs(unsafe { hetzner_host_legion_freq() }.max(1).unsigned_abs().into())
+}
+
+/// Whether a node whose hook has failed suspends itself, rather than become Lord.
+pub fn death_on_lord_error() -> bool {
+    // SAFETY: reads one number.
+    unsafe { hetzner_host_death_on_lord_error() != 0 }
 }
 
 /// Whether this process is about to end, or to reload.
@@ -201,7 +257,7 @@ impl Legion {
 }
 
 /// All Legions of this process.
-fn legions() -> Vec<Legion> {
+pub fn legions() -> Vec<Legion> {
     let mut found = Vec::new();
     // SAFETY: the list is made while the configuration is read, and not changed after.
     unsafe {
@@ -216,12 +272,12 @@ fn legions() -> Vec<Legion> {
 
 /// # Safety
 /// `list` is NULL or the head of a list that is not changed meanwhile.
-unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<String> {
+unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     while !list.is_null() {
         // SAFETY: what the caller promises; each value is a NUL-terminated string.
         unsafe {
-            found.push(CStr::from_ptr((*list).value).to_string_lossy().into_owned());
+            found.push(CStr::from_ptr((*list).value).to_bytes().to_vec());
             list = (*list).next;
         }
     }

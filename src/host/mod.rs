@@ -5,23 +5,38 @@
 pub mod abi;
 mod layout;
 mod legion;
+mod net;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::AtomicI64;
 use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
-pub use legion::{Legion, Peer, View, is_ending, now, round, wait_for};
+pub use legion::{Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for};
+pub use net::interface_addresses;
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
+
+/// The function behind one of uWSGI's own hooks: 0 is success.
+pub type Callback = extern "C" fn(*const c_char) -> c_int;
 
 // src/host/host.c
 unsafe extern "C" {
     fn hetzner_host_log(line: *const c_char);
     fn hetzner_host_cflags() -> *mut c_char;
     fn hetzner_host_register_action(name: *const c_char, func: Action) -> *mut UwsgiLegionAction;
+    fn hetzner_host_call_asap(name: *const c_char, func: Callback);
+    fn hetzner_host_register_metric(
+        name: *const c_char,
+        oid: *const c_char,
+        is_counter: c_int,
+        value: *mut i64,
+    );
+    fn hetzner_host_alarm(name: *const c_char, message: *const c_char, length: usize);
+    fn hetzner_host_has_alarm(name: *const c_char) -> c_int;
 }
 
 /// Writes one line to wherever this uWSGI logs.
@@ -60,6 +75,44 @@ pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action
         }
         !action.is_null()
     }
+}
+
+/// Has uWSGI call `func` when its configuration is read, and nothing is bound, forked or in the background yet.
+pub fn call_asap(name: &'static CStr, func: Callback) {
+    // SAFETY: uWSGI keeps the name, which is static, and copies nothing else. Called while it loads plugins, when it
+    // has but one thread.
+    unsafe { hetzner_host_call_asap(name.as_ptr(), func) }
+}
+
+/// What a metric's number is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// Makes a number known as a metric, before uWSGI sets its metrics up. Does nothing where metrics are off.
+pub fn register_metric(name: &str, oid: &str, kind: MetricKind, value: &'static AtomicI64) {
+    let (Ok(name), Ok(oid)) = (CString::new(name), CString::new(oid)) else { return };
+    let is_counter = c_int::from(kind == MetricKind::Counter);
+    // SAFETY: uWSGI copies both texts, and only reads the number, which is there for ever.
+    unsafe { hetzner_host_register_metric(name.as_ptr(), oid.as_ptr(), is_counter, value.as_ptr()) }
+}
+
+/// Triggers uWSGI's alarm `name`.
+pub fn alarm(name: &str, message: &str) {
+    let Ok(name) = CString::new(name) else { return };
+    let message = format!("[hetzner-failoverip] {message}");
+    // SAFETY: uWSGI hands the message, of that length, to its alarm thread by one write to a pipe.
+    unsafe { hetzner_host_alarm(name.as_ptr(), message.as_ptr().cast(), message.len()) }
+}
+
+/// Whether the configuration has an alarm of that name.
+pub fn has_alarm(name: &str) -> bool {
+    // SAFETY: reads a list that is not changed once the configuration is read.
+    CString::new(name).is_ok_and(|name| unsafe { hetzner_host_has_alarm(name.as_ptr()) != 0 })
 }
 
 /// The bytes of a C string; NULL has none.

@@ -14,17 +14,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::http::{HeaderValue, Response, Uri};
+use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
 use crate::hoster::{Failure, Hoster, Kind, Need, Route};
-use crate::options::{Login, Options};
+use crate::metrics::{Metrics, count};
+use crate::options::Options;
 use answer::{Answer, Reader};
 use budget::{Hold, Outcome, Request, ledger};
 use transport::seconds;
 
-/// Where the API lives. Source: Robot webservice documentation, "URLs".
-const BASE_URL: &str = "https://robot-ws.your-server.de";
+/// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
+pub const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
 
 /// A GET moves nothing, so it is given up long before a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
@@ -34,38 +35,27 @@ const REFUSED_FOR: Duration = Duration::from_secs(600);
 
 /// One failover IP in one account, for one takeover or one look.
 pub struct Robot {
-    url: Uri,
-    ip: IpAddr,
-    login: Login,
-    timeout: Duration,
-    ssl_no_verify: bool,
+    options: Options,
+    password: Vec<u8>,
+    metrics: &'static Metrics,
     /// Kept from one request to the next: the trust store is read once, and a connection is used again.
     agent: OnceLock<Agent>,
 }
 
 impl Robot {
-    pub fn new(options: &Options) -> Robot {
-        let url = options.url.clone().unwrap_or_else(|| {
-            // Digits, letters, points and colons: an IP address cannot make the URL invalid.
-            format!("{BASE_URL}/failover/{}", options.ip).parse().expect("an IP address fits into a URL")
-        });
-        Robot {
-            url,
-            ip: options.ip,
-            login: options.login.clone(),
-            timeout: options.timeout,
-            ssl_no_verify: options.ssl_no_verify,
-            agent: OnceLock::new(),
-        }
+    /// Fails where the password cannot be read.
+    pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
+        let password = options.login.password.read().map_err(|why| Failure::new(Kind::Final, why))?;
+        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new() })
     }
 
     fn host(&self) -> &str {
-        self.url.authority().map_or("", |authority| authority.as_str())
+        self.options.url.authority().map_or("", |authority| authority.as_str())
     }
 
     /// HTTP Basic auth, marked so that no library shows it.
     fn authorization(&self) -> HeaderValue {
-        let login = [self.login.username.as_slice(), b":", &self.login.password].concat();
+        let login = [self.options.login.username.as_slice(), b":", &self.password].concat();
         let header = format!("Basic {}", BASE64.encode(login));
         let mut header = HeaderValue::try_from(header).expect("base64 is plain ASCII");
         header.set_sensitive(true);
@@ -76,31 +66,43 @@ impl Robot {
     fn secrets(&self) -> [String; 2] {
         let authorization = self.authorization();
         let base64 = authorization.to_str().unwrap_or_default().trim_start_matches("Basic ").to_string();
-        [String::from_utf8_lossy(&self.login.password).into_owned(), base64]
+        [String::from_utf8_lossy(&self.password).into_owned(), base64]
     }
 
-    /// Sends a request, if the budgets allow it, and learns from what comes back.
-    fn ask(
+    /// Sends a request, if the budgets allow it, learns from what comes back, and has it read by `read`.
+    fn ask<T>(
         &self,
         request: Request,
         need: Need,
         limit: Duration,
         send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
-    ) -> Result<Answer, Failure> {
+        read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let agent = match self.agent.get() {
             Some(agent) => agent,
             None => {
-                let agent = transport::agent(&self.url, self.ssl_no_verify)?;
+                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify)?;
                 self.agent.get_or_init(|| agent)
             }
         };
-        let user = &self.login.username;
-        ledger().admit(user, self.ip, request, need, Instant::now()).map_err(held_back)?;
-        let answer = send(agent)
-            .and_then(transport::read_answer)
-            .map_err(|error| transport::failure(&error, self.host(), limit))?;
-        ledger().learn(user, self.outcome(&answer), Instant::now());
-        Ok(answer)
+        let user = &self.options.login.username;
+        if let Err(hold) = ledger().admit(user, self.options.ip, request, need, Instant::now()) {
+            count(&self.metrics.requests_held_back);
+            return Err(held_back(hold));
+        }
+        count(&self.metrics.requests);
+        let answer = send(agent).and_then(transport::read_answer);
+        let answer = answer.map_err(|error| transport::failure(&error, self.host(), limit));
+        let result = answer.and_then(|answer| {
+            ledger().learn(user, self.outcome(&answer), Instant::now());
+            let secrets = self.secrets();
+            let reader = Reader { secrets: &secrets.each_ref().map(String::as_str) };
+            read(&reader, &answer).map_err(|failure| failure.with_status(answer.status))
+        });
+        if result.is_err() {
+            count(&self.metrics.api_errors);
+        }
+        result
     }
 
     fn outcome(&self, answer: &Answer) -> Outcome {
@@ -125,51 +127,67 @@ fn held_back(hold: Hold) -> Failure {
 
 impl Hoster for Robot {
     fn describe(&self) -> String {
-        let unverified = if self.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        format!("{}, at most {} s{unverified}", self.host(), seconds(self.timeout))
+        let unverified =
+            if self.options.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
+        format!("{}, at most {} s{unverified}", self.host(), seconds(self.options.timeout))
     }
 
     fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure> {
-        let limit = limit.min(self.timeout);
-        let answer = self.ask(Request::Post, need, limit, |agent| {
-            let post = agent.post(&self.url).config().timeout_global(Some(limit)).build();
+        let limit = limit.min(self.options.timeout);
+        let send = |agent: &Agent| {
+            let post = agent.post(&self.options.url).config().timeout_global(Some(limit)).build();
             post.header("Authorization", self.authorization())
                 .send_form([("active_server_ip", target.to_string())])
-        })?;
-        Reader { secrets: &self.secrets().each_ref().map(String::as_str) }.switched(&answer, target)
+        };
+        self.ask(Request::Post, need, limit, send, |reader, answer| reader.switched(answer, target))
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
-        let limit = limit.min(self.timeout).min(LONGEST_GET);
-        let answer = self.ask(Request::Get, need, limit, |agent| {
-            let get = agent.get(&self.url).config().timeout_global(Some(limit)).build();
+        let limit = limit.min(self.options.timeout).min(LONGEST_GET);
+        let send = |agent: &Agent| {
+            let get = agent.get(&self.options.url).config().timeout_global(Some(limit)).build();
             get.header("Authorization", self.authorization()).call()
-        })?;
-        Reader { secrets: &self.secrets().each_ref().map(String::as_str) }.route(&answer)
+        };
+        self.ask(Request::Get, need, limit, send, |reader, answer| reader.route(answer))
     }
 
-    fn held_back_for(&self) -> Option<Duration> {
-        ledger().held(&self.login.username, Instant::now()).map(|hold| hold.remaining)
+    fn release(&self, limit: Duration) -> Result<Route, Failure> {
+        let limit = limit.min(self.options.timeout);
+        let send = |agent: &Agent| {
+            let delete = agent.delete(&self.options.url).config().timeout_global(Some(limit)).build();
+            delete.header("Authorization", self.authorization()).call()
+        };
+        // Hetzner counts it apart; a node that steps down sends one, and counts it with its POSTs.
+        self.ask(Request::Post, Need::Takeover, limit, send, |reader, answer| reader.route(answer))
     }
+}
+
+/// How long from now nothing at all may be asked with this login, if so: a takeover would fail at once.
+pub fn held_back_for(options: &Options) -> Option<Duration> {
+    ledger().held(&options.login.username, Instant::now()).map(|hold| hold.remaining)
 }
 
 #[cfg(test)]
 mod tests {
+    use ureq::http::Uri;
+
     use super::*;
 
     fn robot(argument: &str) -> Robot {
-        let Ok(options) = Options::parse(argument.as_bytes()) else { panic!("{argument}") };
-        Robot::new(&options)
+        let own = |_: &Uri, _| unreachable!("active_ip is given");
+        let options =
+            Options::parse(argument.as_bytes(), BASE_URL, &own).unwrap_or_else(|_| panic!("{argument}"));
+        Robot::new(&options[0], Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"))
     }
 
     #[test]
     fn builds_the_documented_url() {
-        let v4 = robot("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1");
-        assert_eq!(v4.url, "https://robot-ws.your-server.de/failover/4.4.4.4");
-        let v6 = robot("user=u,pass=p,ip=2a01:4f8:fff1:0::,active_ip=2a01:4f8:0:5176::");
-        assert_eq!(v6.url, "https://robot-ws.your-server.de/failover/2a01:4f8:fff1::");
+        let url = |argument| robot(argument).options.url;
+        let v4 = url("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1");
+        assert_eq!(v4, "https://robot-ws.your-server.de/failover/4.4.4.4");
+        let v6 = url("user=u,pass=p,ip=2a01:4f8:fff1:0::,active_ip=2a01:4f8:0:5176::");
+        assert_eq!(v6, "https://robot-ws.your-server.de/failover/2a01:4f8:fff1::");
         let own = robot("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1,url=http://[::1]:8080/x?y=z");
-        assert_eq!(own.url, "http://[::1]:8080/x?y=z");
         assert_eq!(own.describe(), "[::1]:8080, at most 60 s");
     }
 

@@ -1,0 +1,106 @@
+//! Which addresses are this host's own: for an `active_ip` that is left out, and for one that is not.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+use ureq::http::Uri;
+
+use crate::host::{Legion, interface_addresses};
+
+/// Where the API is taken to be as long as its name is not resolved: somewhere on the Internet. Both are reserved
+/// for documentation, and nothing is sent to them.
+const SOMEWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+
+/// The address from which this host would ask the API, or for IPv6 its net; or a sentence that says why there is
+/// none. An API on loopback is a rehearsal: there the Legion's own address stands for it.
+pub fn find(legion: Legion, url: &Uri, ipv6: bool) -> Result<IpAddr, String> {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let api = host.parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
+    let own = match api {
+        Some(api) if api.is_loopback() => legion.address().filter(|own| own.is_ipv6() == ipv6),
+        api => source(api.unwrap_or(SOMEWHERE[usize::from(ipv6)])).filter(|own| is_public(*own)),
+    };
+    let family = if ipv6 { "IPv6" } else { "IPv4" };
+    own.map(net).ok_or_else(|| {
+        format!("active_ip is missing, and this host has no public {family} address of its own")
+    })
+}
+
+/// The source address of packets to `target`. Connecting a datagram socket only asks the routing table.
+fn source(target: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr =
+        if target.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((target, 443)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Of an IPv6 address, its /64: that is how Robot names a server.
+fn net(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            // 100.64.0.0/10 is shared by customers of a provider (RFC 6598).
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            !(address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || shared)
+        }
+        // Global unicast (RFC 4291).
+        IpAddr::V6(address) => address.segments()[0] & 0xe000 == 0x2000,
+    }
+}
+
+/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. Where that cannot be known it is
+/// taken to be.
+pub fn is_here(address: IpAddr) -> bool {
+    let Ok(own) = interface_addresses() else { return true };
+    // All of 127.0.0.0/8 is, though only one address is named.
+    matches!(address, IpAddr::V4(address) if address.is_loopback())
+        || own.iter().any(|own| net(*own) == net(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_and_local_addresses_are_not_public() {
+        for (address, expected) in [
+            ("1.1.1.1", true),
+            ("10.0.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.1.1", false),
+            ("127.0.0.1", false),
+            ("100.64.0.1", false),
+            ("100.128.0.1", true),
+            ("2a01:4f8::1", true),
+            ("::1", false),
+            ("fe80::1", false),
+            ("fd00::1", false),
+        ] {
+            assert_eq!(is_public(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_for_its_net() {
+        let own: IpAddr = "2a01:4f8:0:5176:1:2:3:4".parse().unwrap();
+        assert_eq!(net(own).to_string(), "2a01:4f8:0:5176::");
+        assert!(is_here("127.1.2.3".parse().unwrap()));
+        assert!(!is_here("198.51.100.77".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_way_to_loopback_starts_on_loopback() {
+        assert_eq!(source([127, 0, 0, 1].into()), Some([127, 0, 0, 1].into()));
+    }
+}

@@ -1,0 +1,113 @@
+//! What is told at start: every hook of ours is read before anything is bound or forked, so that a mistake is found
+//! now and not when the Lord dies.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::hook::Hook;
+use crate::host::{self, Legion};
+use crate::options::{Options, Password};
+use crate::own;
+
+/// The actions that hooks may name.
+pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
+
+/// One hook of ours, where it stands, and what it says.
+pub struct Found {
+    pub legion: Legion,
+    pub phase: &'static str,
+    pub hooks: Vec<Hook>,
+}
+
+/// Every hook of ours in the configuration; or every problem, each with Legion, hook and key.
+pub fn read_hooks() -> Result<Vec<Found>, Vec<String>> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for legion in host::legions() {
+        for line in legion.hooks() {
+            if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) {
+                continue;
+            }
+            let (name, phase) = (legion.name(), line.phase);
+            match Hook::parse(legion, &line.argument) {
+                Ok(hooks) => {
+                    for alarm in hooks.iter().filter_map(|hook| hook.options.alarm.as_deref()).take(1) {
+                        if !host::has_alarm(alarm) {
+                            problems.push(format!("Legion {name}, {phase}: alarm={alarm} is no alarm: define it by alarm = {alarm} ..."));
+                        }
+                    }
+                    found.push(Found { legion, phase, hooks });
+                }
+                Err(wrong) => {
+                    problems.extend(wrong.iter().map(|wrong| format!("Legion {name}, {phase}: {wrong}")))
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+/// What works, but not as one may think: a line each, once.
+pub fn warnings(found: &[Found]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let is_lord_hook = |found: &&Found| found.phase == "legion-lord";
+    if found.iter().any(|found| is_lord_hook(&found)) && !host::death_on_lord_error() {
+        warnings.push(
+            "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
+             some seconds, so that the next node tries"
+                .into(),
+        );
+    }
+    for Found { legion, phase, hooks } in found {
+        let name = legion.name();
+        let size = legion.configured_size();
+        if *phase == "legion-lord" && legion.quorum() == 0 && size.is_none_or(|size| size >= 3) {
+            let majority =
+                size.map_or_else(|| "more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
+            warnings.push(format!(
+                "Legion {name} has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = {name} \
+                 {majority}"
+            ));
+        }
+        for hook in hooks {
+            warnings.extend(about(&hook.options).map(|text| format!("Legion {name}, {phase}: {text}")));
+        }
+    }
+    let mut once: Vec<String> = Vec::new();
+    for warning in warnings {
+        if !once.contains(&warning) {
+            once.push(warning);
+        }
+    }
+    once
+}
+
+fn about(options: &Options) -> impl Iterator<Item = String> {
+    let Options { ip, active_ip, ref url, ssl_no_verify, ref login, .. } = *options;
+    let host = url.host().unwrap_or_default();
+    let loopback = host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+    [
+        (!own::is_here(active_ip)).then(|| {
+            format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
+        }),
+        (!own::is_here(ip)).then(|| {
+            format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
+        }),
+        (url.scheme_str() == Some("http") && !loopback)
+            .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
+        ssl_no_verify.then(|| {
+            format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
+        }),
+        match &login.password {
+            Password::Given(_) => None,
+            Password::File(path) => {
+                let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
+                let path = path.display();
+                (mode & 0o004 != 0).then(|| format!("password_file={path} is readable by others: chmod o-r {path}"))
+            }
+        },
+    ]
+    .into_iter()
+    .flatten()
+}

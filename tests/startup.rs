@@ -1,0 +1,176 @@
+//! What is told at start: every problem at once, and then uWSGI ends; every warning once, and then it goes on.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use crate::support::legion::LEGION;
+use crate::support::node::{Node, free_address};
+use crate::support::uwsgi::Uwsgi;
+use crate::support::{PASSWORD, USERNAME, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Starts a node with one hook and these lines, and returns what the plugin has logged when uWSGI has ended with
+/// status 1, or is up.
+fn start(uwsgi: Uwsgi, hook: &str, options: &str, ends: bool) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ini = format!(
+        "plugin = hetzner\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\nlegion-lord = {LEGION} {hook}\n{options}",
+        free_address()
+    );
+    let mut node = Node::start(uwsgi, folder.path(), &ini, &[]);
+    if ends {
+        let status = node.wait_for_exit(LIMIT).unwrap_or_else(|| panic!("it goes on:\n{}", node.log()));
+        assert_eq!(status.code(), Some(1), "{}", node.log());
+        assert!(!node.log().contains("spawned uWSGI"), "it has forked already:\n{}", node.log());
+    } else {
+        let up = wait_until(LIMIT, || node.log().contains("spawned uWSGI worker 1"));
+        assert!(up, "{}", node.log());
+    }
+    node.lines()
+}
+
+/// A hook with which nothing is wrong on this machine.
+fn right() -> String {
+    format!(
+        "hetzner-failoverip:username={USERNAME},password={PASSWORD},ip=127.0.0.9,active_ip=127.0.0.1,\
+         url=http://127.0.0.1:9/failover/x"
+    )
+}
+
+const NO_WARNING: &str = "legion-death-on-lord-error = 30\n";
+
+#[test]
+fn a_right_ini_is_met_with_silence() {
+    for uwsgi in Uwsgi::ALL {
+        assert_eq!(start(uwsgi, &right(), NO_WARNING, false), [""; 0], "{uwsgi}");
+    }
+}
+
+#[test]
+fn every_problem_is_named_and_uwsgi_ends() {
+    let right = right();
+    let cases = [
+        (right.replace("username=", "usrname="), "unknown key \"usrname\": did you mean username?"),
+        (right.replace("password=", "passwd="), "unknown key \"passwd\": did you mean password?"),
+        (right.replace("ip=127.0.0.9,", ""), "ip is missing: write ip=the failover IP"),
+        (right.replace("127.0.0.9", "4.4.4.444"), "ip=4.4.4.444 is no IP address"),
+        (right.replace("=127.0.0.1,", "=node1,"), "active_ip=node1 is no IP address"),
+        (right.replace("=127.0.0.1,", "=2a01:4f8::,"), "are of different families"),
+        (
+            right.replace("active_ip=127.0.0.1,", "").replace("127.0.0.9", "2a01:4f8:fff1::"),
+            "active_ip is missing, and this host has no",
+        ),
+        (format!("{right},timeout=soon"), "timeout=soon is no timeout"),
+        (format!("{right},timeout=0"), "timeout=0 is no timeout"),
+        (format!("{right},deadline=-1"), "deadline=-1 is no deadline"),
+        (format!("{right},verify=never"), "verify=never is no verify"),
+        (format!("{right},ssl_no_verify=maybe"), "ssl_no_verify=maybe is neither yes nor no"),
+        (format!("{right},pass=other"), "password/pass is given twice with different values"),
+        (format!("{right},password_file=/nonexistent"), "password and password_file are both given"),
+        (
+            right.replace(&format!("password={PASSWORD}"), "password_file=/nonexistent"),
+            "password_file=/nonexistent: No such file",
+        ),
+        (
+            right.replace(PASSWORD, &format!("a,{PASSWORD}")),
+            "an unknown key, not shown, right behind password",
+        ),
+        (right.replace("url=http", "url=ftp"), "url has no host, or a scheme that is not http or https"),
+        (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "there are several IPs: write {ip} where it stands"),
+        (format!("{right},alarm=pager"), "alarm=pager is no alarm: define it by alarm = pager ..."),
+        (
+            right.replace("hetzner-failoverip:", "hetzner-failoverip-release:").replace("ip=127.0.0.9,", ""),
+            "ip is missing",
+        ),
+    ];
+    let (uwsgi, others) = (Uwsgi::Pypi, Uwsgi::Debian);
+    for (at, (hook, expected)) in cases.iter().enumerate() {
+        let lines = start(if at % 2 == 0 { uwsgi } else { others }, hook, NO_WARNING, true);
+        assert!(
+            lines.iter().all(|line| line.starts_with("Legion failover, legion-lord: ")),
+            "{hook}: {lines:?}"
+        );
+        assert!(lines.iter().any(|line| line.contains(expected)), "{hook}: {lines:?}");
+    }
+}
+
+#[test]
+fn all_problems_of_all_hooks_are_printed_together() {
+    let more = format!(
+        "legion = other {} 1 aes-128-cbc:secret1\nlegion-death = other hetzner-failoverip-release:user=x\n\
+         legion-unlord = other log:not ours\n",
+        free_address()
+    );
+    let lines = start(Uwsgi::Debian, "hetzner-failoverip:timout=1", &more, true);
+    let mut expected = vec!["Legion failover, legion-lord: unknown key \"timout\": did you mean timeout?"];
+    expected.extend(["username", "password", "ip"].map(|key| match key {
+        "username" => "Legion failover, legion-lord: username is missing",
+        "password" => "Legion failover, legion-lord: password is missing",
+        _ => "Legion failover, legion-lord: ip is missing",
+    }));
+    expected.extend([
+        "Legion other, legion-death: password is missing",
+        "Legion other, legion-death: ip is missing",
+    ]);
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, start) in lines.iter().zip(expected) {
+        assert!(line.starts_with(start), "{line}, not {start}");
+    }
+}
+
+#[test]
+fn every_warning_is_one_line_and_uwsgi_goes_on() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("password");
+    fs::write(&file, PASSWORD).expect("a writable folder");
+    let with_mode = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).expect("our own file");
+    let by_file =
+        right().replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()));
+    let three = format!(
+        "{NO_WARNING}legion-node = failover {}\nlegion-node = failover {}\n",
+        free_address(),
+        free_address()
+    );
+
+    with_mode(0o640);
+    assert_eq!(start(Uwsgi::Pypi, &by_file, NO_WARNING, false), [""; 0]);
+    with_mode(0o644);
+    let cases = [
+        (right(), "", "warning: legion-death-on-lord-error is unset: "),
+        (
+            right(),
+            three.as_str(),
+            "warning: Legion failover has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = failover 2",
+        ),
+        (
+            right().replace("=127.0.0.1,", "=198.51.100.7,"),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: active_ip=198.51.100.7 is on no interface of this host",
+        ),
+        (
+            right().replace("127.0.0.9", "198.51.100.8"),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: ip=198.51.100.8 is on no interface of this host",
+        ),
+        (
+            right().replace("http://127.0.0.1:9", "http://robot.invalid"),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: url is plain http to robot.invalid",
+        ),
+        (
+            format!("{},ssl_no_verify", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: ssl_no_verify is set",
+        ),
+        (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
+    ];
+    for (hook, options, expected) in cases {
+        let lines = start(Uwsgi::Pypi, &hook, options, false);
+        let [line] = &lines[..] else { panic!("{hook}: one line expected: {lines:?}") };
+        assert!(line.starts_with(expected), "{line}");
+    }
+    let quorum = format!("{three}legion-quorum = failover 2\n");
+    assert_eq!(start(Uwsgi::Pypi, &right(), &quorum, false), [""; 0]);
+}
