@@ -74,23 +74,14 @@ extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_v
 
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
-    let registered = host::check_layout().and_then(|()| {
-        let registered = host::register_action(
-            c"hetzner-failoverip",
-            c"moving the failover IP to this node...",
-            failoverip,
-        ) && host::register_action(
-            c"hetzner-failoverip-release",
-            c"releasing the failover IP...",
-            release,
-        );
-        registered.then_some(()).ok_or_else(|| "this uWSGI was built without SSL, so it has no Legion".into())
-    });
-    if let Err(sentence) = registered {
+    let checked = host::check_layout();
+    if let Err(sentence) = checked {
         log(&sentence);
         // A node without the action would become Lord all the same, and leave the IP where it is.
         process::exit(1);
     }
+    host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
+    host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
     host::call_asap(c"hetzner", asap);
 }
 

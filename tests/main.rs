@@ -13,3 +13,4 @@ mod startup;
 // What only the demo needs is here too.
 #[allow(dead_code)]
 mod support;
+mod sysadmin;

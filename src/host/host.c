@@ -2,7 +2,8 @@
  * The C side of the door: what only a C compiler with the host's own uwsgi.h can get right.
  *
  * First, the proof that src/host/abi.rs describes the structs of this uWSGI: a mismatch is a compile
- * error. Second, the calls into uWSGI. They are weak, so that the Rust unit tests link without a uWSGI.
+ * error. Second, the calls into uWSGI. They are weak, so that the Rust unit tests link without a uWSGI, and that the
+ * plugin can say a sentence in a uWSGI without Legion, where it would else not load.
  */
 #include "uwsgi.h"
 #include "uwsgi_hetzner.h"
@@ -141,9 +142,8 @@ char *hetzner_host_cflags(void) {
 	return uwsgi_get_cflags ? uwsgi_get_cflags() : NULL;
 }
 
-/* NULL where this uWSGI has no Legion. */
 struct uwsgi_legion_action *hetzner_host_register_action(char *name, int (*func)(struct uwsgi_legion *, char *)) {
-	return uwsgi_legion_action_register ? uwsgi_legion_action_register(name, func) : NULL;
+	return uwsgi_legion_action_register(name, func);
 }
 
 struct uwsgi_legion *hetzner_host_legions(void) {

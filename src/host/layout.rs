@@ -12,6 +12,13 @@ pub fn check(running: &str) -> Result<(), String> {
 }
 
 fn compare(built_for: &str, running: &str) -> Result<(), String> {
+    if !running.split_whitespace().any(|flag| flag == "-DUWSGI_SSL") {
+        return Err(
+            "this uWSGI was built without SSL, so it has no Legion, and the hetzner plugin nothing to do: \
+                    install or build one with OpenSSL"
+                .into(),
+        );
+    }
     let (built, now) = (layout_flags(built_for), layout_flags(running));
     if built == now {
         return Ok(());
@@ -85,6 +92,11 @@ mod tests {
     fn refuses_other_flags_and_names_them() {
         let sentence = compare(DEBIAN, &DEBIAN.replace("-DUWSGI_CAP", "-DUWSGI_PCRE")).unwrap_err();
         assert!(sentence.contains("with other flags (then: -DUWSGI_CAP; now: -DUWSGI_PCRE)"), "{sentence}");
-        assert!(compare(DEBIAN, "").is_err());
+    }
+
+    #[test]
+    fn says_that_a_uwsgi_without_ssl_has_no_legion() {
+        let sentence = compare(DEBIAN, &DEBIAN.replace("-DUWSGI_SSL", "")).unwrap_err();
+        assert!(sentence.starts_with("this uWSGI was built without SSL, so it has no Legion"), "{sentence}");
     }
 }

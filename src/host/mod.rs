@@ -64,17 +64,12 @@ pub fn check_layout() -> Result<(), String> {
 }
 
 /// Makes `name` an action that hooks may call. `log_msg` is logged at each call in place of the hook itself,
-/// which holds the password. Returns false where this uWSGI has no Legion.
-pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) -> bool {
+/// which holds the password.
+pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) {
     // SAFETY: uWSGI keeps both pointers for ever, and they are static. It calls `func` with the Legion and
-    // the argument of a hook. Called while it loads plugins, when it has but one thread.
-    unsafe {
-        let action = hetzner_host_register_action(name.as_ptr(), func);
-        if !action.is_null() {
-            (*action).log_msg = log_msg.as_ptr();
-        }
-        !action.is_null()
-    }
+    // the argument of a hook. Called while it loads plugins, when it has but one thread. What it returns is its own
+    // list's entry of that name.
+    unsafe { (*hetzner_host_register_action(name.as_ptr(), func)).log_msg = log_msg.as_ptr() }
 }
 
 /// Has uWSGI call `func` when its configuration is read, and nothing is bound, forked or in the background yet.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -56,6 +56,15 @@ impl Legion {
         }
     }
 
+    /// Lets the nodes load another plugin than the one that was built for their uWSGI. Its path must end in
+    /// `_plugin.so`, as uWSGI wants it. Before the first node is started.
+    pub fn with_plugin(mut self, path: &Path) -> Legion {
+        for ini in &mut self.inis {
+            *ini = ini.replacen("plugin = hetzner\n", &format!("plugin = {}\n", path.display()), 1);
+        }
+        self
+    }
+
     /// Lets all announcements pass through links that can be cut. Before the first node is started.
     pub fn with_links(mut self) -> Legion {
         self.links = Some(Links::between(&self.addresses));
@@ -83,6 +92,11 @@ impl Legion {
             ini += &format!("legion-node = {LEGION} {address}\n");
         }
         ini + &self.inis[node - 1]
+    }
+
+    /// Where node N listens, which is its own address too.
+    pub fn address(&self, node: usize) -> std::net::IpAddr {
+        self.addresses[node - 1].ip()
     }
 
     /// Starts node N, or starts it again; its log goes on where it ended.

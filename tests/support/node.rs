@@ -77,12 +77,16 @@ impl Node {
 
     /// What the stats server says of `legion`.
     pub fn legion(&self, legion: &str) -> Option<Value> {
+        self.stats()?["legions"].as_array()?.iter().find(|state| state["legion"] == legion).cloned()
+    }
+
+    /// All that the stats server says; `None` from a node that does not answer.
+    pub fn stats(&self) -> Option<Value> {
         let mut stats = UnixStream::connect(self.folder.join("stats.sock")).ok()?;
         stats.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         let mut text = String::new();
         stats.read_to_string(&mut text).ok()?;
-        let stats: Value = serde_json::from_str(&text).ok()?;
-        stats["legions"].as_array()?.iter().find(|state| state["legion"] == legion).cloned()
+        serde_json::from_str(&text).ok()
     }
 
     /// Sends a signal to the master alone.
