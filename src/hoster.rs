@@ -54,9 +54,9 @@ pub enum Kind {
     Locked,
     /// The hoster was not reached.
     NotSent,
-    /// The hoster says that it was not done.
+    /// The hoster has answered, and it is not done.
     NotDone,
-    /// Whether it was done is unknown.
+    /// Whether it was done, or is under way, is unknown.
     Unknown,
 }
 

@@ -72,9 +72,9 @@ impl Reader<'_> {
         }
         match self.route(answer)? {
             Some(address) if address == target => Ok("HTTP 200".into()),
-            Some(other) => Err(Failure::new(Kind::Unknown, format!("HTTP 200, but it is routed to {other}"))),
+            Some(other) => Err(Failure::new(Kind::NotDone, format!("HTTP 200, but it is routed to {other}"))),
             None => Err(Failure::new(
-                Kind::Unknown,
+                Kind::NotDone,
                 "HTTP 200, but it is routed nowhere (active_server_ip is null)",
             )),
         }
@@ -179,10 +179,12 @@ impl Reader<'_> {
             }
             (500, "FAILOVER_FAILED") => (Kind::NotDone, "the switch failed"),
             (500, "FAILOVER_NOT_COMPLETE") => {
-                (Kind::Unknown, "the switch stopped half way, where the IP is now is unknown")
+                (Kind::NotDone, "the switch stopped half way, where the IP is now is unknown")
             }
             (503, _) => (Kind::NotDone, "maintenance"),
-            _ => return (Kind::Unknown, None),
+            // A page without a code may be a gateway's, which has lost patience with an API that goes on.
+            (_, "") => return (Kind::Unknown, None),
+            _ => return (Kind::NotDone, None),
         };
         (kind, Some(advice))
     }
@@ -347,11 +349,18 @@ mod tests {
                 &[(400, "INVALID_INPUT"), (401, ""), (403, "X"), (404, "NOT_FOUND"), (404, "")][..],
             ),
             (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
-            (Kind::NotDone, &[(500, "FAILOVER_FAILED"), (503, ""), (503, "X")]),
             (
-                Kind::Unknown,
-                &[(500, "FAILOVER_NOT_COMPLETE"), (409, "X"), (500, ""), (502, ""), (418, "X"), (204, "")],
+                Kind::NotDone,
+                &[
+                    (500, "FAILOVER_FAILED"),
+                    (500, "FAILOVER_NOT_COMPLETE"),
+                    (503, ""),
+                    (503, "X"),
+                    (409, "X"),
+                    (418, "X"),
+                ],
             ),
+            (Kind::Unknown, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
         ] {
             for (status, code) in cases {
                 let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
@@ -362,7 +371,7 @@ mod tests {
             assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind, Kind::Unknown, "{body}");
         }
         let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
-        assert_eq!(elsewhere.unwrap_err().kind, Kind::Unknown);
+        assert_eq!(elsewhere.unwrap_err().kind, Kind::NotDone);
     }
 
     #[test]
