@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Gets the two real uWSGIs that the tests and the demo run, into target/uwsgi/ of this checkout.
+"""Gets the real uWSGIs that the tests and the demo run, into target/uwsgi/ of this checkout.
 
-    tests/get-uwsgi.py [debian] [pypi]        (default: both)
+    tests/get-uwsgi.py [debian] [pypi] [nossl]        (default: all)
 
     target/uwsgi/debian   Debian 12's uwsgi-core, 2.0.21
     target/uwsgi/pypi     PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
+    target/uwsgi/nossl    the same without SSL, and so without Legion
     target/uwsgi/env.mk   for a Makefile to -include: where a compiler finds the headers
 
 Root gets missing Debian packages installed by apt-get. Anyone else gets them unpacked into
@@ -24,12 +25,12 @@ from pathlib import Path
 
 BASE = Path(__file__).resolve().parent.parent / "target" / "uwsgi"
 ROOT = BASE / "root"  # Debian packages unpacked without root
-BUILT = BASE / "uwsgi-pypi"  # the binary built from PyPI's source
+BUILT = {name: BASE / f"uwsgi-{name}" for name in ("pypi", "nossl")}  # built from PyPI's source
 LOG = BASE / "get-uwsgi.log"
-NAMES = ("debian", "pypi")
+NAMES = ("debian", "pypi", "nossl")
 CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
-# What the uwsgi.h of the two includes, and the package each header comes in.
+# What the uwsgi.h of each includes, and the package each header comes in.
 HEADERS = {
     "stdio.h": "libc6-dev",
     "openssl/ssl.h": "libssl-dev",
@@ -128,7 +129,7 @@ def missing_packages(needed):
     packages += HEADERS.values() if packages else (HEADERS[h] for h in missing_headers())
     if "debian" in needed and not debian_binary():
         packages.append("uwsgi-core")
-    if "pypi" in needed and not BUILT.exists() and not pip_python():
+    if unbuilt(needed) and not pip_python():
         packages.append("python3-pip")
     return packages
 
@@ -250,7 +251,7 @@ def override(name):
 
 
 def binary_of(name):
-    return override(name) or (debian_binary() if name == "debian" else BUILT)
+    return override(name) or (debian_binary() if name == "debian" else BUILT[name])
 
 
 def debian_binary():
@@ -266,7 +267,11 @@ def pip_python():
     return None
 
 
-def build_pypi():
+def unbuilt(names):
+    return [name for name in names if name in BUILT and not BUILT[name].exists()]
+
+
+def build_pypi(names):
     python, work = pip_python(), BASE / "pypi.build"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -279,10 +284,13 @@ def build_pypi():
     run([*command, "uwsgi>=2.0.31,<2.1"], "Check the network and pip's configuration (pip config list).")
     (archive,) = work.glob("*.tar.gz")
     shutil.unpack_archive(archive, work)
-    say(f"pypi: building {archive.name}")
     (source,) = (path for path in work.iterdir() if path.is_dir())
-    run([sys.executable, "uwsgiconfig.py", "--build", "core"], "See the compiler's message.", 600, source)
-    os.replace(source / "uwsgi", BUILT)
+    for name in names:
+        say(f"{name}: building {archive.name}")
+        profile = ["env", "UWSGI_PROFILE_OVERRIDE=ssl=false"] if name == "nossl" else []
+        command = [*profile, sys.executable, "uwsgiconfig.py", "--build", "core"]
+        run(command, "See the compiler's message.", 600, source)
+        os.replace(source / "uwsgi", BUILT[name])
     shutil.rmtree(work)
 
 
@@ -326,8 +334,8 @@ def provide(name):
     try:
         there = check(name, new)
     except Trouble:
-        if name == "pypi" and not override(name):
-            BUILT.unlink(missing_ok=True)  # the next run builds it anew
+        if name in BUILT and not override(name):
+            BUILT[name].unlink(missing_ok=True)  # the next run builds it anew
         raise
     os.replace(new, path)
     say(f"{name}: ready, {there}: {path}")
@@ -342,6 +350,8 @@ def check(name, binary):
             "Run this on Debian 12, or set UWSGI_DEBIAN to a uWSGI 2.0.21.",
         )
     flags = probe([binary, "--cflags"]) or ""
+    if name == "nossl":  # nothing is built for it
+        return there
     if "-DUWSGI_SSL" not in flags:
         raise Trouble(
             f"{name}: this uWSGI {there} was built without SSL, so it has no Legion",
@@ -361,8 +371,8 @@ def provide_all(names):
         get_packages(packages)
         if packages := missing_packages(wanted):
             raise Trouble(f"still missing: {', '.join(packages)}", "Have root reinstall these Debian packages.")
-    if "pypi" in wanted and not BUILT.exists():
-        build_pypi()
+    if unbuilt(wanted):
+        build_pypi(unbuilt(wanted))
     if not holds(BASE / "env.mk", env_mk()):
         put(BASE / "env.mk.new", env_mk())
         os.replace(BASE / "env.mk.new", BASE / "env.mk")

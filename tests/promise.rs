@@ -316,7 +316,7 @@ fn a_minute_of_failures(uwsgi: Uwsgi, config: Config, most: usize, said: &str) {
 
 fn a_wrong_password_is_tried_twice(uwsgi: Uwsgi) {
     let login = Some(Login::new(USERNAME, "another"));
-    a_minute_of_failures(uwsgi, Config { login, ..Config::default() }, 2, "HTTP 401 UNAUTHORIZED");
+    a_minute_of_failures(uwsgi, Config { login, ..Config::default() }, 2, "; from now on held back until ");
 }
 
 fn over_the_limit_a_request_a_minute_is_left(uwsgi: Uwsgi) {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::legion::LEGION;
@@ -173,4 +174,20 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
     }
     let quorum = format!("{three}legion-quorum = failover 2\n");
     assert_eq!(start(Uwsgi::Pypi, &right(), &quorum, false), [""; 0]);
+}
+
+#[test]
+fn a_uwsgi_without_ssl_is_told_that_it_has_no_legion() {
+    let output = Command::new(Uwsgi::without_ssl())
+        .arg("--plugins-dir")
+        .arg(Uwsgi::Pypi.plugins())
+        .args(["--plugin", "hetzner", "--http-socket", "127.0.0.1:0"])
+        .output()
+        .expect("uWSGI starts");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let log = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = log.lines().filter(|line| line.starts_with("[hetzner-failoverip] ")).collect();
+    let [line] = &lines[..] else { panic!("{log}") };
+    assert!(line.contains("this uWSGI was built without SSL, so it has no Legion"), "{line}");
+    assert!(!log.contains("undefined symbol"), "{log}");
 }

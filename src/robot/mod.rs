@@ -94,10 +94,19 @@ impl Robot {
         let answer = send(agent).and_then(transport::read_answer);
         let answer = answer.map_err(|error| transport::failure(&error, self.host(), limit));
         let result = answer.and_then(|answer| {
-            ledger().learn(user, self.outcome(&answer), Instant::now());
+            let held = {
+                let mut ledger = ledger();
+                ledger.learn(user, self.outcome(&answer), Instant::now());
+                ledger.held(user, Instant::now()).filter(|_| answer.status == 401)
+            };
             let secrets = self.secrets();
             let reader = Reader { secrets: &secrets.each_ref().map(String::as_str) };
-            read(&reader, &answer).map_err(|failure| failure.with_status(answer.status))
+            read(&reader, &answer).map_err(|mut failure| {
+                if let Some(hold) = held {
+                    failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
+                }
+                failure.with_status(answer.status)
+            })
         });
         if result.is_err() {
             count(&self.metrics.api_errors);

@@ -1,20 +1,54 @@
-//! Datagram relays between nodes, so that a link can be cut without root.
+//! Datagram relays between nodes, so that a link can be cut, or be bad, without root.
 //!
-//! Node A announces itself not to node B's address but to the relay's of A → B, which passes it on while the link
-//! is up. uWSGI knows its peers by what they say, not by where it came from.
+//! Node A announces itself not to node B's address but to the relay's of A → B, which passes it on as the link's
+//! weather is. uWSGI knows its peers by what they say, not by where it came from.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How soon a relay notices that it is to end.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a link does to each datagram. Default: it passes it on.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Weather {
+    /// Nothing passes.
+    pub cut: bool,
+    /// So many of a hundred are lost.
+    pub loss: u8,
+    /// So many of a hundred arrive twice.
+    pub duplicate: u8,
+    /// Each is held for a time of its own, up to this, so that one overtakes another.
+    pub delay: Duration,
+}
+
+impl Weather {
+    /// The worse of the two in everything.
+    pub fn worse(self, other: Weather) -> Weather {
+        Weather {
+            cut: self.cut || other.cut,
+            loss: self.loss.max(other.loss),
+            duplicate: self.duplicate.max(other.duplicate),
+            delay: self.delay.max(other.delay),
+        }
+    }
+}
 
 /// A link in one direction.
 struct Link {
     address: SocketAddr,
-    up: Arc<AtomicBool>,
+    weather: Arc<Mutex<Weather>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Link {
+    fn weather(&self) -> MutexGuard<'_, Weather> {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The links between every two nodes of a Legion, in both directions.
@@ -38,9 +72,14 @@ impl Links {
         self.links[&(from, to)].address
     }
 
+    /// What becomes of whatever `from` sends to `to` from now on.
+    pub fn set(&self, from: usize, to: usize, weather: Weather) {
+        *self.links[&(from, to)].weather() = weather;
+    }
+
     /// Drops whatever `from` sends to `to` from now on.
     pub fn cut(&self, from: usize, to: usize) {
-        self.links[&(from, to)].up.store(false, Ordering::Relaxed);
+        self.links[&(from, to)].weather().cut = true;
     }
 
     /// Cuts what `node` sends to all others.
@@ -59,31 +98,48 @@ impl Links {
         self.cut_to(node);
     }
 
-    /// All links are up again.
+    /// All links are up again, and good.
     pub fn heal(&self) {
-        self.links.values().for_each(|link| link.up.store(true, Ordering::Relaxed));
+        self.links.values().for_each(|link| *link.weather() = Weather::default());
     }
 }
 
 fn relay(to: SocketAddr, stop: Arc<AtomicBool>) -> Link {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    // How soon the end is noticed.
-    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("not zero");
     let address = socket.local_addr().expect("it is bound");
-    let up = Arc::new(AtomicBool::new(true));
-    let passes = Arc::clone(&up);
-    let thread = thread::spawn(move || {
-        let mut datagram = [0; 65_536];
-        while !stop.load(Ordering::Relaxed) {
-            if let Ok(length) = socket.recv(&mut datagram) {
-                if passes.load(Ordering::Relaxed) {
-                    // A node that is not there is no matter of the link's.
-                    let _ = socket.send_to(&datagram[..length], to);
-                }
+    let weather = Arc::default();
+    let current = Arc::clone(&weather);
+    let thread = thread::spawn(move || pass_on(&socket, to, &current, &stop));
+    Link { address, weather, thread: Some(thread) }
+}
+
+fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, stop: &AtomicBool) {
+    let mut rng = fastrand::Rng::new();
+    let mut datagram = [0; 65_536];
+    let mut held: Vec<(Instant, Vec<u8>)> = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let now = Instant::now();
+        held.retain(|(due, datagram)| {
+            if *due <= now {
+                // A node that is not there is no matter of the link's.
+                let _ = socket.send_to(datagram, to);
             }
+            *due > now
+        });
+        let next = held.iter().map(|(due, _)| *due - now).min().unwrap_or(TICK);
+        // Zero would mean no limit.
+        let wait = next.clamp(Duration::from_millis(1), TICK);
+        socket.set_read_timeout(Some(wait)).expect("not zero");
+        let Ok(length) = socket.recv(&mut datagram) else { continue };
+        let Weather { cut, loss, duplicate, delay } = *weather.lock().unwrap_or_else(PoisonError::into_inner);
+        if cut || rng.u8(..100) < loss {
+            continue;
         }
-    });
-    Link { address, up, thread: Some(thread) }
+        let copies = if rng.u8(..100) < duplicate { 2 } else { 1 };
+        for _ in 0..copies {
+            held.push((Instant::now() + delay.mul_f64(rng.f64()), datagram[..length].to_vec()));
+        }
+    }
 }
 
 impl Drop for Links {

@@ -17,6 +17,11 @@ impl Uwsgi {
     /// All of them, for tests of what may depend on the version.
     pub const ALL: [Uwsgi; 2] = [Uwsgi::Debian, Uwsgi::Pypi];
 
+    /// PyPI's newest without SSL, and so without Legion: in which no plugin of ours is of any use.
+    pub fn without_ssl() -> PathBuf {
+        existing(checkout().join("target/uwsgi/nossl"))
+    }
+
     fn name(self) -> &'static str {
         match self {
             Uwsgi::Debian => "debian",
