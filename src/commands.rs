@@ -51,8 +51,8 @@ pub fn asked_for() -> Option<Command> {
     *COMMAND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a step went, in the order in which one outweighs another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// How a step went.
+#[derive(Clone, Copy)]
 enum Mark {
     Ok,
     Warning,
@@ -193,54 +193,35 @@ fn check(hook: &Hook) -> Report {
     let options = &hook.options;
     let (ip, target) = (options.ip, options.active_ip);
     let host = options.url.authority().map_or("", |authority| authority.as_str());
-    let https = options.url.scheme_str() == Some("https");
     let found = hook.whereabouts();
-    let status = found.as_ref().err().and_then(|failure| failure.status);
-    let mut steps = vec![(Mark::Ok, "the configuration is right".to_string())];
-    // How far the request came.
-    let stages = match (&found, status) {
-        (Ok(_), _) => 5,
-        (Err(_), None) => 0,
-        (Err(_), Some(401 | 403)) => 2,
-        (Err(_), Some(404)) => 3,
-        (Err(_), Some(_)) => 1,
+    // How many of the steps below the request has passed.
+    let passed = match &found {
+        Ok(_) => 4,
+        Err(failure) => match failure.status {
+            None => 0,
+            Some(404) => 3,
+            Some(_) => 2,
+        },
     };
-    let tls = match (https, options.ssl_no_verify) {
-        (true, false) => (Mark::Ok, format!("TLS: {host} has proved who it is")),
-        (true, true) => {
+    let tls = match (options.url.scheme_str(), options.ssl_no_verify) {
+        (Some("https"), false) => (Mark::Ok, format!("TLS: {host} has proved who it is")),
+        (Some("https"), true) => {
             (Mark::Warning, format!("TLS: {host} was not asked to prove who it is: leave ssl_no_verify out"))
         }
-        (false, _) => (Mark::Warning, format!("no TLS: {host} is asked by plain http")),
+        _ => (Mark::Warning, format!("no TLS: {host} is asked by plain http")),
     };
-    let passed = [
+    let on_the_way = [
         (Mark::Ok, format!("{host} is reached")),
         tls,
         (Mark::Ok, "the login is right".into()),
         (Mark::Ok, format!("the account has {ip}")),
     ];
-    // Reached and TLS are one stage: the API has answered.
-    let shown = match stages {
-        0 => 0,
-        1 | 2 => 2,
-        3 => 3,
-        _ => 4,
-    };
-    steps.extend(passed.into_iter().take(shown));
-    let (state, route) = match &found {
-        Ok(route) => {
-            steps.push((Mark::Ok, format!("it is {}", place(*route))));
-            let state = match route {
-                Some(address) if *address == target => "here",
-                Some(_) => "elsewhere",
-                None => "nowhere",
-            };
-            (state, *route)
-        }
-        Err(failure) => {
-            steps.push((Mark::Error, failure.sentence.clone()));
-            ("unknown", None)
-        }
-    };
+    let mut steps = vec![(Mark::Ok, "the configuration is right".to_string())];
+    steps.extend(on_the_way.into_iter().take(passed));
+    steps.push(match &found {
+        Ok(route) => (Mark::Ok, format!("it is {}", place(*route))),
+        Err(failure) => (Mark::Error, failure.sentence.clone()),
+    });
     for (address, name) in [(target, "active_ip"), (ip, "the failover IP")] {
         steps.push(if own::is_here(address) {
             (Mark::Ok, format!("{name} {address} is on an interface of this host"))
@@ -248,6 +229,6 @@ fn check(hook: &Hook) -> Report {
             (Mark::Warning, format!("{name} {address} is on no interface of this host"))
         });
     }
-    let failed = steps.iter().any(|(mark, _)| *mark == Mark::Error);
-    Report { state, route, steps, code: i32::from(failed) }
+    let code = i32::from(found.is_err());
+    Report { steps, code, ..status(hook, found) }
 }

@@ -15,6 +15,8 @@ const MOST_POSTS: u32 = 3;
 /// Looks after which a lock is tried anew, though the route has not changed.
 const LOOKS_AT_A_LOCK: u32 = 4;
 
+/// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster.
+const PAUSES_BEFORE_THE_LAST: usize = 4;
 /// How long a switch may take (Hetzner's documentation of failover IPs): after the last POST, longer looks are in vain,
 /// and meanwhile this node's Legions stand still.
 const LONGEST_SWITCH: Duration = Duration::from_secs(60);
@@ -129,14 +131,11 @@ impl Takeover<'_> {
                 Ok(route) => {
                     self.route = Some(route);
                     let before = route_at_post.unwrap_or(*first_seen.get_or_insert(route));
-                    // Where a lock ends, the switch that held it has moved the IP; if it has failed, nothing
-                    // tells but another try.
-                    let free = posted.kind != Kind::Locked || route != before || looks >= LOOKS_AT_A_LOCK;
-                    if free && self.posts < MOST_POSTS {
+                    if self.posts < MOST_POSTS && self.may_post(posted.kind, looks, route != before) {
                         return Ok(None);
                     }
-                    // Nothing is under way, or no more.
-                    let settled = posted.kind == Kind::NotDone
+                    // With an answer, or after so long, nothing is under way any more.
+                    let settled = posted.kind != Kind::Locked && posted.status.is_some()
                         || self.setting.elapsed().saturating_sub(self.last_post) >= LONGEST_SWITCH;
                     if settled && self.posts == MOST_POSTS {
                         let (sentence, place) = (&posted.sentence, place(route));
@@ -151,6 +150,18 @@ impl Takeover<'_> {
             }
         }
         unreachable!("the deadline ends it")
+    }
+
+    /// Whether another POST is in order after one that ended as `posted` and so many looks that found the IP elsewhere.
+    fn may_post(&self, posted: Kind, looks: u32, moved: bool) -> bool {
+        match posted {
+            // Where a lock ends, the switch that held it has moved the IP; if it has failed, nothing tells but another
+            // try.
+            Kind::Locked => moved || looks >= LOOKS_AT_A_LOCK,
+            // What gives no sense now may do so later: the last one is kept until then.
+            Kind::Unknown => self.posts + 1 < MOST_POSTS || self.pauses >= PAUSES_BEFORE_THE_LAST,
+            _ => true,
+        }
     }
 
     /// Waits for the next step and says why; ends the takeover when its time is over, or it is not wanted.
@@ -289,7 +300,8 @@ mod tests {
     }
 
     fn post(kind: Kind) -> Result<String, Failure> {
-        Err(failure(kind))
+        let failure = failure(kind);
+        Err(if kind == Kind::NotDone { failure.with_status(500) } else { failure })
     }
 
     fn at(address: IpAddr) -> Result<Route, Failure> {
@@ -377,11 +389,15 @@ mod tests {
     fn after_three_doubtful_posts_it_only_looks() {
         let (verdict, asked, _) = run(vec![post(Kind::Unknown)], vec![at(OTHER)]);
         assert_eq!(verdict, Verdict::Failed);
-        assert_eq!(asked, "P0 G1 P1 G3 P3 G7 G15 G30 G45 G60 G75", "as long as a switch may take");
+        assert_eq!(asked, "P0 G1 P1 G3 G7 G15 P15 G30 G45 G60 G75", "as long as a switch may take");
         // A switch that is made late is still found.
         let (verdict, asked, _) =
             run(vec![post(Kind::Unknown)], [vec![at(OTHER); 5], vec![at(TARGET)]].concat());
-        assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 P3 G7 G15 G30 G45"));
+        assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 G7 G15 P15 G30 G45"));
+        // An answer without sense is an answer: nothing is under way.
+        let page = Err(failure(Kind::Unknown).with_status(200));
+        let (verdict, asked, _) = run(vec![page], vec![at(OTHER)]);
+        assert_eq!((verdict, asked.as_str()), (Verdict::Failed, "P0 G1 P1 G3 G7 G15 P15 G30"));
     }
 
     #[test]
