@@ -1,9 +1,12 @@
 # The verbs of the project; each makes what it needs.
 #
 #   make         hetzner_plugin.so for the uWSGI found: $UWSGI, or uwsgi or uwsgi-core on PATH
+#   make install puts it into the folder where that uWSGI looks for plugins, or into PLUGIN_DIR; DESTDIR is honoured
+#   make deb     a Debian package of it in target/, for Debian's uwsgi-core
 #   make demo    three nodes on this machine, and a failover IP that follows the Lord
 #   make test    all tests, on Debian's uWSGI and on PyPI's
 #   make check   format, lints, dependencies
+#   make picture the demo's failover with a switch as long as Hetzner's: tests/failover.svg
 #   make header  renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
 #   make clean   removes whatever these have made, but for installed packages
 
@@ -21,18 +24,41 @@ DEMO_UWSGI := $(if $(filter 0,$(shell id -u)),debian,pypi)
 # For cargo, which builds the tests' own copy of the plugin against some uWSGI.
 ANY_UWSGI = UWSGI=$(CURDIR)/target/uwsgi/$(DEMO_UWSGI)
 
-.PHONY: all demo test check header clean get-uwsgi get-debian get-pypi plugin-dependencies \
-	program-dependencies demo-program
+# As build.rs finds it: the first that answers.
+FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
+	$(if $(shell $(uwsgi) --dot-h 2>/dev/null | head -c 1),$(uwsgi))))
+
+PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
+
+.PHONY: all install deb demo picture test check header clean get-uwsgi get-debian get-pypi \
+	plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
 	cargo build --release --locked
 	cp --remove-destination -L target/release/hetzner_plugin.so hetzner_plugin.so
 
+# What is wrong with the folder is said before there is a long build; that there is no uWSGI, the build says better.
+install:
+	@case '$(if $(FOUND_UWSGI),$(PLUGIN_DIR),/)' in /*) ;; *) \
+		echo 'make install: $(FOUND_UWSGI) looks for plugins in "$(PLUGIN_DIR)", which depends on where it is' \
+			'started: say the folder, make install PLUGIN_DIR=/usr/local/lib/uwsgi, and in the ini' \
+			'plugins-dir = /usr/local/lib/uwsgi' >&2; exit 1;; esac
+	@$(MAKE) --no-print-directory all
+	install -D -m 644 hetzner_plugin.so '$(DESTDIR)$(PLUGIN_DIR)/hetzner_plugin.so'
+
+deb: all
+	@$(PYTHON) debian/build.py '$(FOUND_UWSGI)' hetzner_plugin.so target
+
+demo: demo-parts
+	@target/debug/examples/demo
+
+picture: demo-parts
+	@target/debug/examples/demo tests/failover.svg
+
 # In two steps, since the second needs what the first finds out; side by side within each, to save time.
-demo:
+demo-parts:
 	@$(MAKE) --no-print-directory -j3 get-$(DEMO_UWSGI) plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory -j2 target/plugins/$(DEMO_UWSGI)/hetzner_plugin.so demo-program
-	@target/debug/examples/demo
 
 test:
 	@$(MAKE) --no-print-directory -j3 get-uwsgi plugin-dependencies program-dependencies

@@ -7,6 +7,7 @@ mod builds;
 mod commands;
 mod keyval;
 mod legion;
+mod package;
 mod promise;
 mod robot;
 mod startup;
