@@ -78,13 +78,6 @@ fn without_times(line: &str) -> String {
     }
 }
 
-/// One hook against a stand-in that does `fault`: its verdict and its last line.
-struct Case {
-    fault: &'static str,
-    ok: bool,
-    line: &'static str,
-}
-
 #[test]
 fn sends_one_documented_request() {
     for uwsgi in Uwsgi::ALL {
@@ -130,76 +123,46 @@ fn routes_an_ipv6_net() {
 fn every_bad_answer_is_a_failure_with_its_own_sentence() {
     let message = "FAILED to route 4.4.4.4 to 1.1.1.1: ";
     let cases = [
-        Case {
-            fault: "post error FAILOVER_ALREADY_ROUTED",
-            ok: true,
-            line: "HTTP 409 FAILOVER_ALREADY_ROUTED",
-        },
-        Case { fault: "post error INVALID_INPUT", ok: false, line: "HTTP 400 INVALID_INPUT " },
-        Case { fault: "post error UNAUTHORIZED", ok: false, line: "HTTP 401 UNAUTHORIZED " },
-        Case { fault: "post error RATE_LIMIT_EXCEEDED", ok: false, line: "HTTP 403 RATE_LIMIT_EXCEEDED " },
-        Case { fault: "post error FORBIDDEN", ok: false, line: "HTTP 403 FORBIDDEN " },
-        Case { fault: "post error NOT_FOUND", ok: false, line: "HTTP 404 NOT_FOUND " },
-        Case {
-            fault: "post error FAILOVER_NEW_SERVER_NOT_FOUND",
-            ok: false,
-            line: "HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND ",
-        },
-        Case { fault: "post locked 60s", ok: false, line: "HTTP 409 FAILOVER_LOCKED " },
-        Case { fault: "post error FAILOVER_FAILED", ok: false, line: "HTTP 500 FAILOVER_FAILED " },
-        Case {
-            fault: "post error FAILOVER_NOT_COMPLETE",
-            ok: false,
-            line: "HTTP 500 FAILOVER_NOT_COMPLETE ",
-        },
-        Case { fault: "post error MAINTENANCE", ok: false, line: "HTTP 503 with an HTML page (" },
-        Case {
-            fault: r#"post raw 418 {"error":{"status":418,"code":"TEAPOT","message":"short"}}"#,
-            ok: false,
-            line: "HTTP 418 TEAPOT \"short\": not a documented answer",
-        },
-        Case { fault: "post html 200", ok: false, line: "HTTP 200 with an HTML page (" },
-        Case { fault: "post empty 502", ok: false, line: "HTTP 502 with an empty body" },
-        Case { fault: "post empty 200", ok: false, line: "HTTP 200 with an empty body: no failover object" },
-        Case { fault: "post truncated", ok: false, line: "HTTP 200 with truncated or broken JSON (" },
-        Case { fault: "post oversized", ok: false, line: "the answer of HOST is longer than 65536 bytes" },
-        Case { fault: "post huge 1GiB", ok: false, line: "the answer of HOST is longer than 65536 bytes" },
-        Case {
-            fault: "post null",
-            ok: false,
-            line: "HTTP 200, but it is routed nowhere (active_server_ip is null)",
-        },
-        Case { fault: "post missing", ok: false, line: "HTTP 200 with other JSON (" },
-        Case { fault: "post other 2.2.2.2", ok: false, line: "HTTP 200, but it is routed to 2.2.2.2;" },
-        Case {
-            fault: "post redirect http://127.0.0.1:9/failover/4.4.4.4",
-            ok: false,
-            line: "HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: never followed",
-        },
-        Case {
-            fault: "post reset",
-            ok: false,
-            line: "HOST: connection broken before the whole answer was there",
-        },
-        Case {
-            fault: "post close",
-            ok: false,
-            line: "HOST: connection broken before the whole answer was there",
-        },
-        Case {
-            fault: "post cut-half",
-            ok: false,
-            line: "HOST: connection broken before the whole answer was there",
-        },
-        Case { fault: "post hang", ok: false, line: "no whole answer from HOST within 0.5 s" },
-        Case { fault: "post trickle 100ms", ok: false, line: "no whole answer from HOST within 0.5 s" },
-        Case { fault: "any refuse", ok: false, line: "HOST: connection refused" },
+        ("post error FAILOVER_ALREADY_ROUTED", Ok("HTTP 409 FAILOVER_ALREADY_ROUTED")),
+        ("post error INVALID_INPUT", Err("HTTP 400 INVALID_INPUT ")),
+        ("post error UNAUTHORIZED", Err("HTTP 401 UNAUTHORIZED ")),
+        ("post error RATE_LIMIT_EXCEEDED", Err("HTTP 403 RATE_LIMIT_EXCEEDED ")),
+        ("post error FORBIDDEN", Err("HTTP 403 FORBIDDEN ")),
+        ("post error NOT_FOUND", Err("HTTP 404 NOT_FOUND ")),
+        ("post error FAILOVER_NEW_SERVER_NOT_FOUND", Err("HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND ")),
+        ("post locked 60s", Err("HTTP 409 FAILOVER_LOCKED ")),
+        ("post error FAILOVER_FAILED", Err("HTTP 500 FAILOVER_FAILED ")),
+        ("post error FAILOVER_NOT_COMPLETE", Err("HTTP 500 FAILOVER_NOT_COMPLETE ")),
+        ("post error MAINTENANCE", Err("HTTP 503 with an HTML page (")),
+        (
+            r#"post raw 418 {"error":{"status":418,"code":"TEAPOT","message":"short"}}"#,
+            Err("HTTP 418 TEAPOT \"short\": not a documented answer"),
+        ),
+        ("post html 200", Err("HTTP 200 with an HTML page (")),
+        ("post empty 502", Err("HTTP 502 with an empty body")),
+        ("post empty 200", Err("HTTP 200 with an empty body: no failover object")),
+        ("post truncated", Err("HTTP 200 with truncated or broken JSON (")),
+        ("post oversized", Err("the answer of HOST is longer than 65536 bytes")),
+        ("post huge 1GiB", Err("the answer of HOST is longer than 65536 bytes")),
+        ("post null", Err("HTTP 200, but it is routed nowhere (active_server_ip is null)")),
+        ("post missing", Err("HTTP 200 with other JSON (")),
+        ("post other 2.2.2.2", Err("HTTP 200, but it is routed to 2.2.2.2;")),
+        (
+            "post redirect http://127.0.0.1:9/failover/4.4.4.4",
+            Err("HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: never followed"),
+        ),
+        ("post reset", Err("HOST: connection broken before the whole answer was there")),
+        ("post close", Err("HOST: connection broken before the whole answer was there")),
+        ("post cut-half", Err("HOST: connection broken before the whole answer was there")),
+        ("post hang", Err("no whole answer from HOST within 0.5 s")),
+        ("post trickle 100ms", Err("no whole answer from HOST within 0.5 s")),
+        ("any refuse", Err("HOST: connection refused")),
     ];
     let robots: Vec<Robot> = cases
         .iter()
         .map(|case| {
             let robot = robot(Config::default());
-            robot.fault(rule(case.fault));
+            robot.fault(rule(case.0));
             robot
         })
         .collect();
@@ -210,18 +173,16 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
     };
     let hooks: Vec<String> = robots.iter().enumerate().map(own_user).collect();
     let found = run(Uwsgi::Pypi, &hooks, &[]);
-    for ((case, robot), (ok, lines)) in cases.iter().zip(&robots).zip(found) {
-        let expected = case.line.replace("HOST", &robot.addr().to_string());
-        let [_, last] = &lines[..] else { panic!("{}: two lines expected: {lines:?}", case.fault) };
-        let start = if case.ok { "4.4.4.4 is routed to 1.1.1.1 (" } else { message };
-        assert!(last.starts_with(&format!("{start}{expected}")), "{}: {last}", case.fault);
-        assert_eq!(ok, case.ok, "{}", case.fault);
+    for (((fault, expected), robot), (ok, lines)) in cases.iter().zip(&robots).zip(found) {
+        let [_, last] = &lines[..] else { panic!("{fault}: two lines expected: {lines:?}") };
+        let start = match expected {
+            Ok(answer) => format!("4.4.4.4 is routed to 1.1.1.1 ({answer}"),
+            Err(sentence) => format!("{message}{sentence}"),
+        };
+        assert!(last.starts_with(&start.replace("HOST", &robot.addr().to_string())), "{fault}: {last}");
+        assert_eq!(ok, expected.is_ok(), "{fault}");
         let journal = robot.journal();
-        assert!(
-            journal.first().is_none_or(|request| request.method == "POST"),
-            "{}: {journal:?}",
-            case.fault
-        );
+        assert!(journal.first().is_none_or(|request| request.method == "POST"), "{fault}: {journal:?}");
     }
 }
 

@@ -41,7 +41,7 @@ struct Setting {
 
 /// Many steps in little time.
 const DEMO: Setting =
-    Setting { switch: Duration::from_secs(1), settled: Duration::from_secs(2), route: None };
+    Setting { switch: Duration::from_secs(1), settled: Duration::from_secs(1), route: None };
 /// A failover as an operator meets it. The IP is at node 1 already, so that it is the only switch.
 const PICTURE: Setting =
     Setting { switch: Duration::from_secs(45), settled: Duration::from_secs(10), route: Some(1) };

@@ -150,3 +150,37 @@ impl Drop for Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What two nodes' link lets through of a hundred datagrams, in order.
+    fn arrive(weather: Weather) -> Vec<u8> {
+        let nodes = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        let links = Links::between(&nodes.each_ref().map(|node| node.local_addr().expect("it is bound")));
+        links.set(1, 2, weather);
+        for number in 0..100 {
+            nodes[0].send_to(&[number], links.address(1, 2)).expect("the relay is there");
+        }
+        nodes[1].set_read_timeout(Some(Duration::from_millis(700))).expect("not zero");
+        let mut byte = [0];
+        std::iter::from_fn(|| nodes[1].recv(&mut byte).ok().map(|_| byte[0])).collect()
+    }
+
+    #[test]
+    fn a_link_is_as_its_weather() {
+        let good = Weather::default();
+        let all: Vec<u8> = (0..100).collect();
+        assert_eq!(arrive(good), all);
+        assert!(arrive(Weather { cut: true, ..good }).is_empty());
+        assert!(arrive(Weather { loss: 100, ..good }).is_empty());
+        let some = arrive(Weather { loss: 50, ..good }).len();
+        assert!((10..90).contains(&some), "{some} of 100");
+        assert_eq!(arrive(Weather { duplicate: 100, ..good }).len(), 200);
+        let mut late = arrive(Weather { delay: Duration::from_millis(400), ..good });
+        assert_ne!(late, all, "one overtakes another");
+        late.sort_unstable();
+        assert_eq!(late, all, "and none is lost");
+    }
+}

@@ -355,7 +355,7 @@ mod tests {
         timeline.lords_at(20.0, &[]);
         timeline.route_at(70.0, Some(2));
         timeline.lords_at(71.0, &[2]);
-        timeline.lords_at(80.0, &[1, 2]);
+        timeline.lords_at(80.0, &[2, 3]);
         let stretches = timeline.stretches(100.0);
         assert_eq!(stretches.first().map(|it| it.from), Some(0.0));
         assert_eq!(stretches.last().map(|it| it.to), Some(100.0));
