@@ -5,6 +5,7 @@
 //! And a node that suspended itself after such a failure is never heard again. All that is mended here, in one
 //! thread a hook that only reads a few numbers once a second until there is something to do.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -52,7 +53,7 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: AtomicBool::new(false) };
     let guard = Arc::new(guard);
     let watched = Arc::clone(&guard);
-    if host::spawn(move || watched.watch()).is_none() {
+    if host::spawn(move || watched.keep_watch()).is_none() {
         guard.hook.log("no guard: the system has no thread left; the next election tries again");
     } else {
         guards.push(Arc::clone(&guard));
@@ -68,6 +69,13 @@ impl Guard {
 
     fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// A panic has been logged when it is caught here; a Lord without its guard would be worse.
+    fn keep_watch(&self) {
+        while panic::catch_unwind(AssertUnwindSafe(|| self.watch())).is_err() {
+            thread::sleep(TICK);
+        }
     }
 
     fn watch(&self) {
