@@ -108,6 +108,7 @@ on_each_uwsgi! {
     a_long_call_harms_nobody_of_twenty
     a_lord_that_was_frozen_takes_the_ip_back
     a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum
+    a_lord_that_was_frozen_for_a_moment_makes_sure
     a_lord_that_was_cut_off_takes_the_ip_back
     a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum
     a_lord_that_nobody_heard_takes_the_ip_back
@@ -152,8 +153,9 @@ fn a_long_call_harms_nobody_with_a_quorum(uwsgi: Uwsgi) {
     a_call_of_thirty_seconds(uwsgi, 3, QUORUM);
 }
 
+/// With a skew tolerance below the call's length, what has waited on the socket meanwhile would be refused, a line each.
 fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
-    a_call_of_thirty_seconds(uwsgi, 20, QUICK);
+    a_call_of_thirty_seconds(uwsgi, 20, &format!("{QUICK}legion-skew-tolerance = 10\n"));
 }
 
 // 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
@@ -174,6 +176,17 @@ fn a_lord_that_was_frozen_takes_the_ip_back(uwsgi: Uwsgi) {
 
 fn a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum(uwsgi: Uwsgi) {
     a_freeze(uwsgi, QUORUM);
+}
+
+/// So short that no peer was dropped for it, and none joins again; and there is no timer.
+fn a_lord_that_was_frozen_for_a_moment_makes_sure(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 2, ",verify=0", "legion-freq = 1\nlegion-tolerance = 20\n");
+    scene.legion.node(1).freeze();
+    thread::sleep(seconds(6));
+    scene.robot.set_route(failover_ip(), route_of(2));
+    scene.legion.node(1).thaw();
+    scene.wait_for(1, seconds(15));
+    assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
 }
 
 fn a_cut(uwsgi: Uwsgi, nodes: usize, options: &str, cut: impl Fn(&Scene)) {
