@@ -192,7 +192,8 @@ fn a_lord_that_was_frozen_for_a_moment_makes_sure(uwsgi: Uwsgi) {
 fn a_cut(uwsgi: Uwsgi, nodes: usize, options: &str, cut: impl Fn(&Scene)) {
     let scene = Scene::settled(uwsgi, nodes, "", options);
     cut(&scene);
-    thread::sleep(seconds(15));
+    // Past the look that a new Lord takes after 30 s: it is the end of the cut that has to be noticed.
+    thread::sleep(seconds(35));
     scene.legion.links().heal();
     scene.wait_for(1, seconds(15));
     assert!(scene.posts() <= 3, "{}", scene.state());

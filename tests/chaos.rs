@@ -1,0 +1,153 @@
+//! `make chaos`: random fault schedules on real uWSGI nodes, and after each one the question whether there is one
+//! Lord, with the failover IP.
+//!
+//! A seed stands for a schedule, always the same one: `plan` draws it, `stage` plays it, `check` looks at what is
+//! left behind, `evidence` is what is kept of a schedule that failed.
+
+#[path = "chaos/check.rs"]
+mod check;
+#[path = "chaos/evidence.rs"]
+mod evidence;
+#[path = "chaos/plan.rs"]
+mod plan;
+#[path = "robot/mod.rs"]
+mod robot;
+#[path = "chaos/stage.rs"]
+mod stage;
+// Not everything that the tests need is needed here.
+#[allow(dead_code)]
+mod support;
+
+use std::env;
+use std::fs;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use plan::Plan;
+use stage::Stage;
+use support::process::{interrupted, watch_for_ctrl_c};
+
+const USAGE: &str = "\
+chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a time (4; at most 32).
+
+PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
+keys that only this one knows.";
+
+/// What is to be played.
+struct Campaign {
+    schedules: u64,
+    first: u64,
+    jobs: u64,
+    plugin: Option<PathBuf>,
+}
+
+impl Campaign {
+    fn read(arguments: &[String], plugin: Option<PathBuf>) -> Result<Campaign, String> {
+        let number = |at: usize, default: u64| match arguments.get(at) {
+            Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number")),
+            None => Ok(default),
+        };
+        let plugin = plugin.map(|path| match path.canonicalize() {
+            // uWSGI takes it for a name otherwise.
+            Ok(path) if path.to_string_lossy().ends_with("_plugin.so") => Ok(path),
+            Ok(path) => Err(format!("PLUGIN={}: expected a path that ends in _plugin.so", path.display())),
+            Err(error) => Err(format!("PLUGIN={}: {error}", path.display())),
+        });
+        let campaign = Campaign {
+            schedules: number(0, 20)?,
+            first: number(1, 1)?,
+            jobs: number(2, 4)?.clamp(1, 32),
+            plugin: plugin.transpose()?,
+        };
+        if arguments.len() > 3 { Err("there are more than three arguments".into()) } else { Ok(campaign) }
+    }
+
+    /// Plays all; returns how many there were, and how many of them were as they should be.
+    fn run(&self) -> (u64, u64) {
+        let (next, played, kept) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.min(self.schedules) {
+                // A thread plays whole schedules, since nodes end with the thread that has started them.
+                scope.spawn(|| {
+                    while !interrupted() {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= self.schedules {
+                            break;
+                        }
+                        let Some((line, good)) = play(self.first + number, self.plugin.as_deref()) else {
+                            break;
+                        };
+                        kept.fetch_add(u64::from(good), Ordering::Relaxed);
+                        let played = played.fetch_add(1, Ordering::Relaxed) + 1;
+                        println!("{played:>4} of {}  {line}", self.schedules);
+                    }
+                });
+            }
+        });
+        (played.into_inner(), kept.into_inner())
+    }
+}
+
+fn main() -> ExitCode {
+    watch_for_ctrl_c();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let plugin = env::var_os("PLUGIN").filter(|path| !path.is_empty());
+    let campaign = match Campaign::read(&arguments, plugin.map(PathBuf::from)) {
+        Ok(campaign) => campaign,
+        Err(why) => {
+            eprintln!("{why}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let last = campaign.first + campaign.schedules.saturating_sub(1);
+    println!("Seeds {} to {last}, {} at a time; each takes a minute or two.", campaign.first, campaign.jobs);
+    let (played, kept) = campaign.run();
+    if interrupted() {
+        println!("Interrupted.");
+    }
+    println!("{kept} of {played} schedules ended with the IP at the one Lord.");
+    if kept == campaign.schedules { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays the schedule of a seed: a line that says how it went, and whether it went well. `None` when interrupted.
+fn play(seed: u64, plugin: Option<&Path>) -> Option<(String, bool)> {
+    let began = Instant::now();
+    let plan = Plan::draw(seed, plugin.is_some());
+    let folder = evidence::folder(seed);
+    let _ = fs::remove_dir_all(&folder);
+    let how = panic::catch_unwind(AssertUnwindSafe(|| judge(&plan, plugin, &folder)))
+        .unwrap_or_else(|_| Some(Err("this program, or a node's end, has panicked; see above".into())))?;
+    let seconds = began.elapsed().as_secs();
+    let (end, good) = match how {
+        Ok(end) => (end, true),
+        Err(end) => (end, false),
+    };
+    Some((format!("seed {seed}: {plan}: {end} ({seconds} s)"), good))
+}
+
+fn judge(plan: &Plan, plugin: Option<&Path>, folder: &Path) -> Option<Result<String, String>> {
+    let mut stage = Stage::set(plan, plugin);
+    stage.play();
+    let settled = stage.wait_for_quiet();
+    if interrupted() {
+        return None;
+    }
+    let mut problems: Vec<String> = settled.as_ref().err().cloned().into_iter().collect();
+    problems.extend(check::problems(&mut stage));
+    match settled {
+        Ok(time) if problems.is_empty() => {
+            Some(Ok(format!("ok, {:.0} s after the last fault", time.as_secs_f64())))
+        }
+        _ => {
+            let kept = match evidence::keep(&stage, &problems, folder) {
+                Ok(()) => format!("see {}", folder.display()),
+                Err(error) => format!("cannot write to {}: {error}", folder.display()),
+            };
+            Some(Err(format!("FAILED: {}; {kept}", problems.join("; "))))
+        }
+    }
+}
