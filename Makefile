@@ -5,6 +5,7 @@
 #   make deb     a Debian package of it in target/, for Debian's uwsgi-core
 #   make demo    three nodes on this machine, and a failover IP that follows the Lord
 #   make test    all tests, on Debian's uWSGI and on PyPI's
+#   make chaos   random fault schedules on real nodes: N=500 SEED=1 JOBS=8, and PLUGIN=/path/to/another_plugin.so
 #   make check   format, lints, dependencies
 #   make picture the demo's failover with a switch as long as Hetzner's: tests/failover.svg
 #   make header  renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
@@ -30,7 +31,7 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
-.PHONY: all install deb demo picture test check header clean get-uwsgi get-debian get-pypi \
+.PHONY: all install deb demo picture test chaos check header clean get-uwsgi get-debian get-pypi \
 	plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
@@ -65,6 +66,17 @@ test:
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
 	@# So many threads because the tests wait for real seconds, and hardly compute.
 	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=32
+
+# So many, from this seed on, so many at a time; each takes a minute or two.
+N ?= 20
+SEED ?= 1
+JOBS ?= 8
+
+chaos:
+	@$(MAKE) --no-print-directory -j2 get-uwsgi plugin-dependencies
+	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
+	@$(ANY_UWSGI) cargo build --locked --quiet --example chaos
+	@target/debug/examples/chaos $(N) $(SEED) $(JOBS)
 
 check:
 	cargo fmt --check
