@@ -251,7 +251,7 @@ fn tls_is_verified_against_the_trust_store() {
 fn speaks_no_tls_to_a_plain_port_and_nothing_without_trust() {
     let plain = robot(Config::default());
     let https = plain.url(ip("4.4.4.4")).replace("http:", "https:");
-    let found = run(Uwsgi::Pypi, &[hook(&https, "")], &[]);
+    let found = run(Uwsgi::Pypi, &[hook(&https, ",deadline=1")], &[]);
     assert!(found[0].1[1].contains("failed: it does not speak TLS there: check url"), "{found:?}");
 
     let tls = robot(Config { tls: Some(Certificate::Right), ..Config::default() });

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::hoster::{Failure, Kind, Route};
 use crate::text::printable;
@@ -27,6 +29,9 @@ struct Found {
 
 #[derive(Deserialize)]
 struct Failover {
+    /// Which one it is about; not every answer that decides has to say it.
+    #[serde(default)]
+    ip: Value,
     /// Absent is an error, `null` is "routed nowhere".
     #[serde(deserialize_with = "Option::deserialize")]
     active_server_ip: Option<String>,
@@ -38,26 +43,38 @@ struct Refused {
     error: ApiError,
 }
 
+/// Only the code decides: whatever else is not as documented counts as absent.
 #[derive(Deserialize)]
 struct ApiError {
     code: String,
     #[serde(default)]
-    message: Option<String>,
-    /// With `INVALID_INPUT`.
+    message: Value,
+    /// With `INVALID_INPUT`: lists of names.
     #[serde(default)]
-    missing: Option<Vec<String>>,
+    missing: Value,
     #[serde(default)]
-    invalid: Option<Vec<String>>,
+    invalid: Value,
     /// With `RATE_LIMIT_EXCEEDED`: so many requests ...
     #[serde(default)]
-    max_request: Option<u64>,
+    max_request: Value,
     /// ... in so many seconds.
     #[serde(default)]
-    interval: Option<u64>,
+    interval: Value,
+}
+
+/// Reads `{"NAME": {...}}`.
+fn read<T: DeserializeOwned>(body: &[u8], name: &str) -> Option<T> {
+    // serde takes a list for a struct, field by field; only an object is meant.
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.as_object()?.get(name)?.as_object()?;
+    // From the text again, since a Value has lost what is named twice.
+    serde_json::from_slice(body).ok()
 }
 
 /// Reads answers. What it says of them holds none of the `secrets`.
 pub struct Reader<'a> {
+    /// The failover IP that was asked about.
+    pub ip: IpAddr,
     pub secrets: &'a [&'a str],
 }
 
@@ -66,7 +83,7 @@ impl Reader<'_> {
     /// that it is routed there already.
     pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Failure> {
         if answer.status == 409
-            && self.error(answer).is_some_and(|error| error.code == "FAILOVER_ALREADY_ROUTED")
+            && error_in(answer).is_some_and(|error| error.code == "FAILOVER_ALREADY_ROUTED")
         {
             return Ok("HTTP 409 FAILOVER_ALREADY_ROUTED".into());
         }
@@ -90,13 +107,18 @@ impl Reader<'_> {
     }
 
     fn read_route(&self, body: &[u8]) -> Result<Route, Failure> {
-        let Ok(Found { failover }) = serde_json::from_slice(body) else {
+        let Some(Found { failover }) = read(body, "failover") else {
             let what = describe(body);
             return Err(Failure::new(
                 Kind::Unknown,
                 format!("HTTP 200 with {what}: no failover object that names active_server_ip"),
             ));
         };
+        let about = failover.ip.as_str().and_then(|text| text.parse::<IpAddr>().ok());
+        if let Some(other) = about.filter(|about| !is_same(*about, self.ip)) {
+            let sentence = format!("HTTP 200, but it is about {other}, not {}: check url", self.ip);
+            return Err(Failure::new(Kind::Final, sentence));
+        }
         let parse = |text: String| {
             text.parse().map_err(|_| {
                 let shown = printable(&text, self.secrets);
@@ -122,13 +144,9 @@ impl Reader<'_> {
         )
     }
 
-    fn error(&self, answer: &Answer) -> Option<ApiError> {
-        serde_json::from_slice(&answer.body).ok().map(|Refused { error }| error)
-    }
-
     fn refused(&self, answer: &Answer) -> Failure {
         let status = answer.status;
-        let Some(error) = self.error(answer) else {
+        let Some(error) = error_in(answer) else {
             let (kind, advice) = self.meaning(status, "");
             let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
             return Failure::new(kind, format!("HTTP {status} with {}{advice}", describe(&answer.body)));
@@ -136,14 +154,17 @@ impl Reader<'_> {
         let (kind, advice) = self.meaning(status, &error.code);
         let advice = match (status, error.code.as_str()) {
             (400, "INVALID_INPUT") => {
-                let list = |names: &Option<Vec<String>>| match names.as_deref() {
-                    None | Some([]) => "nothing".to_string(),
-                    Some(names) => printable(&names.join(", "), self.secrets),
+                let list = |names: &Value| {
+                    let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
+                    match names.iter().filter_map(Value::as_str).collect::<Vec<_>>() {
+                        names if names.is_empty() => "nothing".to_string(),
+                        names => printable(&names.join(", "), self.secrets),
+                    }
                 };
                 let (missing, invalid) = (list(&error.missing), list(&error.invalid));
                 format!("missing {missing}, invalid {invalid}; check ip and active_ip")
             }
-            (403, RATE_LIMIT_EXCEEDED) => match (error.max_request, error.interval) {
+            (403, RATE_LIMIT_EXCEEDED) => match (error.max_request.as_u64(), error.interval.as_u64()) {
                 (Some(requests), Some(seconds)) => {
                     format!("the account's limit of {requests} requests in {seconds} s is used up")
                 }
@@ -152,7 +173,7 @@ impl Reader<'_> {
             _ => advice.unwrap_or("not a documented answer").to_string(),
         };
         let code = printable(&error.code, self.secrets);
-        let message = printable(error.message.as_deref().unwrap_or_default(), self.secrets);
+        let message = printable(error.message.as_str().unwrap_or_default(), self.secrets);
         Failure::new(kind, format!("HTTP {status} {code} \"{message}\": {advice}"))
     }
 
@@ -188,17 +209,28 @@ impl Reader<'_> {
         };
         (kind, Some(advice))
     }
+}
 
-    /// How long the API will accept no more than a request now and then, if it says so.
-    pub fn rate_limited_for(&self, answer: &Answer) -> Option<Duration> {
-        let error =
-            self.error(answer).filter(|error| answer.status == 403 && error.code == RATE_LIMIT_EXCEEDED)?;
-        // An hour is what is documented for every call that matters here.
-        Some(Duration::from_secs(error.interval.unwrap_or(3600)))
-    }
+/// How long the API will accept no more than a request now and then, if it says so.
+pub fn rate_limited_for(answer: &Answer) -> Option<Duration> {
+    let error = error_in(answer).filter(|error| answer.status == 403 && error.code == RATE_LIMIT_EXCEEDED)?;
+    // An hour is what is documented for every call that matters here; more than a day is no answer to go by.
+    Some(Duration::from_secs(error.interval.as_u64().unwrap_or(3600).min(24 * 3600)))
+}
+
+fn error_in(answer: &Answer) -> Option<ApiError> {
+    read(&answer.body, "error").map(|Refused { error }| error)
 }
 
 const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
+
+/// Whether both name one failover IP: of IPv6 it is a net, which any of its addresses may stand for.
+fn is_same(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() >> 64 == b.to_bits() >> 64,
+        _ => a == b,
+    }
+}
 
 /// What a body is that is not what it should be, without showing it.
 fn describe(body: &[u8]) -> String {
@@ -217,7 +249,8 @@ fn describe(body: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const READER: Reader<'_> = Reader { secrets: &["hunter2"] };
+    const READER: Reader<'_> =
+        Reader { ip: IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4)), secrets: &["hunter2"] };
 
     fn answer(status: u16, body: &str) -> Answer {
         Answer { status, location: None, body: body.into() }
@@ -279,6 +312,8 @@ mod tests {
                 "other JSON (72 bytes)",
             ),
             ("[]", "other JSON (2 bytes)"),
+            (r#"{"failover":["4.4.4.4","1.1.1.1"]}"#, "other JSON (34 bytes)"),
+            (r#"[["4.4.4.4","1.1.1.1"]]"#, "other JSON (23 bytes)"),
             ("ok", "a text that is no JSON (2 bytes)"),
         ] {
             let expected = format!("HTTP 200 with {what}: no failover object that names active_server_ip");
@@ -375,6 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn only_the_code_decides() {
+        let odd = r#"{"error":{"code":"FAILOVER_LOCKED","message":["m"],"missing":{},"interval":-1}}"#;
+        assert_eq!(READER.route(&answer(409, odd)).unwrap_err().kind, Kind::Locked);
+        let list = r#"{"error":["FAILOVER_ALREADY_ROUTED"]}"#;
+        assert!(READER.switched(&answer(409, list), [1, 1, 1, 1].into()).is_err());
+    }
+
+    #[test]
+    fn an_answer_about_another_ip_is_none() {
+        let body = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
+        check(200, &body, Err("HTTP 200, but it is about 5.5.5.5, not 4.4.4.4: check url"));
+    }
+
+    #[test]
     fn says_where_the_ip_is() {
         assert_eq!(READER.route(&answer(200, &object("\"2.2.2.2\""))), Ok(Some([2, 2, 2, 2].into())));
         assert_eq!(READER.route(&answer(200, &object("null"))), Ok(None));
@@ -382,11 +431,12 @@ mod tests {
 
     #[test]
     fn reads_how_long_the_rate_limit_lasts() {
-        let limited =
-            |status, code, more| READER.rate_limited_for(&answer(status, &error(status, code, more)));
+        let limited = |status, code, more| rate_limited_for(&answer(status, &error(status, code, more)));
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", r#","max_request":50,"interval":60"#), seconds(60));
         assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", ""), seconds(3600));
+        let endless = r#","max_request":1,"interval":18446744073709551615"#;
+        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", endless), seconds(24 * 3600));
         assert_eq!(limited(403, "FORBIDDEN", ""), None);
         assert_eq!(limited(500, "RATE_LIMIT_EXCEEDED", ""), None);
     }

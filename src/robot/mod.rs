@@ -100,7 +100,7 @@ impl Robot {
                 ledger.held(user, Instant::now()).filter(|_| answer.status == 401)
             };
             let secrets = self.secrets();
-            let reader = Reader { secrets: &secrets.each_ref().map(String::as_str) };
+            let reader = Reader { ip: self.options.ip, secrets: &secrets.each_ref().map(String::as_str) };
             read(&reader, &answer).map_err(|mut failure| {
                 if let Some(hold) = held {
                     failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
@@ -117,7 +117,7 @@ impl Robot {
     fn outcome(&self, answer: &Answer) -> Outcome {
         match answer.status {
             401 => Outcome::LoginRejected,
-            403 => Outcome::Refused(Reader { secrets: &[] }.rate_limited_for(answer).unwrap_or(REFUSED_FOR)),
+            403 => Outcome::Refused(answer::rate_limited_for(answer).unwrap_or(REFUSED_FOR)),
             200 | 400 | 404 | 409 => Outcome::LoginAccepted,
             _ => Outcome::Other,
         }

@@ -76,7 +76,7 @@ pub fn read_answer(mut response: Response<Body>) -> Result<Answer, Error> {
     Ok(Answer {
         status: response.status().as_u16(),
         location: location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        body: response.body_mut().with_config().limit(LONGEST_BODY).read_to_vec()?,
+        body: response.body_mut().with_config().limit(LONGEST_BODY + 1).read_to_vec()?,
     })
 }
 
@@ -91,8 +91,8 @@ pub fn failure(error: &Error, host: &str, limit: Duration) -> Failure {
         }
         Error::HostNotFound => Failure::new(Kind::NotSent, format!("{host} was not found (DNS)")),
         Error::Io(error) => io_failure(error, host),
-        Error::BodyExceedsLimit(limit) => {
-            Failure::new(Kind::Unknown, format!("the answer of {host} is longer than {limit} bytes"))
+        Error::BodyExceedsLimit(_) => {
+            Failure::new(Kind::Unknown, format!("the answer of {host} is longer than {LONGEST_BODY} bytes"))
         }
         Error::LargeResponseHeader(..) => {
             Failure::new(Kind::Unknown, format!("the answer of {host} has a header without end"))
@@ -121,10 +121,11 @@ fn tls_error(error: &Error) -> Option<&rustls::Error> {
 
 fn tls_failure(error: &rustls::Error, host: &str) -> Failure {
     let (kind, what) = match error {
+        // It comes before the request, so nothing was sent.
         rustls::Error::InvalidCertificate(reason) => (Kind::Final, describe_certificate(reason)),
-        rustls::Error::InvalidMessage(_) => (Kind::Final, "it does not speak TLS there: check url".into()),
-        // Nothing but the handshake was sent, and the next one may be luckier.
-        other => (Kind::NotSent, printable(&other.to_string(), &[])),
+        // All others may as well come in the middle of the answer.
+        rustls::Error::InvalidMessage(_) => (Kind::Unknown, "it does not speak TLS there: check url".into()),
+        other => (Kind::Unknown, printable(&other.to_string(), &[])),
     };
     Failure::new(kind, format!("TLS with {host} failed: {what}"))
 }
