@@ -71,10 +71,11 @@ impl Guard {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// A panic has been logged when it is caught here; a Lord without its guard would be worse.
+    /// A panic has been logged when it is caught here; a Lord without its guard would be worse. But what has panicked
+    /// once may do so at each look, and each is a request.
     fn keep_watch(&self) {
         while panic::catch_unwind(AssertUnwindSafe(|| self.watch())).is_err() {
-            thread::sleep(TICK);
+            thread::sleep(LAST_RETRY);
         }
     }
 
