@@ -3,6 +3,7 @@
 //! Run by `make test`, which fetches both uWSGIs and builds the plugin for each.
 
 mod action;
+mod answers;
 mod builds;
 mod commands;
 mod keyval;
