@@ -31,10 +31,12 @@ pub fn read_hooks() -> Result<Vec<Found>, Vec<String>> {
             let (name, phase) = (legion.name(), line.phase);
             match Hook::parse(legion, &line.argument) {
                 Ok(hooks) => {
-                    for alarm in hooks.iter().filter_map(|hook| hook.options.alarm.as_deref()).take(1) {
-                        if !host::has_alarm(alarm) {
-                            problems.push(format!("Legion {name}, {phase}: alarm={alarm} is no alarm: define it by alarm = {alarm} ..."));
-                        }
+                    // The key is the hook's, so that each of its IPs has the same.
+                    let alarm = hooks.first().and_then(|hook| hook.options.alarm.as_deref());
+                    if let Some(alarm) = alarm.filter(|alarm| !host::has_alarm(alarm)) {
+                        problems.push(format!(
+                            "Legion {name}, {phase}: alarm={alarm} is no alarm: define it by alarm = {alarm} ..."
+                        ));
                     }
                     found.push(Found { legion, phase, hooks });
                 }
@@ -50,8 +52,7 @@ pub fn read_hooks() -> Result<Vec<Found>, Vec<String>> {
 /// What works, but not as one may think: a line each, once.
 pub fn warnings(found: &[Found]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let is_lord_hook = |found: &&Found| found.phase == "legion-lord";
-    if found.iter().any(|found| is_lord_hook(&found)) && !host::death_on_lord_error() {
+    if found.iter().any(|found| found.phase == "legion-lord") && !host::death_on_lord_error() {
         warnings.push(
             "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
              some seconds, so that the next node tries"

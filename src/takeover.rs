@@ -300,8 +300,7 @@ mod tests {
     }
 
     fn post(kind: Kind) -> Result<String, Failure> {
-        let failure = failure(kind);
-        Err(if kind == Kind::NotDone { failure.with_status(500) } else { failure })
+        Err(failure(kind))
     }
 
     fn at(address: IpAddr) -> Result<Route, Failure> {
