@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -309,22 +310,28 @@ fn threads_of_the_plugin_take_no_signal() {
     slow.fault(Rule { when: Default::default(), fault: Fault::Hang, times: None, skip: 0 });
     let lone = lone(Uwsgi::Debian, &[hook(&slow.url(ip("4.4.4.4")), "")], &[]);
     assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
-    let tasks = format!("/proc/{}/task", lone.node.id());
-    let mut ours = 0;
-    for task in fs::read_dir(tasks).expect("it runs") {
-        let folder = task.expect("it runs").path();
-        let read = |name: &str| fs::read_to_string(folder.join(name)).expect("it runs");
-        if read("comm").trim() == "hetzner" {
-            ours += 1;
-            let status = read("status");
-            let blocked =
-                status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("proc(5)").trim();
-            // Everything but KILL and STOP, and the two that glibc keeps for itself.
-            assert_eq!(blocked, "fffffffe7ffbfeff", "{status}");
-        }
+    // One asks the API, one is the guard; a thread has its name a moment after it has begun.
+    let ours = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", lone.node.id())).expect("it runs");
+        // A thread may end while it is looked at.
+        let read = |task: &Path, name| fs::read_to_string(task.join(name)).unwrap_or_default();
+        let tasks = tasks.map(|task| task.expect("it runs").path());
+        tasks
+            .filter(|task| read(task, "comm").trim() == "hetzner")
+            .map(|task| read(&task, "status"))
+            .collect()
+    };
+    let mut statuses: Vec<String> = Vec::new();
+    wait_until(LIMIT, || {
+        statuses = ours();
+        statuses.len() == 2
+    });
+    assert_eq!(statuses.len(), 2);
+    for status in statuses {
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("proc(5)");
+        // Everything but KILL and STOP, and the two that glibc keeps for itself.
+        assert_eq!(blocked.trim(), "fffffffe7ffbfeff", "{status}");
     }
-    // One asks the API, one is the guard.
-    assert_eq!(ours, 2);
 }
 
 #[test]

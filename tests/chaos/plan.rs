@@ -142,6 +142,7 @@ impl Plan {
         let quorum = rng.u8(..100) < 60;
         let death = rng.bool().then(|| rng.u32(5..=20));
         let verify = [Some(5), Some(20), None][rng.usize(..3)];
+        let longest_switch = if rng.bool() { 2_000 } else { 12_000 };
         let may_be_without_one = death.is_some() && (nodes > 2 || !quorum);
         let mut plan = Plan {
             seed,
@@ -155,7 +156,7 @@ impl Plan {
             timeout: (rng.u8(..100) < 20).then(|| rng.u32(5..=15)),
             deadline: (rng.u8(..100) < 20).then(|| rng.u32(10..=40)),
             wrong_login: (may_be_without_one && rng.u8(..100) < 30).then(|| rng.usize(1..=nodes)),
-            switch: Duration::from_millis(rng.u64(..=2000)),
+            switch: Duration::from_millis(rng.u64(..=longest_switch)),
             length: Duration::from_secs(rng.u64(20..=60)),
             faults: Vec::new(),
         };
