@@ -126,24 +126,32 @@ impl Takeover<'_> {
         for looks in 1.. {
             self.pause(&doubt, &format!("asking where {ip} is"))?;
             match self.hoster.whereabouts(Need::Takeover, self.time_left()?) {
-                Ok(Some(found)) if found == target => return Ok(Some("found by GET".into())),
                 Ok(route) => {
                     self.route = Some(route);
                     let before = route_at_post.unwrap_or(*first_seen.get_or_insert(route));
-                    if self.posts < MOST_POSTS && self.may_post(posted.kind, looks, route != before) {
-                        return Ok(None);
-                    }
+                    let (here, moved) = (route == Some(target), route != before);
+                    // A lock on an IP that is here, and was before, is of a switch that moves it away.
+                    let leaves = here && !moved && posted.kind == Kind::Locked;
                     // Looking on would only keep this node's Legions waiting; a switch that is made after all is
                     // found by the guard, or by the next node. But a lock ends.
                     let settled = posted.kind != Kind::Locked
                         || self.setting.elapsed().saturating_sub(self.last_post) >= LONGEST_SWITCH;
-                    if settled && self.posts == MOST_POSTS {
-                        let (sentence, place) = (&posted.sentence, place(route));
+                    let was_last = self.posts == MOST_POSTS;
+                    if here && (!leaves || settled && was_last) {
+                        return Ok(Some("found by GET".into()));
+                    }
+                    if !was_last && self.may_post(posted.kind, looks, moved, leaves) {
+                        return Ok(None);
+                    }
+                    let place = if here { "here".into() } else { place(route) };
+                    if settled && was_last {
+                        let sentence = &posted.sentence;
                         return Err(End::Failed(format!(
                             "{sentence}; it is {place}, after {MOST_POSTS} POSTs"
                         )));
                     }
-                    doubt = format!("it is {}, not here", place(route));
+                    doubt =
+                        format!("it is {place}, {}", if leaves { "but may not stay" } else { "not here" });
                 }
                 Err(Failure { kind: Kind::Final, sentence, .. }) => return Err(End::Failed(sentence)),
                 Err(failure) => doubt = failure.sentence,
@@ -152,9 +160,12 @@ impl Takeover<'_> {
         unreachable!("the deadline ends it")
     }
 
-    /// Whether another POST is in order after one that ended as `posted` and so many looks that found the IP elsewhere.
-    fn may_post(&self, posted: Kind, looks: u32, moved: bool) -> bool {
+    /// Whether another POST is in order after one that ended as `posted`, and so many looks that did not find the IP
+    /// here to stay.
+    fn may_post(&self, posted: Kind, looks: u32, moved: bool, leaves: bool) -> bool {
         match posted {
+            // Unless that switch has just ended here, and a POST will say so.
+            Kind::Locked if leaves && self.posts == 1 => true,
             // Where a lock ends, the switch that held it has moved the IP; if it has failed, nothing tells but another
             // try.
             Kind::Locked => moved || looks >= LOOKS_AT_A_LOCK,
@@ -414,6 +425,14 @@ mod tests {
         let looks = vec![at(OTHER), at([3, 3, 3, 3].into())];
         let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
         check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
+        // Before it has done that, the IP is still here: no reason to be content.
+        let looks = vec![at(TARGET), at(TARGET), at(OTHER)];
+        let posts = vec![post(Kind::Locked), post(Kind::Locked), ok()];
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 7.0 s)";
+        check(posts, looks, Verdict::Here, "P0 G1 P1 G3 G7 P7", last);
+        // Or it has just ended here.
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
+        check(vec![post(Kind::Locked), ok()], vec![at(TARGET)], Verdict::Here, "P0 G1 P1", last);
         // It was our own, of an earlier try.
         let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 3.0 s)";
         check(vec![post(Kind::Locked)], vec![at(OTHER), at(TARGET)], Verdict::Here, "P0 G1 G3", last);
@@ -425,6 +444,10 @@ mod tests {
         assert_eq!(verdict, Verdict::Failed);
         assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 G75 P75 G90 G105 G120 G135");
         assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 POSTs"), "{last}");
+        // No switch takes longer than that: what is still here stays here.
+        let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
+        assert_eq!(verdict, Verdict::Here);
+        assert_eq!(asked, "P0 G1 P1 G3 G7 G15 G30 P30 G45 G60 G75 G90");
     }
 
     #[test]

@@ -269,12 +269,7 @@ impl Stage<'_> {
         if self.route != Some(route_of(lord)) {
             return Some(format!("node {lord} is Lord, but the route is {:?}", self.route));
         }
-        // Whose answer is still to come may move the IP yet, also when nobody waits for it any more.
-        let under_way = self.robot.journal().into_iter().any(|request| {
-            let unanswered = request.status.is_none() && (request.done.is_none() || request.peer_closed);
-            request.method == "POST" && unanswered && request.at.elapsed() < SLOWEST_SWITCH
-        });
-        if under_way {
+        if self.robot.is_switching(failover_ip()) {
             return Some("a switch is under way".into());
         }
         let silent = (1..=self.plan.nodes).find(|node| self.legion.node(*node).legion(LEGION).is_none());

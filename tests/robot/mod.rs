@@ -133,6 +133,11 @@ impl Robot {
         self.shared.world().account.route(ip)
     }
 
+    /// Whether a switch of this IP is under way, as when another one is refused as `FAILOVER_LOCKED`.
+    pub fn is_switching(&self, ip: IpAddr) -> bool {
+        self.shared.world().account.is_switching(ip)
+    }
+
     /// Moved by hand in the web console: at once. The IP must be one of the account.
     pub fn set_route(&self, ip: IpAddr, to: Option<IpAddr>) {
         self.shared.change(|world| world.account.set_route(ip, to));

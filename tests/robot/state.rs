@@ -154,6 +154,11 @@ impl Account {
         self.entries.iter().find(|entry| entry.failover.ip == ip)?.failover.active_server_ip
     }
 
+    /// Whether a switch of this IP is under way; it goes on when whoever asked has gone.
+    pub fn is_switching(&self, ip: IpAddr) -> bool {
+        self.entries.iter().any(|entry| entry.failover.ip == ip && entry.switching_to.is_some())
+    }
+
     /// Routes an IP that is known to exist.
     pub fn set_route(&mut self, ip: IpAddr, to: Option<IpAddr>) {
         let entry = self.entry(ip).expect("a failover IP of this account");
