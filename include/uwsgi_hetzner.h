@@ -30,7 +30,9 @@ struct hetzner_uwsgi_plugin {
   void (*post_init)(void);
   void (*post_fork)(void);
   const struct hetzner_uwsgi_option *options;
-  void (*unused[64])(void);
+  void (*unused[9])(void);
+  void (*master_cycle)(void);
+  void (*unused_too[54])(void);
 };
 
 struct hetzner_uwsgi_string_list {

@@ -102,6 +102,7 @@ impl Guard {
             reign.observe(&view, frozen);
             if reign.is_due() {
                 self.look(reign);
+                host::give_back();
                 // The time that this took is no freeze.
                 clock = Clock::start();
             }

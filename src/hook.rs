@@ -149,6 +149,7 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         guard.set_failed(!here);
         all_here &= here;
     }
+    host::give_back();
     all_here
 }
 

@@ -29,7 +29,9 @@ pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
     post_init: None,
     post_fork: None,
     options: OPTIONS.0.as_ptr(),
-    unused: [None; 64],
+    unused: [None; 9],
+    master_cycle: Some(master_cycle),
+    unused_too: [None; 54],
 };
 
 /// The list that uWSGI reads its options from, beside its own.
@@ -110,8 +112,17 @@ extern "C" fn init() -> c_int {
         for (number, hook) in found.iter().flat_map(|found| &found.hooks).enumerate() {
             hook.metrics.register(hook.legion, hook.options.ip, number + 1);
         }
+        startup::note_what_to_read_ahead(&found);
         true
     })
+}
+
+/// The master has forked its workers; from now on it calls this about once a second.
+extern "C" fn master_cycle() {
+    door(|| {
+        startup::read_ahead();
+        true
+    });
 }
 
 extern "C" fn failoverip(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {

@@ -4,11 +4,13 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::hook::Hook;
 use crate::host::{self, Legion};
 use crate::options::{Options, Password};
 use crate::own;
+use crate::robot;
 
 /// The actions that hooks may name.
 pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
@@ -81,6 +83,40 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
         }
     }
     once
+}
+
+/// How often the trust store is read again, in seconds: it changes with the system's updates.
+const A_DAY: i64 = 24 * 3600;
+
+/// Whether there is a hook that needs the trust store.
+static NEEDS_TRUST_STORE: AtomicBool = AtomicBool::new(false);
+
+pub fn note_what_to_read_ahead(found: &[Found]) {
+    let mut hooks = found.iter().flat_map(|found| &found.hooks);
+    NEEDS_TRUST_STORE.store(hooks.any(|hook| robot::needs_trust_store(&hook.options)), Ordering::Relaxed);
+}
+
+/// Reads the trust store in a thread, so that the night itself needs no disk for it; again each day. Called about once
+/// a second.
+pub fn read_ahead() {
+    static NEXT: AtomicI64 = AtomicI64::new(0);
+    static HAS_READ: AtomicBool = AtomicBool::new(false);
+    let now = host::now();
+    if HAS_READ.swap(false, Ordering::Relaxed) {
+        host::give_back();
+    }
+    if now < NEXT.load(Ordering::Relaxed) {
+        return;
+    }
+    NEXT.store(now + A_DAY, Ordering::Relaxed);
+    host::spawn(|| {
+        if NEEDS_TRUST_STORE.load(Ordering::Relaxed) {
+            if let Err(failure) = robot::read_trust_store() {
+                host::log(&format!("warning: {}", failure.sentence));
+            }
+        }
+        HAS_READ.store(true, Ordering::Relaxed);
+    });
 }
 
 fn about(options: &Options) -> impl Iterator<Item = String> {

@@ -155,8 +155,8 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
         ("post reset", Err("HOST: connection broken before the whole answer was there")),
         ("post close", Err("HOST: connection broken before the whole answer was there")),
         ("post cut-half", Err("HOST: connection broken before the whole answer was there")),
-        ("post hang", Err("no whole answer from HOST within 0.5 s")),
-        ("post trickle 100ms", Err("no whole answer from HOST within 0.5 s")),
+        ("post hang", Err("no whole answer from HOST within 0.9 s")),
+        ("post trickle 100ms", Err("no whole answer from HOST within 0.9 s")),
         ("any refuse", Err("HOST: connection refused")),
     ];
     let robots: Vec<Robot> = cases
@@ -169,7 +169,7 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
         .collect();
     // A user each, since a refusal holds the next requests of that user back.
     let own_user = |(number, robot): (usize, &Robot)| {
-        hook(&robot.url(ip("4.4.4.4")), ",timeout=0.5,deadline=1")
+        hook(&robot.url(ip("4.4.4.4")), ",timeout=0.9,deadline=1")
             .replace(USERNAME, &format!("{USERNAME}{number}"))
     };
     let hooks: Vec<String> = robots.iter().enumerate().map(own_user).collect();

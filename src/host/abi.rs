@@ -22,7 +22,9 @@ pub struct UwsgiPlugin {
     pub post_init: Option<extern "C" fn()>,
     pub post_fork: Option<extern "C" fn()>,
     pub options: *const UwsgiOption,
-    pub unused: [Option<extern "C" fn()>; 64],
+    pub unused: [Option<extern "C" fn()>; 9],
+    pub master_cycle: Option<extern "C" fn()>,
+    pub unused_too: [Option<extern "C" fn()>; 54],
 }
 
 /// `struct uwsgi_option`: one command-line option; a list of them ends with a NULL name.

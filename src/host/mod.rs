@@ -5,6 +5,7 @@
 pub mod abi;
 mod layout;
 mod legion;
+mod memory;
 mod net;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -15,6 +16,7 @@ use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
 pub use legion::{Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for};
+pub use memory::give_back;
 pub use net::interface_addresses;
 
 /// The function behind a Legion action: 0 is success.

@@ -6,6 +6,7 @@
 mod answer;
 mod budget;
 mod proxy;
+mod tls;
 mod transport;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use crate::metrics::{Metrics, count};
 use crate::options::Options;
 use answer::{Answer, Reader};
 use budget::{Hold, Outcome, Request, ledger};
+pub use tls::read_trust_store;
 use transport::seconds;
 
 /// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
@@ -144,7 +146,9 @@ impl Hoster for Robot {
     fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure> {
         let limit = limit.min(self.options.timeout);
         let send = |agent: &Agent| {
-            let post = agent.post(&self.options.url).config().timeout_global(Some(limit)).build();
+            let post = agent.post(&self.options.url).config().timeout_global(Some(limit));
+            // On a connection of its own: one that the API is just closing would lose it.
+            let post = post.max_idle_age(Duration::ZERO).build();
             post.header("Authorization", self.authorization())
                 .send_form([("active_server_ip", target.to_string())])
         };
@@ -169,6 +173,11 @@ impl Hoster for Robot {
         // Hetzner counts it apart; a node that steps down sends one, and counts it with its POSTs.
         self.ask(Request::Post, Need::Takeover, limit, send, |reader, answer| reader.route(answer))
     }
+}
+
+/// Whether a hook with these options checks the API's certificate.
+pub fn needs_trust_store(options: &Options) -> bool {
+    options.url.scheme_str() == Some("https") && !options.ssl_no_verify
 }
 
 /// How long from now nothing at all may be asked with this login, if so: a takeover would fail at once.

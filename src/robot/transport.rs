@@ -1,57 +1,48 @@
 //! How a request gets to the API and its answer back: TLS, proxies, limits, and what went wrong on the way.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::CertificateError;
 use ureq::http::{Response, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
 use ureq::{Agent, Body, Error, Proxy};
 
 use super::answer::Answer;
 use super::proxy;
+use super::tls::{self, HandshakeError, TlsConnector};
 use crate::hoster::{Failure, Kind};
 use crate::text::printable;
 
 /// A failover object is half a kilobyte; whatever is longer than this is something else.
 const LONGEST_BODY: u64 = 64 * 1024;
 
+/// The API's headers are under a kilobyte, a request of ours too; a proxy may add some.
+const LONGEST_HEADER: usize = 16 * 1024;
+const LONGEST_REQUEST: usize = 8 * 1024;
+
 const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP client for `url`. Each request sets its own time limit.
 pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
-    let https = url.scheme_str() == Some("https");
-    let mut tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .disable_verification(ssl_no_verify);
-    if https && !ssl_no_verify {
-        tls = tls.root_certs(trust_store()?);
-    }
     let config = Agent::config_builder()
-        .tls_config(tls.build())
         .proxy(proxy(url)?)
         .user_agent(USER_AGENT)
         // The login is for the configured host alone, so a redirect is an answer like any other.
         .max_redirects(0)
         .http_status_as_error(false)
+        .max_response_header_size(LONGEST_HEADER)
+        .input_buffer_size(2 * LONGEST_HEADER)
+        .output_buffer_size(LONGEST_REQUEST)
         .build();
-    Ok(config.new_agent())
-}
-
-/// The system's trusted CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them.
-fn trust_store() -> Result<RootCerts, Failure> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let reason = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
-        return Err(Failure::new(
-            Kind::Final,
-            format!("no trusted CA certificates{reason}: install ca-certificates, or check SSL_CERT_FILE"),
-        ));
-    }
-    let certs: Vec<_> = found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    Ok(RootCerts::Specific(Arc::new(certs)))
+    let https = url.scheme_str() == Some("https");
+    let tls = tls::settings(ssl_no_verify || !https)?;
+    let connector = SocksConnector::default()
+        .chain(ConnectProxyConnector::default())
+        .chain(TcpConnector::default())
+        .chain(TlsConnector(tls));
+    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
 }
 
 fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
@@ -82,8 +73,8 @@ pub fn read_answer(mut response: Response<Body>) -> Result<Answer, Error> {
 
 /// What it means that a request got no whole answer.
 pub fn failure(error: &Error, host: &str, limit: Duration) -> Failure {
-    if let Some(error) = tls_error(error) {
-        return tls_failure(error, host);
+    if let Some(failure) = tls_failure(error, host) {
+        return failure;
     }
     match error {
         Error::Timeout(_) => {
@@ -110,24 +101,22 @@ pub fn seconds(duration: Duration) -> String {
     format!("{}", (duration.as_secs_f64() * 10.0).round() / 10.0)
 }
 
-/// A TLS error comes bare, or inside the I/O error of the handshake.
-fn tls_error(error: &Error) -> Option<&rustls::Error> {
-    match error {
-        Error::Rustls(error) => Some(error),
-        Error::Io(error) => error.get_ref()?.downcast_ref(),
-        _ => None,
-    }
-}
-
-fn tls_failure(error: &rustls::Error, host: &str) -> Failure {
+/// A TLS error comes from the handshake, or inside an I/O error from what follows.
+fn tls_failure(error: &Error, host: &str) -> Option<Failure> {
+    let (error, in_handshake) = match error {
+        Error::Other(error) => (&error.downcast_ref::<HandshakeError>()?.0, true),
+        Error::Io(error) => (error.get_ref()?.downcast_ref()?, false),
+        _ => return None,
+    };
     let (kind, what) = match error {
-        // It comes before the request, so nothing was sent.
         rustls::Error::InvalidCertificate(reason) => (Kind::Final, describe_certificate(reason)),
-        // All others may as well come in the middle of the answer.
-        rustls::Error::InvalidMessage(_) => (Kind::Unknown, "it does not speak TLS there: check url".into()),
+        rustls::Error::InvalidMessage(_) if in_handshake => {
+            (Kind::Unknown, "it does not speak TLS there: check url".into())
+        }
+        // Not sent, when it was the handshake; but another try soon is no more likely to fare better.
         other => (Kind::Unknown, printable(&other.to_string(), &[])),
     };
-    Failure::new(kind, format!("TLS with {host} failed: {what}"))
+    Some(Failure::new(kind, format!("TLS with {host} failed: {what}")))
 }
 
 fn describe_certificate(reason: &CertificateError) -> String {

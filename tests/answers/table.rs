@@ -969,11 +969,12 @@ pub fn sequences() -> Vec<Sequence> {
     };
     let close = || Play::from([]);
     let here = || Play::from(here());
-    // A POST follows at once: on a connection that is just being closed it could be lost.
     let open = |bytes: Vec<u8>| Play::from([Step::Send(bytes), Step::KeepOpen]);
-    let elsewhere = || open(active(r#""2.2.2.2""#));
-    let third = || open(active(r#""3.3.3.3""#));
-    let nowhere = || open(active("null"));
+    let open_elsewhere = || open(active(r#""2.2.2.2""#));
+    // On a connection that is just being closed, the POST that follows at once would be lost.
+    let elsewhere = || Play::from(active(r#""2.2.2.2""#));
+    let third = || Play::from(active(r#""3.3.3.3""#));
+    let nowhere = || Play::from(active("null"));
     let error = |status, code| Play::from(error(status, code, ""));
     let half = || Step::Send(head("HTTP/1.1 200 OK\r\nContent-Length: 999"));
     let handshake = |steps: &[Step]| Play { shake: Shake::Blind, steps: steps.into() };
@@ -992,13 +993,21 @@ pub fn sequences() -> Vec<Sequence> {
             "endless-then-here",
             [Step::Send(head("HTTP/1.1 200 OK")), Step::Flood(vec![b' '; 8192])].into(),
         ),
-        lost("locked-then-here", locked()),
         // The POST was sent whole: what becomes of its answer says nothing of the switch.
         lost("bad-record-then-here", [half(), Step::Raw(record(23, &[7; 40]))].into()),
         lost("plain-text-then-here", [half(), Step::Raw(vec![b'x'; 40])].into()),
         lost("alert-then-here", [half(), Step::Raw(alert(80))].into()),
         lost("alert-instead-of-an-answer", [Step::Raw(alert(80))].into()),
         lost("plain-text-instead-of-an-answer", [Step::Raw(html("400 Bad Request"))].into()),
+        // Here, and here to stay? Another POST is told.
+        seq(
+            "locked-then-settled",
+            locked(),
+            &[here(), error(409, "FAILOVER_ALREADY_ROUTED")],
+            "PGP",
+            Ok("HTTP 409 FAILOVER_ALREADY_ROUTED, after "),
+        ),
+        seq("locked-then-here", locked(), &[elsewhere(), here()], "PGG", found),
         seq("locked-then-moved", locked(), &[third(), elsewhere(), here()], "PGGP", again),
         seq("failed-then-again", failed(), &[elsewhere(), here()], "PGP", again),
         seq("half-way-then-nowhere", error(500, "FAILOVER_NOT_COMPLETE"), &[nowhere(), here()], "PGP", again),
@@ -1017,8 +1026,14 @@ pub fn sequences() -> Vec<Sequence> {
             "PGPGPG",
             Err("HTTP 200, but it is routed to 2.2.2.2; it is routed to 2.2.2.2, after 3 POSTs"),
         ),
-        seq("connection-used-again", elsewhere(), &[here()], "PG", found),
-        seq("connection-reset-when-used-again", elsewhere(), &[[Step::Reset].into(), here()], "PGG", found),
+        seq("connection-used-again", open_elsewhere(), &[here()], "PG", found),
+        seq(
+            "connection-reset-when-used-again",
+            open_elsewhere(),
+            &[[Step::Reset].into(), here()],
+            "PGG",
+            found,
+        ),
         seq(
             "three-posts",
             failed(),

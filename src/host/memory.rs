@@ -1,0 +1,49 @@
+//! Gives back the memory that only the start has needed.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use libc::{PF_W, PT_LOAD, dl_phdr_info};
+
+/// No page is smaller, and madvise() wants the start of one; of a larger one it says that it is none.
+const PAGE: usize = 4096;
+
+/// Unmaps what of this library is in memory as it is on disk, and returns what malloc holds but does not use.
+///
+/// For each page that runs the kernel maps sixteen, and a few functions here and there make that nearly all of the
+/// library. What is needed again, the next takeover, say, is mapped again, from the page cache.
+pub fn give_back() {
+    // SAFETY: calls back once for each library that is loaded, before it returns.
+    unsafe { libc::dl_iterate_phdr(Some(unmap_if_it_is_ours), ptr::null_mut()) };
+    #[cfg(target_env = "gnu")]
+    // SAFETY: any thread may call it at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the loader passes a library's place and its segments, which stay as they are while it is loaded.
+    let (base, segments) = unsafe {
+        let info = &*info;
+        let segments = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
+        (info.dlpi_addr as usize, segments)
+    };
+    let loaded = || {
+        let segments = segments.iter().filter(|segment| segment.p_type == PT_LOAD);
+        segments.map(|segment| {
+            let start = base + segment.p_vaddr as usize;
+            (start..start + segment.p_memsz as usize, segment.p_flags & PF_W != 0)
+        })
+    };
+    let this = give_back as *const () as usize;
+    if !loaded().any(|(place, _)| place.contains(&this)) {
+        return 0;
+    }
+    for (place, _) in loaded().filter(|(_, is_written)| !is_written) {
+        let page = place.start & !(PAGE - 1);
+        // SAFETY: pages of ours that nobody ever writes, so that they can be read from the file again at any time.
+        unsafe { libc::madvise(page as *mut c_void, place.end - page, libc::MADV_DONTNEED) };
+    }
+    1
+}
