@@ -102,7 +102,7 @@ impl Guard {
             reign.observe(&view, frozen);
             if reign.is_due() {
                 self.look(reign);
-                host::give_back();
+                host::give_back_soon();
                 // The time that this took is no freeze.
                 clock = Clock::start();
             }

@@ -149,7 +149,7 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         guard.set_failed(!here);
         all_here &= here;
     }
-    host::give_back();
+    host::give_back_soon();
     all_here
 }
 

@@ -121,6 +121,7 @@ extern "C" fn init() -> c_int {
 extern "C" fn master_cycle() {
     door(|| {
         startup::read_ahead();
+        host::give_back_if_due();
         true
     });
 }

@@ -100,11 +100,7 @@ pub fn note_what_to_read_ahead(found: &[Found]) {
 /// a second.
 pub fn read_ahead() {
     static NEXT: AtomicI64 = AtomicI64::new(0);
-    static HAS_READ: AtomicBool = AtomicBool::new(false);
     let now = host::now();
-    if HAS_READ.swap(false, Ordering::Relaxed) {
-        host::give_back();
-    }
     if now < NEXT.load(Ordering::Relaxed) {
         return;
     }
@@ -115,7 +111,7 @@ pub fn read_ahead() {
                 host::log(&format!("warning: {}", failure.sentence));
             }
         }
-        HAS_READ.store(true, Ordering::Relaxed);
+        host::give_back_soon();
     });
 }
 

@@ -1,6 +1,10 @@
 //! Three nodes and the stand-in: the failover IP follows the Lord.
 
+use std::fs;
 use std::net::IpAddr;
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::robot::{Certificate, Config, Failover, Login, Robot};
@@ -141,4 +145,34 @@ fn the_readmes_configuration_runs_as_it_stands() {
     let inis: Vec<String> = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_string())).collect();
     assert_eq!(inis.len(), 3);
     run_as_they_stand(&inis);
+}
+
+/// The trust store is a pipe, which can be read once: when it has been, nobody has made node 2 Lord yet.
+#[test]
+fn a_failover_needs_no_disk_for_the_trust_store() {
+    let robot = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
+    let hooks = [1, 2].map(|node| hook(node, &robot.url(failover_ip()), ""));
+    let mut legion = Legion::new(Uwsgi::Pypi, &hooks, QUICK);
+    // In the folder of each node, where it is started.
+    legion.set_env("SSL_CERT_FILE", "pipe");
+    let pipes = [1, 2].map(|node| legion.folder(node).join("pipe"));
+    for pipe in &pipes {
+        assert!(Command::new("mkfifo").arg(pipe).status().expect("coreutils").success());
+    }
+    legion.start_all();
+    let certificates = fs::read(robot.ca_file().expect("with TLS")).expect("PEM");
+    for pipe in pipes {
+        let certificates = certificates.clone();
+        let (tell, told) = channel();
+        let reader = pipe.clone();
+        // Opening it waits for who reads.
+        thread::spawn(move || tell.send(fs::write(reader, certificates).is_ok()));
+        assert_eq!(told.recv_timeout(LIMIT), Ok(true), "{}", legion.logs());
+        fs::remove_file(pipe).expect("it is there");
+    }
+    assert!(!legion.lords().contains(&2));
+    legion.wait_for_lord(1, LIMIT);
+    legion.kill(1);
+    legion.wait_for_lord(2, LIMIT);
+    assert_eq!(robot.route(failover_ip()), route_of(2));
 }

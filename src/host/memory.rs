@@ -1,18 +1,31 @@
-//! Gives back the memory that only the start has needed.
+//! Gives back the memory that the start, a takeover or a look has needed.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{PF_W, PT_LOAD, dl_phdr_info};
 
 /// No page is smaller, and madvise() wants the start of one; of a larger one it says that it is none.
 const PAGE: usize = 4096;
 
-/// Unmaps what of this library is in memory as it is on disk, and returns what malloc holds but does not use.
+/// Whether something is done that has needed memory.
+static WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Has memory given back within seconds. Not at once: it would cost a takeover time.
+pub fn give_back_soon() {
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// Gives memory back where that is due. Called about once a second.
 ///
-/// For each page that runs the kernel maps sixteen, and a few functions here and there make that nearly all of the
-/// library. What is needed again, the next takeover, say, is mapped again, from the page cache.
-pub fn give_back() {
+/// What of this library is in memory as it is on disk is unmapped: for each page that runs the kernel maps sixteen, and
+/// a few functions here and there make that nearly all of the library. What is needed again is mapped again, from the
+/// page cache. And malloc returns what it holds but does not use.
+pub fn give_back_if_due() {
+    if !WANTED.swap(false, Ordering::Relaxed) {
+        return;
+    }
     // SAFETY: calls back once for each library that is loaded, before it returns.
     unsafe { libc::dl_iterate_phdr(Some(unmap_if_it_is_ours), ptr::null_mut()) };
     #[cfg(target_env = "gnu")]
@@ -36,7 +49,7 @@ unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *
             (start..start + segment.p_memsz as usize, segment.p_flags & PF_W != 0)
         })
     };
-    let this = give_back as *const () as usize;
+    let this = give_back_if_due as *const () as usize;
     if !loaded().any(|(place, _)| place.contains(&this)) {
         return 0;
     }

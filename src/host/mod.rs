@@ -16,7 +16,7 @@ use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
 pub use legion::{Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for};
-pub use memory::give_back;
+pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
 
 /// The function behind a Legion action: 0 is success.

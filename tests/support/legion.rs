@@ -99,10 +99,16 @@ impl Legion {
         self.addresses[node - 1].ip()
     }
 
+    /// The folder in which node N runs.
+    pub fn folder(&self, node: usize) -> PathBuf {
+        let folder = self.folder.path().join(node.to_string());
+        fs::create_dir_all(&folder).expect("a writable folder");
+        folder
+    }
+
     /// Starts node N, or starts it again; its log goes on where it ended.
     pub fn start(&mut self, node: usize) {
-        let folder: PathBuf = self.folder.path().join(node.to_string());
-        fs::create_dir_all(&folder).expect("a writable folder");
+        let folder = self.folder(node);
         let env: Vec<(&str, &str)> = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         self.nodes[node - 1] = Some(Node::start(self.uwsgi, &folder, &self.ini(node), &env));
     }
