@@ -20,6 +20,7 @@ mod support;
 
 use std::env;
 use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a tim
 
 PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
 keys that only this one knows.";
+
+/// The length of the progress bar.
+const BAR: u64 = 40;
 
 /// What is to be played.
 struct Campaign {
@@ -81,14 +85,30 @@ impl Campaign {
                         let Some((line, good)) = play(self.first + number, self.plugin.as_deref()) else {
                             break;
                         };
-                        kept.fetch_add(u64::from(good), Ordering::Relaxed);
+                        let kept = kept.fetch_add(u64::from(good), Ordering::Relaxed) + u64::from(good);
                         let played = played.fetch_add(1, Ordering::Relaxed) + 1;
-                        println!("{played:>4} of {}  {line}", self.schedules);
+                        self.show(played, kept, &line);
                     }
                 });
             }
         });
         (played.into_inner(), kept.into_inner())
+    }
+
+    /// A line for a schedule that was played, and on a terminal a bar below all lines.
+    fn show(&self, played: u64, kept: u64, line: &str) {
+        let line = format!("{played:>4} of {}  {line}\n", self.schedules);
+        let mut out = io::stdout().lock();
+        // It is shown to people only: that nobody reads it any more is no reason to stop.
+        let _ = if out.is_terminal() {
+            let full = usize::try_from(played * BAR / self.schedules).unwrap_or_default();
+            let (done, left) = ("#".repeat(full), "-".repeat(BAR as usize - full));
+            let failed = played - kept;
+            write!(out, "\r\x1b[K{line}[{done}{left}] {played} of {}, {failed} failed", self.schedules)
+                .and_then(|()| out.flush())
+        } else {
+            write!(out, "{line}")
+        };
     }
 }
 
@@ -106,6 +126,9 @@ fn main() -> ExitCode {
     let last = campaign.first + campaign.schedules.saturating_sub(1);
     println!("Seeds {} to {last}, {} at a time; each takes a minute or two.", campaign.first, campaign.jobs);
     let (played, kept) = campaign.run();
+    if io::stdout().is_terminal() {
+        println!();
+    }
     if interrupted() {
         println!("Interrupted.");
     }

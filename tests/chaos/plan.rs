@@ -20,7 +20,7 @@ use crate::support::links::Weather;
 use crate::support::uwsgi::Uwsgi;
 
 /// The longest switch, and so the longest time that a fault can outlast its end.
-pub const SLOWEST_SWITCH: Duration = Duration::from_secs(30);
+const SLOWEST_SWITCH: Duration = Duration::from_secs(30);
 /// Until a master that was started or reloaded has surely set its signals up: a signal before that ends it, or the
 /// next fault of the same node would be no other.
 const APART: Duration = Duration::from_secs(6);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::plan::{Fault, Plan, SLOWEST_SWITCH};
+use crate::plan::{Fault, Plan};
 use crate::robot::{Config, Failover, Login, Robot};
 use crate::support::legion::{LEGION, Legion, address, hook};
 use crate::support::links::Weather;
