@@ -10,14 +10,12 @@ use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 
 /// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
-/// POSTs that reach the hoster, in one takeover.
+/// POSTs that reach the hoster, in one takeover; those that a lock refuses are not counted.
 const MOST_POSTS: u32 = 3;
-/// Looks after which a lock is tried anew, though the route has not changed.
-const LOOKS_AT_A_LOCK: u32 = 4;
-
-/// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster.
-const PAUSES_BEFORE_THE_LAST: usize = 4;
-/// How long a lock may last after the last POST: as long as a switch (Hetzner's documentation of failover IPs).
+/// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster, and before
+/// a lock is tried anew.
+const SOME_PAUSES: usize = 4;
+/// How long a lock lasts at most: as long as a switch (Hetzner's documentation of failover IPs).
 const LONGEST_SWITCH: Duration = Duration::from_secs(60);
 
 /// Where a takeover runs: time, log, and whether it may go on.
@@ -55,8 +53,17 @@ pub enum Verdict {
 
 /// Routes `order.ip` to `order.target`. Every step is logged.
 pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> Verdict {
-    let mut takeover =
-        Takeover { hoster, order, setting, posts: 0, last_post: Duration::ZERO, pauses: 0, route: None };
+    let mut takeover = Takeover {
+        hoster,
+        order,
+        setting,
+        posts: 0,
+        locks: 0,
+        locked_since: None,
+        locked_for: Duration::ZERO,
+        pauses: 0,
+        route: None,
+    };
     match takeover.run() {
         Ok(answer) => {
             let Order { ip, target, .. } = order;
@@ -79,8 +86,10 @@ struct Takeover<'a> {
     setting: &'a dyn Setting,
     /// Sent so far, as far as the hoster can know of them.
     posts: u32,
-    /// When the last one was answered, or given up.
-    last_post: Duration,
+    /// Those of them that a lock has refused, when the first was, and how long after it the last.
+    locks: u32,
+    locked_since: Option<Duration>,
+    locked_for: Duration,
     /// Made so far.
     pauses: usize,
     /// What the last look has found.
@@ -108,7 +117,11 @@ impl Takeover<'_> {
                 Kind::NotSent => self.pause(&failure.sentence, "trying again")?,
                 Kind::Locked | Kind::NotDone | Kind::Unknown => {
                     self.posts += 1;
-                    self.last_post = self.setting.elapsed();
+                    if failure.kind == Kind::Locked {
+                        self.locks += 1;
+                        let now = self.setting.elapsed();
+                        self.locked_for = now.saturating_sub(*self.locked_since.get_or_insert(now));
+                    }
                     if let Some(answer) = self.look_until_it_is_here_or_may_be_moved(failure)? {
                         return Ok(answer);
                     }
@@ -123,7 +136,7 @@ impl Takeover<'_> {
         let mut doubt = posted.sentence.clone();
         let route_at_post = self.route;
         let mut first_seen = None;
-        for looks in 1.. {
+        loop {
             self.pause(&doubt, &format!("asking where {ip} is"))?;
             match self.hoster.whereabouts(Need::Takeover, self.time_left()?) {
                 Ok(route) => {
@@ -133,44 +146,41 @@ impl Takeover<'_> {
                     // A lock on an IP that is here, and was before, is of a switch that moves it away.
                     let leaves = here && !moved && posted.kind == Kind::Locked;
                     // Looking on would only keep this node's Legions waiting; a switch that is made after all is
-                    // found by the guard, or by the next node. But a lock ends.
-                    let settled = posted.kind != Kind::Locked
-                        || self.setting.elapsed().saturating_sub(self.last_post) >= LONGEST_SWITCH;
-                    let was_last = self.posts == MOST_POSTS;
-                    if here && (!leaves || settled && was_last) {
+                    // found by the guard, or by the next node.
+                    let was_last = match posted.kind {
+                        Kind::Locked => self.locked_for >= LONGEST_SWITCH,
+                        _ => self.posts - self.locks == MOST_POSTS,
+                    };
+                    if here && (!leaves || was_last) {
                         return Ok(Some("found by GET".into()));
                     }
-                    if !was_last && self.may_post(posted.kind, looks, moved, leaves) {
+                    if !was_last && self.may_post(posted.kind, moved, leaves) {
                         return Ok(None);
                     }
-                    let place = if here { "here".into() } else { place(route) };
-                    if settled && was_last {
+                    let (place, posts) = (place(route), self.posts);
+                    if was_last {
                         let sentence = &posted.sentence;
-                        return Err(End::Failed(format!(
-                            "{sentence}; it is {place}, after {MOST_POSTS} POSTs"
-                        )));
+                        return Err(End::Failed(format!("{sentence}; it is {place}, after {posts} POSTs")));
                     }
-                    doubt =
-                        format!("it is {place}, {}", if leaves { "but may not stay" } else { "not here" });
+                    doubt = format!(
+                        "it is {place}, {}",
+                        if leaves { "but may not stay there" } else { "not here" }
+                    );
                 }
                 Err(Failure { kind: Kind::Final, sentence, .. }) => return Err(End::Failed(sentence)),
                 Err(failure) => doubt = failure.sentence,
             }
         }
-        unreachable!("the deadline ends it")
     }
 
-    /// Whether another POST is in order after one that ended as `posted`, and so many looks that did not find the IP
-    /// here to stay.
-    fn may_post(&self, posted: Kind, looks: u32, moved: bool, leaves: bool) -> bool {
+    /// Whether another POST is in order after one that ended as `posted`, and looks that did not find the IP here to stay.
+    fn may_post(&self, posted: Kind, moved: bool, leaves: bool) -> bool {
         match posted {
-            // Unless that switch has just ended here, and a POST will say so.
-            Kind::Locked if leaves && self.posts == 1 => true,
-            // Where a lock ends, the switch that held it has moved the IP; if it has failed, nothing tells but another
-            // try.
-            Kind::Locked => moved || looks >= LOOKS_AT_A_LOCK,
+            // Where a lock ends, the switch that held it has moved the IP: away from here, or just now to here, and
+            // then a POST will say so. If it has failed, nothing tells but another try.
+            Kind::Locked => moved || leaves && self.posts == 1 || self.pauses >= SOME_PAUSES,
             // What gives no sense now may do so later: the last one is kept until then.
-            Kind::Unknown => self.posts + 1 < MOST_POSTS || self.pauses >= PAUSES_BEFORE_THE_LAST,
+            Kind::Unknown => self.posts - self.locks + 1 < MOST_POSTS || self.pauses >= SOME_PAUSES,
             _ => true,
         }
     }
@@ -442,12 +452,12 @@ mod tests {
     fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
         let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
         assert_eq!(verdict, Verdict::Failed);
-        assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 G75 P75 G90 G105 G120 G135");
-        assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 POSTs"), "{last}");
+        assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 P30 G45 P45 G60 P60 G75");
+        assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 5 POSTs"), "{last}");
         // No switch takes longer than that: what is still here stays here.
         let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
         assert_eq!(verdict, Verdict::Here);
-        assert_eq!(asked, "P0 G1 P1 G3 G7 G15 G30 P30 G45 G60 G75 G90");
+        assert_eq!(asked, "P0 G1 P1 G3 G7 G15 P15 G30 P30 G45 P45 G60 P60 G75");
     }
 
     #[test]
