@@ -235,8 +235,12 @@ struct Reign {
 impl Reign {
     fn new(view: &View, verify: Duration, failed: bool) -> Reign {
         let now = Instant::now();
-        // The hook has just had its say; but a switch that was under way may end after it.
-        let after = if failed { &AFTER_A_CHANGE[..] } else { &AFTER_A_CHANGE[1..] };
+        // The hook has just had its say; but a switch that was under way may end after it. And a Lord without the IP
+        // waits until it has heard whether it is one: its hook may have heard that it is not.
+        let mut after = AFTER_A_CHANGE[1..].to_vec();
+        if failed {
+            after.push(3 * host::round());
+        }
         let mut reign = Reign {
             since: view.lord_since,
             verify,

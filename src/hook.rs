@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::guard::{self, Guard};
-use crate::host::{self, Legion};
+use crate::host::{self, Election, Legion};
 use crate::hoster::{Failure, Hoster, Need, Route};
 use crate::metrics::{Metrics, Place, count};
 use crate::options::{Options, Problem};
@@ -141,8 +141,15 @@ fn parse_again(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = parse_again(legion, argument) else { return false };
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
-    let hooks: Vec<Arc<Guard>> = guards.clone();
-    let verdicts = host::wait_for(move || side_by_side(&hooks));
+    let election = Election::of(legion);
+    let (hooks, current) = (guards.clone(), Arc::clone(&election));
+    let verdicts = host::wait_for(Some(&election), move || side_by_side(&hooks, &current));
+    if election.is_outvoted() {
+        let name = legion.name();
+        host::log(&format!(
+            "{name}: a node with a higher valor is alive after all: leaving it to the next election"
+        ));
+    }
     let mut all_here = true;
     for (position, guard) in guards.iter().enumerate() {
         let here = verdicts.as_ref().is_some_and(|verdicts| verdicts[position] == Verdict::Here);
@@ -154,8 +161,8 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
 }
 
 /// Takes all IPs over at the same time, so that it takes as long as the slowest.
-fn side_by_side(guards: &[Arc<Guard>]) -> Vec<Verdict> {
-    let take_over = |guard: &Guard| guard.hook.take_over(Need::Election, &|| true);
+fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
+    let take_over = |guard: &Guard| guard.hook.take_over(Need::Election, &|| !election.is_outvoted());
     let [first, others @ ..] = guards else { return Vec::new() };
     thread::scope(|scope| {
         let others: Vec<_> = others.iter().map(|guard| scope.spawn(move || take_over(guard))).collect();
@@ -180,5 +187,5 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         hooks.iter().filter(|hook| !one(hook)).count() == 0
     };
     // At its end uWSGI has stopped its Legions, and waits for this hook alone.
-    if host::is_ending() { release() } else { host::wait_for(release).unwrap_or(false) }
+    if host::is_ending() { release() } else { host::wait_for(None, release).unwrap_or(false) }
 }

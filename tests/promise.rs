@@ -113,6 +113,8 @@ on_each_uwsgi! {
     a_lord_that_was_cut_off_takes_the_ip_back_with_a_quorum
     a_lord_that_nobody_heard_takes_the_ip_back
     a_lord_that_heard_nobody_keeps_the_ip
+    a_node_that_was_frozen_takes_nothing_from_the_lord
+    a_node_that_was_cut_off_from_all_takes_nothing_from_the_lord
     two_lords_of_two_nodes_do_not_fight
     two_lords_on_two_sides_of_a_cut_do_not_fight
     two_lords_on_two_sides_of_a_one_way_cut_do_not_fight
@@ -215,6 +217,35 @@ fn a_lord_that_nobody_heard_takes_the_ip_back(uwsgi: Uwsgi) {
 
 fn a_lord_that_heard_nobody_keeps_the_ip(uwsgi: Uwsgi) {
     a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_to(1));
+}
+
+/// Thawed, it drops its peers before it hears them, and is elected by itself.
+fn a_node_that_was_frozen_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    let posts = scene.posts();
+    scene.legion.node(3).freeze();
+    thread::sleep(seconds(8));
+    scene.legion.node(3).thaw();
+    scene.legion.node(3).wait_for_log("attempting to become the Lord", LIMIT);
+    scene.legion.node(3).wait_for_log("leaving it to the next election", LIMIT);
+    scene.wait_for(1, LIMIT);
+    scene.stays_at(1, seconds(8));
+    assert_eq!(scene.posts(), posts, "{}", scene.state());
+}
+
+/// A Lord by itself, as there is no quorum, that tries to reach the API until the others are heard again.
+fn a_node_that_was_cut_off_from_all_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    let posts = scene.posts();
+    scene.rule("any refuse");
+    scene.legion.links().cut_off(3);
+    scene.legion.node(3).wait_for_log("connection refused", LIMIT);
+    scene.legion.links().heal();
+    scene.legion.node(3).wait_for_log("leaving it to the next election", LIMIT);
+    scene.robot.clear_faults();
+    scene.wait_for(1, LIMIT);
+    scene.stays_at(1, seconds(8));
+    assert_eq!(scene.posts(), posts, "{}", scene.state());
 }
 
 fn two_lords_of_two_nodes_do_not_fight(uwsgi: Uwsgi) {

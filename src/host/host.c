@@ -132,6 +132,11 @@ LEGION(next);
 #pragma weak uwsgi_concat2
 #pragma weak uwsgi_register_metric
 #pragma weak uwsgi_alarm_trigger
+#pragma weak uwsgi_hooked_parse
+#pragma weak EVP_DecryptInit_ex
+#pragma weak EVP_DecryptUpdate
+#pragma weak EVP_DecryptFinal_ex
+#pragma weak ERR_clear_error
 
 void hetzner_host_log(const char *line) {
 	if (uwsgi_log)
@@ -163,6 +168,67 @@ int hetzner_host_is_ending(void) {
 
 void hetzner_host_announce(struct uwsgi_legion *legion) {
 	uwsgi_legion_announce(legion);
+}
+
+/* Seconds after which a node that is not heard counts as dead. */
+int hetzner_host_legion_tolerance(void) {
+	return &uwsgi && uwsgi.legion_tolerance > 0 ? uwsgi.legion_tolerance : 15;
+}
+
+/* What a node says of itself, as far as it matters here. */
+struct announcement {
+	struct uwsgi_legion *legion;
+	uint64_t valor;
+	int64_t said_at;
+	int is_of_this_legion, is_dead;
+};
+
+static int is_key(const char *name, const char *key, uint16_t length) {
+	return strlen(name) == length && !memcmp(name, key, length);
+}
+
+static void read_pair(char *key, uint16_t key_length, char *value, uint16_t length, void *data) {
+	struct announcement *said = data;
+	if (is_key("legion", key, key_length))
+		said->is_of_this_legion = is_key(said->legion->legion, value, length);
+	else if (is_key("valor", key, key_length))
+		said->valor = strtoull(value, NULL, 10);
+	else if (is_key("unix", key, key_length))
+		said->said_at = strtoll(value, NULL, 10);
+	else if (is_key("dead", key, key_length))
+		said->is_dead = 1;
+}
+
+/*
+ * Takes one datagram off a Legion's socket. 1: a live node of that Legion has said its valor, and when, in Unix time;
+ * 0: it was something else; -1: there is none. In the Legion's own thread only, which alone uses its keys.
+ */
+int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, int64_t *said_at) {
+	/* An announcement has a few hundred bytes; one with a longer scroll is passed over. */
+	unsigned char sealed[8192], clear[sizeof(sealed) + EVP_MAX_BLOCK_LENGTH + 1];
+	struct announcement said = { .legion = legion };
+	int length, end;
+	ssize_t received = recv(legion->socket, sealed, sizeof(sealed), MSG_DONTWAIT);
+
+	if (received < 0)
+		return -1;
+	/* A header of four bytes: the kind, the length of the text as it was before it was sealed, and a zero. */
+	if (received <= 4 || sealed[0] != 109 || !EVP_DecryptInit_ex)
+		return 0;
+	if (EVP_DecryptInit_ex(legion->decrypt_ctx, NULL, NULL, NULL, NULL) <= 0
+	    || EVP_DecryptUpdate(legion->decrypt_ctx, clear, &length, sealed + 4, (int) received - 4) <= 0
+	    || EVP_DecryptFinal_ex(legion->decrypt_ctx, clear + length, &end) <= 0) {
+		ERR_clear_error();
+		return 0;
+	}
+	length += end;
+	/* strtoull() ends here at the latest. */
+	clear[length] = 0;
+	if (length != (sealed[1] | sealed[2] << 8) || uwsgi_hooked_parse((char *) clear, length, read_pair, &said))
+		return 0;
+	*valor = said.valor;
+	*said_at = said.said_at;
+	return said.is_of_this_legion && !said.is_dead;
 }
 
 void hetzner_host_read_lock(struct uwsgi_legion *legion) {

@@ -6,7 +6,8 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,9 @@ unsafe extern "C" {
     fn hetzner_host_legion_freq() -> c_int;
     fn hetzner_host_is_ending() -> c_int;
     fn hetzner_host_death_on_lord_error() -> c_int;
+    fn hetzner_host_legion_tolerance() -> c_int;
     fn hetzner_host_announce(legion: *mut UwsgiLegion);
+    fn hetzner_host_hear(legion: *mut UwsgiLegion, valor: *mut u64, said_at: *mut i64) -> c_int;
     fn hetzner_host_read_lock(legion: *mut UwsgiLegion);
     fn hetzner_host_write_lock(legion: *mut UwsgiLegion);
     fn hetzner_host_unlock(legion: *mut UwsgiLegion);
@@ -192,10 +195,42 @@ pub fn is_ending() -> bool {
     unsafe { hetzner_host_is_ending() != 0 }
 }
 
+/// Whether a hook still runs for what it was elected for: uWSGI hears nobody meanwhile.
+pub struct Election {
+    legion: Legion,
+    is_outvoted: AtomicBool,
+}
+
+impl Election {
+    /// Called in the Legion's thread, when uWSGI runs a lord hook. What it has not read yet counts already: a process
+    /// that was frozen drops all peers first, and is elected by itself.
+    pub fn of(legion: Legion) -> Arc<Election> {
+        let election = Election { legion, is_outvoted: AtomicBool::new(false) };
+        legion.hear(Some(&election));
+        Arc::new(election)
+    }
+
+    /// Whether a node with a higher valor is alive after all. uWSGI elects the highest.
+    pub fn is_outvoted(&self) -> bool {
+        self.is_outvoted.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self, valor: u64, said_at: i64) {
+        // SAFETY: a number that is set once, while the configuration is read; and a call that reads one.
+        let (own, tolerance) = unsafe { ((*self.legion.raw()).valor, hetzner_host_legion_tolerance()) };
+        if valor > own && said_at >= now() - i64::from(tolerance) {
+            self.is_outvoted.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Runs `work` in a thread of its own and waits for it, as a hook has to: meanwhile this thread, which is the
-/// Legion's, announces every Legion of this process, and afterwards no peer is held to what could not be heard.
-/// `None` when the process is ending, or `work` did.
-pub fn wait_for<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Legion's, announces every Legion of this process and listens for what becomes of the election, and afterwards no
+/// peer is held to what could not be heard. `None` when the process is ending, or `work` did.
+pub fn wait_for<T: Send + 'static>(
+    election: Option<&Election>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (done, result) = mpsc::channel();
     // Nobody waits any more where the process is ending.
     spawn(move || drop(done.send(work())))?;
@@ -219,7 +254,7 @@ pub fn wait_for<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
                 // SAFETY: this is the Legion's own thread, which is where uWSGI calls it.
                 unsafe { hetzner_host_announce(legion.raw()) };
             }
-            legion.forget_datagrams();
+            legion.hear(election.filter(|election| election.legion == legion));
         }
     };
     let deaf = now().saturating_sub(deaf_since).max(0);
@@ -230,14 +265,17 @@ pub fn wait_for<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 impl Legion {
     /// Takes what has come in off the socket. Unread, it would overflow it, and what is old when uWSGI reads it
     /// is refused with a line each. What is lost with it is said again within a round.
-    fn forget_datagrams(self) {
-        let mut byte = 0u8;
-        // SAFETY: the socket is open as long as the process, and read by this thread only; recv() writes at most
-        // one byte into ours, and drops the rest of the datagram.
-        let mut receive = || unsafe {
-            libc::recv((*self.raw()).socket, ptr::from_mut(&mut byte).cast(), 1, libc::MSG_DONTWAIT) >= 0
-        };
-        (0..MOST_DATAGRAMS).take_while(|_| receive()).for_each(drop);
+    fn hear(self, election: Option<&Election>) {
+        for _ in 0..MOST_DATAGRAMS {
+            let (mut valor, mut said_at) = (0, 0);
+            // SAFETY: this is the Legion's own thread, the socket is open as long as the process, and both numbers
+            // are ours.
+            match unsafe { hetzner_host_hear(self.raw(), &mut valor, &mut said_at) } {
+                ..0 => return,
+                0 => {}
+                _ => election.into_iter().for_each(|election| election.hear(valor, said_at)),
+            }
+        }
     }
 
     /// Moves the time at which each peer was last seen on by so many seconds.

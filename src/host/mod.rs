@@ -15,7 +15,9 @@ use std::sync::atomic::AtomicI64;
 use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
-pub use legion::{Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for};
+pub use legion::{
+    Election, Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for,
+};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
 
