@@ -409,9 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lord_without_the_ip_looks_at_once() {
-        assert!(!Reign::new(&view(&[]), Duration::ZERO, false).is_due());
-        assert!(Reign::new(&view(&[]), Duration::ZERO, true).is_due());
+    fn a_lord_without_the_ip_looks_as_soon_as_it_can_have_heard_that_it_is_none() {
+        let first_look = |failed| {
+            let reign = Reign::new(&view(&[]), Duration::ZERO, failed);
+            let first = *reign.due.iter().min().expect("it looks");
+            first.duration_since(reign.agreed_since)
+        };
+        assert_eq!(first_look(false), Duration::from_secs(30));
+        assert_eq!(first_look(true), 3 * host::round());
     }
 
     #[test]

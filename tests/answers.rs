@@ -23,7 +23,7 @@ use server::{Certificate, Play, Seen, Server, Shake};
 use table::{Get, Over, Row, Sequence, TRAP};
 
 /// For a whole table.
-const LIMIT: Duration = Duration::from_secs(25);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The hooks' limits, and other keys.
 #[derive(Clone, Copy)]
