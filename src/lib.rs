@@ -24,6 +24,8 @@ mod metrics;
 mod options;
 mod own;
 mod plugin;
+#[cfg(test)]
+mod random;
 mod robot;
 mod startup;
 mod takeover;

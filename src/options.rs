@@ -447,6 +447,9 @@ fn parse_text<T: FromStr>(value: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

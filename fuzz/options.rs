@@ -1,0 +1,20 @@
+//! A hook's argument, from keyval list to options: the input is the argument.
+
+#![no_main]
+
+// The plugin is a cdylib, so its sources are taken in whole.
+#[path = "../src/keyval.rs"]
+mod keyval;
+#[path = "../src/options.rs"]
+mod options;
+#[path = "../src/options/properties.rs"]
+mod properties;
+#[path = "../src/text.rs"]
+mod text;
+
+use libfuzzer_sys::fuzz_target;
+use options::{Options, Problem};
+
+fuzz_target!(|argument: &[u8]| {
+    properties::check(argument);
+});

@@ -1,0 +1,409 @@
+//! What holds for every hook's argument, whatever stands in it: for the random ones below, and for `make fuzz`.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use super::{Options, Problem};
+use crate::keyval::{self, Item};
+
+const BASE_URL: &str = "https://robot/failover/";
+
+/// The password, or a piece of it, where an argument wants to know whether it is shown.
+const SECRET: &str = "hunter2";
+
+/// This host's own addresses, where `active_ip` is left out.
+const OWN: [&str; 2] = ["9.9.9.9", "2a01:4f8:9:9::"];
+
+/// Checks all that must hold for `argument`. Returns what it was accepted as, if it was.
+pub fn check(argument: &[u8]) -> Option<Vec<Options>> {
+    let items = keyval::split(argument);
+    assert_eq!(items, model(argument), "split as the model does");
+    assert_eq!(keyval::split(&written(&items)), items, "written and split again");
+    // A path that leads into this machine is not opened.
+    let path = values(&items, &["password_file"]).any(|path| path.contains(&b'/'));
+    if path {
+        return None;
+    }
+    let asked = RefCell::new(Vec::new());
+    match parse(argument, &asked) {
+        Ok(options) => {
+            check_accepted(&items, &options, &asked.into_inner());
+            Some(options)
+        }
+        Err(problems) => {
+            check_refused(argument, &items, &problems);
+            None
+        }
+    }
+}
+
+fn parse(argument: &[u8], asked: &RefCell<Vec<bool>>) -> Result<Vec<Options>, Vec<Problem>> {
+    Options::parse(argument, BASE_URL, &|_: &Uri, ipv6| {
+        asked.borrow_mut().push(ipv6);
+        Ok(own(ipv6))
+    })
+}
+
+fn own(ipv6: bool) -> IpAddr {
+    OWN[usize::from(ipv6)].parse().expect("an address")
+}
+
+/// As [`keyval::split`], but by what a backslash and the byte behind it are together, not byte for byte.
+fn model(list: &[u8]) -> Vec<Item> {
+    let units = units(list);
+    let mut items: Vec<Vec<u8>> = units
+        .split(|unit| *unit == (false, b','))
+        .map(|units| units.iter().map(|&(_, byte)| byte).collect())
+        .collect();
+    if items.last().is_some_and(Vec::is_empty) {
+        items.pop();
+    }
+    items.iter().map(|item| model_item(item)).collect()
+}
+
+fn model_item(item: &[u8]) -> Item {
+    let units = units(item);
+    let end = units.iter().position(|unit| *unit == (false, b'='));
+    let before = &units[..end.unwrap_or(units.len())];
+    let key = before.iter().filter(|(escaped, _)| !escaped).map(|&(_, byte)| byte).collect();
+    let length: usize = before.iter().map(|&(escaped, _)| 1 + usize::from(escaped)).sum();
+    Item { key, value: end.map(|_| item[length + 1..].to_vec()) }
+}
+
+/// The bytes, and whether each was escaped; a backslash at the end escapes nothing and is none.
+fn units(mut text: &[u8]) -> Vec<(bool, u8)> {
+    let mut units = Vec::new();
+    loop {
+        let (unit, rest) = match text {
+            [] | [b'\\'] => return units,
+            [b'\\', byte, rest @ ..] => ((true, *byte), rest),
+            [byte, rest @ ..] => ((false, *byte), rest),
+        };
+        units.push(unit);
+        text = rest;
+    }
+}
+
+/// A list that is split into `items`.
+fn written(items: &[Item]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for Item { key, value } in items {
+        let value = value.iter().flat_map(|value| [b"=", value.as_slice()].concat());
+        for byte in key.iter().copied().chain(value) {
+            if matches!(byte, b',' | b'\\') {
+                list.push(b'\\');
+            }
+            list.push(byte);
+        }
+        list.push(b',');
+    }
+    list
+}
+
+fn values<'a>(items: &'a [Item], spellings: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {
+    let named = items.iter().filter(|item| spellings.iter().any(|key| key.as_bytes() == item.key));
+    named.filter_map(|item| item.value.as_deref())
+}
+
+/// All that are documented.
+const KEYS: [&str; 14] = [
+    "username",
+    "user",
+    "password",
+    "pass",
+    "password_file",
+    "ip",
+    "active_ip",
+    "active_server_ip",
+    "url",
+    "timeout",
+    "deadline",
+    "verify",
+    "ssl_no_verify",
+    "alarm",
+];
+
+fn is_known(key: &[u8]) -> bool {
+    KEYS.iter().any(|known| known.as_bytes() == key)
+}
+
+const ACTIVE_IP: [&str; 2] = ["active_ip", "active_server_ip"];
+
+fn addresses(value: &[u8]) -> Vec<IpAddr> {
+    let text = std::str::from_utf8(value).expect("accepted, so it is a text");
+    text.split(';').map(|one| one.parse().expect("accepted, so each is an address")).collect()
+}
+
+fn check_accepted(items: &[Item], options: &[Options], asked: &[bool]) {
+    let is_comma_too_many = |item: &Item| item.key.is_empty() && item.value.is_none();
+    assert!(items.iter().all(|item| is_known(&item.key) || is_comma_too_many(item)), "no unknown key");
+    let given = |spellings: &[&str]| values(items, spellings).next().map(<[u8]>::to_vec);
+    let required = |spellings: &[&str]| given(spellings).expect("accepted, so it is there");
+
+    let ips = addresses(&required(&["ip"]));
+    assert_eq!(options.iter().map(|one| one.ip).collect::<Vec<_>>(), ips, "one for each IP, in order");
+    assert!(ips.iter().enumerate().all(|(at, ip)| !ips[..at].contains(ip)), "no IP twice");
+
+    let families: Vec<bool> = ips.iter().map(IpAddr::is_ipv6).collect();
+    let targets = given(&ACTIVE_IP).map(|value| addresses(&value));
+    assert_eq!(asked, if targets.is_some() { &[][..] } else { &families }, "this host is asked if need be");
+    let targets = targets.unwrap_or_else(|| vec![own(false), own(true)]);
+    for one in options {
+        let of_family = targets.iter().filter(|target| target.is_ipv6() == one.ip.is_ipv6());
+        assert_eq!(of_family.collect::<Vec<_>>(), [&one.active_ip], "the one target of its family");
+    }
+    if given(&ACTIVE_IP).is_some() {
+        assert!(targets.iter().all(|target| families.contains(&target.is_ipv6())), "no target for no IP");
+    }
+
+    for one in options {
+        assert_eq!(one.login.username, required(&["username", "user"]));
+        if let Some(password) = given(&["password", "pass"]) {
+            assert_eq!(one.login.password.read(), Ok(password));
+        }
+        assert!(one.url.host().is_some_and(|host| !host.is_empty()), "a URL with a host");
+        if given(&["url"]).is_none() {
+            assert_eq!(one.url, format!("{BASE_URL}{}", one.ip).as_str());
+        }
+        let (least, hour, day) = (Duration::from_millis(1), 3600, 24 * 3600);
+        assert!((least..=Duration::from_secs(hour)).contains(&one.timeout));
+        assert!((least..=Duration::from_secs(day)).contains(&one.deadline));
+        assert!(one.verify.is_zero() || (least..=Duration::from_secs(day)).contains(&one.verify));
+    }
+
+    let again = reprinted(items, options);
+    let Ok(again) = parse(&again, &RefCell::default()) else {
+        panic!("printed and not accepted again: {}", String::from_utf8_lossy(&again))
+    };
+    assert_eq!(facts(&again), facts(options), "printed and parsed again");
+}
+
+/// The same list, with what has become a value of its own printed from that.
+fn reprinted(items: &[Item], options: &[Options]) -> Vec<u8> {
+    let [first, ..] = options else { panic!("accepted without an IP") };
+    let joined = |list: Vec<IpAddr>| list.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";");
+    let mut targets: Vec<IpAddr> = options.iter().map(|one| one.active_ip).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+    let printed = |Item { key, value }: &Item| {
+        let new = match key.as_slice() {
+            b"ip" => joined(options.iter().map(|one| one.ip).collect()),
+            b"active_ip" | b"active_server_ip" => joined(targets.clone()),
+            b"timeout" => seconds(first.timeout),
+            b"deadline" => seconds(first.deadline),
+            b"verify" => seconds(first.verify),
+            b"ssl_no_verify" => u8::from(first.ssl_no_verify).to_string(),
+            _ => return Item { key: key.clone(), value: value.clone() },
+        };
+        Item { key: key.clone(), value: Some(new.into()) }
+    };
+    written(&items.iter().map(printed).collect::<Vec<_>>())
+}
+
+/// All that the options hold, to compare.
+fn facts(options: &[Options]) -> Vec<impl PartialEq + std::fmt::Debug> {
+    let facts = |one: &Options| {
+        (
+            (one.ip, one.active_ip, one.url.to_string()),
+            (one.timeout, one.deadline, one.verify),
+            (one.ssl_no_verify, one.alarm.clone()),
+            (one.login.username.clone(), one.login.password.read()),
+        )
+    };
+    options.iter().map(facts).collect()
+}
+
+fn check_refused(argument: &[u8], items: &[Item], problems: &[Problem]) {
+    assert!(!problems.is_empty(), "refused without a word");
+    let mut behind_password = false;
+    let may_be_shown = items.iter().any(|item| {
+        match item.key.as_slice() {
+            b"password" | b"pass" => behind_password = true,
+            key => behind_password &= !is_known(key),
+        }
+        let text = [&item.key, item.value.as_deref().unwrap_or_default()].concat();
+        !behind_password && String::from_utf8_lossy(&text).contains(SECRET)
+    });
+    for problem in problems {
+        let text = problem.to_string();
+        assert!(!text.contains(|c: char| c.is_control()), "more than a line: {text:?}");
+        // Addresses are shown as many as there are; of all else no more than a line of it.
+        assert!(text.len() < 2000 + 2 * argument.len(), "{} bytes: {text}", text.len());
+        assert!(may_be_shown || !text.contains(SECRET), "the password is shown: {text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::random::{Case, mutate, one, rng};
+
+    /// Every kind that a server may have, also at home.
+    const ADDRESSES: [&str; 10] = [
+        "4.4.4.4",
+        "1.1.1.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "2a01:4f8:fff1::",
+        "2a01:4f8:0:5176::",
+        "2001:db8::1",
+        "fd00::1",
+    ];
+
+    const WORDS: [&str; 40] = [
+        ",",
+        "=",
+        "\\",
+        ";",
+        "0.0.0.0",
+        "127.0.0.1",
+        "169.254.1.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "4.4.4.4/32",
+        "04.4.4.4",
+        "4.4.4",
+        "::",
+        "::1",
+        "ff02::1",
+        "fe80::1%eth0",
+        "::ffff:4.4.4.4",
+        "2a01:4f8:fff1::/64",
+        "[::1]",
+        SECRET,
+        ",hunter2",
+        ",timout=5",
+        ",timeout=0.5",
+        ",timeout=1e3",
+        ",deadline=86400",
+        ",verify=0",
+        ",ssl_no_verify",
+        ",ssl_no_verify=No",
+        ",alarm=mail",
+        ",url=http://h:1/x",
+        ",url=https://[::1]/{ip}?x",
+        ",url=http://u:hunter2@h/",
+        ",active_server_ip=",
+        ",ip=",
+        ",pass=",
+        ",password_file=",
+        "\n",
+        "\u{202e}",
+        "ü",
+        " ",
+    ];
+
+    /// Not empty, of any bytes that C lets through.
+    fn bytes(rng: &mut Rng) -> Vec<u8> {
+        (0..rng.usize(1..9)).map(|_| if rng.bool() { one(rng, b",=\\;: aZ") } else { rng.u8(1..) }).collect()
+    }
+
+    /// An address in one of the ways in which it may be written.
+    fn spelled(rng: &mut Rng, address: IpAddr) -> String {
+        match address {
+            IpAddr::V6(address) if rng.bool() => {
+                address.segments().map(|segment| format!("{segment:04X}")).join(":")
+            }
+            _ => address.to_string(),
+        }
+    }
+
+    fn address(rng: &mut Rng) -> IpAddr {
+        one(rng, &ADDRESSES).parse().expect("an address")
+    }
+
+    fn list(rng: &mut Rng, addresses: &[IpAddr]) -> String {
+        addresses.iter().map(|address| spelled(rng, *address)).collect::<Vec<_>>().join(";")
+    }
+
+    /// An argument that is right, and which IP it routes where.
+    fn argument(rng: &mut Rng) -> (Vec<u8>, Vec<(IpAddr, IpAddr)>) {
+        let mut ips: Vec<IpAddr> = Vec::new();
+        for _ in 0..rng.usize(1..5) {
+            let ip = address(rng);
+            if !ips.contains(&ip) {
+                ips.push(ip);
+            }
+        }
+        let mut targets = Vec::new();
+        for family in [false, true] {
+            let targets_of_family = ips.iter().filter(|ip| ip.is_ipv6() == family).count().min(1);
+            let any = std::iter::repeat_with(|| address(rng)).filter(|target| target.is_ipv6() == family);
+            targets.extend(any.take(targets_of_family));
+        }
+        let left_out = rng.u8(..4) == 0;
+        let target = |ip: &IpAddr| match targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()) {
+            Some(target) if !left_out => *target,
+            _ => own(ip.is_ipv6()),
+        };
+        let pairs = ips.iter().map(|ip| (*ip, target(ip))).collect();
+
+        let item = |key: &str, value: Vec<u8>| Item { key: key.into(), value: Some(value) };
+        let username = bytes(rng).into_iter().map(|byte| if byte == b':' { b'x' } else { byte }).collect();
+        let mut items = vec![
+            item(one(rng, &["username", "user"]), username),
+            item(one(rng, &["password", "pass"]), bytes(rng)),
+            item("ip", list(rng, &ips).into()),
+        ];
+        if !left_out {
+            rng.shuffle(&mut targets);
+            items.push(item(one(rng, &ACTIVE_IP), list(rng, &targets).into()));
+        }
+        for key in ["timeout", "deadline", "verify"] {
+            if rng.bool() {
+                let seconds = (rng.f64() * 3599.0 + 0.001).to_string();
+                items.push(item(key, seconds.into()));
+            }
+        }
+        rng.shuffle(&mut items);
+        (written(&items), pairs)
+    }
+
+    #[test]
+    fn a_right_argument_routes_each_ip_to_the_target_of_its_family() {
+        let mut rng = rng();
+        for _ in 0..3_000 {
+            let (argument, pairs) = argument(&mut rng);
+            let _case = Case(&argument);
+            let options = check(&argument).expect("a right argument is accepted");
+            let found: Vec<_> = options.iter().map(|one| (one.ip, one.active_ip)).collect();
+            assert_eq!(found, pairs);
+        }
+    }
+
+    #[test]
+    fn whatever_comes_in_is_read_or_refused() {
+        let mut rng = rng();
+        let (mut accepted, all) = (0, 10_000);
+        for _ in 0..all {
+            let (mut argument, _) = argument(&mut rng);
+            mutate(&mut rng, &mut argument, &WORDS);
+            let _case = Case(&argument);
+            accepted += usize::from(check(&argument).is_some());
+        }
+        assert!((all / 20..all / 2).contains(&accepted), "{accepted} of {all}: too few, or too many");
+    }
+
+    #[test]
+    fn any_items_are_split_as_they_were_written() {
+        let mut rng = rng();
+        for _ in 0..10_000 {
+            let part = |rng: &mut Rng| if rng.u8(..4) == 0 { Vec::new() } else { bytes(rng) };
+            let item = |rng: &mut Rng| Item {
+                // uWSGI knows no way to write these into a key.
+                key: part(rng).into_iter().filter(|byte| !matches!(byte, b'=' | b'\\')).collect(),
+                value: rng.bool().then(|| part(rng)),
+            };
+            let items: Vec<Item> = (0..rng.usize(..5)).map(|_| item(&mut rng)).collect();
+            assert_eq!(keyval::split(&written(&items)), items);
+        }
+    }
+}
