@@ -5,7 +5,7 @@
 #include <uwsgi.h>
 
 static void answer(void) {
-	char list[256];
+	char list[1024];
 	FILE *lists = fopen(getenv("LISTS"), "r");
 	FILE *answers = fopen(getenv("ANSWERS"), "w");
 	if (!lists || !answers)
