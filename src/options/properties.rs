@@ -258,6 +258,27 @@ mod tests {
         "fd00::1",
     ];
 
+    /// Addresses too, but no server's own.
+    const ODD_ADDRESSES: [&str; 8] =
+        ["0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", "::", "::1", "ff02::1", "::ffff:4.4.4.4"];
+
+    const NO_ADDRESSES: [&str; 14] = [
+        "",
+        " 4.4.4.4",
+        "4.4.4.4 ",
+        "4.4.4",
+        "04.4.4.4",
+        "4.4.4.256",
+        "4.4.4.4/32",
+        "4.4.4.4:80",
+        "2a01:4f8:fff1::/64",
+        "[::1]",
+        "fe80::1%eth0",
+        "1:2:3:4:5:6:7:8:9",
+        "localhost",
+        "\u{0664}.4.4.4",
+    ];
+
     const WORDS: [&str; 40] = [
         ",",
         "=",
@@ -376,6 +397,43 @@ mod tests {
             let options = check(&argument).expect("a right argument is accepted");
             let found: Vec<_> = options.iter().map(|one| (one.ip, one.active_ip)).collect();
             assert_eq!(found, pairs);
+        }
+    }
+
+    /// Some addresses; now and then one is odd, or none.
+    fn words(rng: &mut Rng, most: usize) -> Vec<&'static str> {
+        let word = |rng: &mut Rng| match rng.u8(..10) {
+            0 => one(rng, &ODD_ADDRESSES),
+            1 => one(rng, &NO_ADDRESSES),
+            _ => one(rng, &ADDRESSES),
+        };
+        (0..rng.usize(1..=most)).map(|_| word(rng)).collect()
+    }
+
+    #[test]
+    fn a_list_is_accepted_if_each_is_an_address_once_and_the_families_match() {
+        let mut rng = rng();
+        for _ in 0..5_000 {
+            let (ips, targets) = (words(&mut rng, 4), words(&mut rng, 2));
+            let argument = format!("user=u,pass=p,ip={},active_ip={}", ips.join(";"), targets.join(";"));
+            let _case = Case(argument.as_bytes());
+            let accepted = check(argument.as_bytes()).is_some();
+            let all = || ips.iter().chain(&targets);
+            // Whether it makes sense to name such a one is not settled here.
+            if all().any(|word| ODD_ADDRESSES.contains(word)) {
+                continue;
+            }
+            let once = |words: &[&str]| (1..words.len()).all(|at| !words[..at].contains(&words[at]));
+            let families = |words: &[&str]| {
+                let mut families: Vec<bool> = words.iter().map(|word| word.contains(':')).collect();
+                families.sort_unstable();
+                families
+            };
+            let mut wanted = families(&ips);
+            wanted.dedup();
+            let right =
+                !all().any(|word| NO_ADDRESSES.contains(word)) && once(&ips) && wanted == families(&targets);
+            assert_eq!(accepted, right);
         }
     }
 
