@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ureq::http::Uri;
+use ureq::http::uri::Authority;
 
 use crate::keyval::{self, Item};
 use crate::text::printable;
@@ -354,6 +355,8 @@ impl Given {
         } else if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             problems
                 .push(Problem("url holds a login before its host: put it into username and password".into()));
+        } else if uri.authority().is_some_and(has_no_real_port) {
+            problems.push(Problem("url names a port that is none: expected 1 to 65535".into()));
         }
         Some(uri)
     }
@@ -444,6 +447,12 @@ fn shown(key: Key, value: &[u8]) -> String {
 
 fn parse_text<T: FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether a port is named that is none; requests would go to the scheme's own instead.
+fn has_no_real_port(authority: &Authority) -> bool {
+    let named = authority.as_str().strip_prefix(authority.host()).is_some_and(|port| port.len() > ":".len());
+    named && authority.port_u16().is_none_or(|port| port == 0)
 }
 
 #[cfg(test)]
@@ -621,7 +630,16 @@ mod tests {
 
     #[test]
     fn rejects_a_url_without_showing_it() {
-        for url in ["robot", "ftp://host/", "https:///x", "http://u:hunter2@host/", "http://ho st/", ""] {
+        for url in [
+            "robot",
+            "ftp://host/",
+            "https:///x",
+            "http://u:hunter2@host/",
+            "http://ho st/",
+            "",
+            "http://host:99999/",
+            "http://[::1]:0/",
+        ] {
             let problem = &bad(&format!("{REQUIRED},url={url}"))[0];
             assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
         }
