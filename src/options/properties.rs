@@ -165,6 +165,9 @@ fn check_accepted(items: &[Item], options: &[Options], asked: &[bool]) {
             assert_eq!(one.login.password.read(), Ok(password));
         }
         assert!(one.url.host().is_some_and(|host| !host.is_empty()), "a URL with a host");
+        let authority = one.url.authority().expect("it has a host");
+        let names_no_port = authority.as_str().trim_end_matches(':') == authority.host();
+        assert!(names_no_port || authority.port_u16().is_some_and(|port| port > 0), "a port that is one");
         if given(&["url"]).is_none() {
             assert_eq!(one.url, format!("{BASE_URL}{}", one.ip).as_str());
         }
