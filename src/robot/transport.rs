@@ -1,12 +1,16 @@
 //! How a request gets to the API and its answer back: TLS, proxies, limits, and what went wrong on the way.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::CertificateError;
+use ureq::config::Config;
 use ureq::http::{Response, Uri};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector, NextTimeout, SocksConnector, TcpConnector, time,
+};
 use ureq::{Agent, Body, Error, Proxy};
 
 use super::answer::Answer;
@@ -18,9 +22,9 @@ use crate::text::printable;
 /// A failover object is half a kilobyte; whatever is longer than this is something else.
 const LONGEST_BODY: u64 = 64 * 1024;
 
-/// The API's headers are under a kilobyte, a request of ours too; a proxy may add some.
-const LONGEST_HEADER: usize = 16 * 1024;
-const LONGEST_REQUEST: usize = 8 * 1024;
+/// The API's headers are under a kilobyte; a proxy may add some. A request of ours, in pieces of this size, too.
+const LONGEST_HEADER: usize = 8 * 1024;
+const PIECE: usize = 2 * 1024;
 
 const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
 
@@ -33,8 +37,9 @@ pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
         .max_redirects(0)
         .http_status_as_error(false)
         .max_response_header_size(LONGEST_HEADER)
+        // Full before the header is known to be too long, it would look like an end.
         .input_buffer_size(2 * LONGEST_HEADER)
-        .output_buffer_size(LONGEST_REQUEST)
+        .output_buffer_size(PIECE)
         .build();
     let https = url.scheme_str() == Some("https");
     let tls = tls::settings(ssl_no_verify || !https)?;
@@ -42,7 +47,26 @@ pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::default())
         .chain(TlsConnector(tls));
-    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+    Ok(Agent::with_parts(config, connector, NameResolver::default()))
+}
+
+/// ureq's, but for the thread that it starts for its time limit: an address needs no looking up.
+#[derive(Default, Debug)]
+struct NameResolver(DefaultResolver);
+
+impl Resolver for NameResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        mut limit: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        if host.parse::<IpAddr>().is_ok() {
+            limit.after = time::Duration::NotHappening;
+        }
+        self.0.resolve(uri, config, limit)
+    }
 }
 
 fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
