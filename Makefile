@@ -1,16 +1,17 @@
 # The verbs of the project; each makes what it needs.
 #
-#   make         hetzner_plugin.so for the uWSGI found: $UWSGI, or uwsgi or uwsgi-core on PATH
-#   make install puts it into the folder where that uWSGI looks for plugins, or into PLUGIN_DIR; DESTDIR is honoured
-#   make deb     a Debian package of it in target/, for Debian's uwsgi-core
-#   make demo    three nodes on this machine, and a failover IP that follows the Lord
-#   make test    all tests, on Debian's uWSGI and on PyPI's
-#   make chaos   random fault schedules on real nodes: N=500 SEED=1 JOBS=8, and PLUGIN=/path/to/another_plugin.so
-#   make fuzz    random input for the two parsers, led by what it reaches: RUNS=1000000 each; needs g++
-#   make check   format, lints, dependencies
-#   make picture the demo's failover with a switch as long as Hetzner's: tests/failover.svg
-#   make header  renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
-#   make clean   removes whatever these have made, but for installed packages
+#   make          hetzner_plugin.so for the uWSGI found: $UWSGI, or uwsgi or uwsgi-core on PATH
+#   make install  puts it into the folder where that uWSGI looks for plugins, or into PLUGIN_DIR; DESTDIR is honoured
+#   make deb      a Debian package of it in target/, for Debian's uwsgi-core
+#   make demo     three nodes on this machine, and a failover IP that follows the Lord
+#   make test     all tests, on Debian's uWSGI and on PyPI's
+#   make chaos    random fault schedules on real nodes: N=500 SEED=1 JOBS=8, and PLUGIN=/path/to/another_plugin.so
+#   make fuzz     random input for the two parsers, led by what it reaches: RUNS=1000000 each; needs g++
+#   make versions the plugin built for, and run in, each uWSGI of PyPI's from 2.0.15 on, and Debian's
+#   make check    format, lints, dependencies
+#   make picture  the demo's failover with a switch as long as Hetzner's: tests/failover.svg
+#   make header   renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
+#   make clean    removes whatever these have made, but for installed packages
 
 PYTHON ?= python3
 export PYTHON
@@ -32,7 +33,7 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
-.PHONY: all install deb demo picture test chaos fuzz check header clean get-uwsgi get-debian get-pypi \
+.PHONY: all install deb demo picture test chaos fuzz versions check header clean get-uwsgi get-debian get-pypi \
 	fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
@@ -103,6 +104,15 @@ fuzz-build:
 	@RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --release --locked --manifest-path fuzz/Cargo.toml \
 		--target $(FUZZ_HOST) --target-dir target/fuzz
 
+# What does not build is missing in the table at the end, and keeps nothing else from being there.
+versions:
+	@$(MAKE) --no-print-directory -j2 get-debian plugin-dependencies
+	@tests/get-uwsgi.py versions
+	@$(MAKE) --no-print-directory -k target/plugins/debian/hetzner_plugin.so \
+		$$(sed -n 's|^[^ ]*$$|target/plugins/&/hetzner_plugin.so|p' target/uwsgi/versions) || true
+	@$(ANY_UWSGI) cargo build --locked --quiet --example versions
+	@target/debug/examples/versions
+
 check:
 	cargo fmt --check
 	@# One by one: cargo fmt would look for the modules' own tests below fuzz/.
@@ -135,4 +145,6 @@ demo-program:
 
 target/plugins/%/hetzner_plugin.so: $(SOURCES)
 	@mkdir -p $(@D)
-	cd $(@D) && env -u MAKEFLAGS $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) >build.log 2>&1 || { cat build.log; exit 1; }
+	@# An older one, of sources that did build, must not pass for this one.
+	cd $(@D) && env -u MAKEFLAGS $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) >build.log 2>&1 || \
+		{ rm -f hetzner_plugin.so; cat build.log; exit 1; }

@@ -14,6 +14,7 @@ use crate::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
 use crate::support::legion::LEGION;
 use crate::support::node::{Node, free_address};
 use crate::support::proxy::Proxy;
+use crate::support::refusal::assert_refuses;
 use crate::support::uwsgi::Uwsgi;
 use crate::support::{PASSWORD, USERNAME, wait_until};
 
@@ -349,20 +350,7 @@ fn sigint_ends_a_node_during_a_call() {
 #[test]
 fn a_plugin_for_another_uwsgi_does_not_load() {
     for (uwsgi, other) in [(Uwsgi::Debian, Uwsgi::Pypi), (Uwsgi::Pypi, Uwsgi::Debian)] {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let plugin = other.plugins().join("hetzner_plugin.so");
-        let mut node = Node::start(uwsgi, folder.path(), &format!("plugin = {}", plugin.display()), &[]);
-        let status = node.wait_for_exit(LIMIT).expect("it ends");
-        assert_eq!(status.code(), Some(1), "{}", node.log());
-        let version = |uwsgi: Uwsgi| uwsgi.ask("--version").trim().to_string();
-        let expected = format!(
-            "this plugin was built for uWSGI {}, but this is uWSGI {}: it is not loaded",
-            version(other),
-            version(uwsgi)
-        );
-        assert_eq!(node.lines().len(), 1, "{}", node.log());
-        assert!(node.lines()[0].starts_with(&expected), "{}", node.log());
-        assert!(node.lines()[0].contains("uwsgi --build-plugin"));
+        assert_refuses(uwsgi, other);
     }
 }
 

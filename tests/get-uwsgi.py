@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Gets the real uWSGIs that the tests and the demo run, into target/uwsgi/ of this checkout.
 
-    tests/get-uwsgi.py [debian] [pypi] [nossl]        (default: all)
+    tests/get-uwsgi.py [debian] [pypi] [nossl]        (default: these three)
+    tests/get-uwsgi.py versions
 
-    target/uwsgi/debian   Debian 12's uwsgi-core, 2.0.21
-    target/uwsgi/pypi     PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
-    target/uwsgi/nossl    the same without SSL, and so without Legion
-    target/uwsgi/env.mk   for a Makefile to -include: where a compiler finds the headers
+    target/uwsgi/debian       Debian 12's uwsgi-core, 2.0.21
+    target/uwsgi/pypi         PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
+    target/uwsgi/nossl        the same without SSL, and so without Legion
+    target/uwsgi/pypi-2.0.15  and so on: each 2.0.x that PyPI has from that one on, built in the same way
+    target/uwsgi/versions     their names, a line each, and behind the name why it is not there, if so
+    target/uwsgi/env.mk       for a Makefile to -include: where a compiler finds the headers
 
 Root gets missing Debian packages installed by apt-get. Anyone else gets them unpacked into
 target/uwsgi/root, nothing outside the checkout is touched. $UWSGI_DEBIAN or $UWSGI_PYPI, set to
@@ -25,9 +28,10 @@ from pathlib import Path
 
 BASE = Path(__file__).resolve().parent.parent / "target" / "uwsgi"
 ROOT = BASE / "root"  # Debian packages unpacked without root
-BUILT = {name: BASE / f"uwsgi-{name}" for name in ("pypi", "nossl")}  # built from PyPI's source
 LOG = BASE / "get-uwsgi.log"
 NAMES = ("debian", "pypi", "nossl")
+NEWEST = "uwsgi>=2.0.31,<2.1"
+OLDEST = "2.0.15"  # of 2017, the oldest that the plugin promises to work with
 CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
 # What the uwsgi.h of each includes, and the package each header comes in.
@@ -251,7 +255,12 @@ def override(name):
 
 
 def binary_of(name):
-    return override(name) or (debian_binary() if name == "debian" else BUILT[name])
+    return override(name) or (debian_binary() if name == "debian" else built(name))
+
+
+def built(name):
+    """Where the uWSGI of that name is that was built from PyPI's source."""
+    return BASE / f"uwsgi-{name}"
 
 
 def debian_binary():
@@ -268,29 +277,31 @@ def pip_python():
 
 
 def unbuilt(names):
-    return [name for name in names if name in BUILT and not BUILT[name].exists()]
+    return [name for name in names if name != "debian" and not built(name).exists()]
 
 
-def build_pypi(names):
+def build_pypi(names, package=NEWEST):
+    """Builds each of `names` from one source package."""
     python, work = pip_python(), BASE / "pypi.build"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
-    say("pypi: downloading the source package")
+    say(f"{names[0]}: downloading the source package")
     command = [python, "-m", "pip", "download", "--no-deps", "--no-binary", "uwsgi", "--dest", work]
     # pip runs the package's setup.py for its name and version, which compiles nothing. With the
     # setuptools at hand that takes a second; else pip downloads one for it.
     if probe([python, "-c", "import setuptools, wheel"]) is not None:
         command.append("--no-build-isolation")
-    run([*command, "uwsgi>=2.0.31,<2.1"], "Check the network and pip's configuration (pip config list).")
+    run([*command, package], "Check the network and pip's configuration (pip config list).")
     (archive,) = work.glob("*.tar.gz")
     shutil.unpack_archive(archive, work)
-    (source,) = (path for path in work.iterdir() if path.is_dir())
+    (config,) = work.rglob("uwsgiconfig.py")  # in a folder, but 2.0.19 has none
+    source = config.parent
     for name in names:
         say(f"{name}: building {archive.name}")
         profile = ["env", "UWSGI_PROFILE_OVERRIDE=ssl=false"] if name == "nossl" else []
         command = [*profile, sys.executable, "uwsgiconfig.py", "--build", "core"]
         run(command, "See the compiler's message.", 600, source)
-        os.replace(source / "uwsgi", BUILT[name])
+        os.replace(source / "uwsgi", built(name))
     shutil.rmtree(work)
 
 
@@ -334,8 +345,8 @@ def provide(name):
     try:
         there = check(name, new)
     except Trouble:
-        if name in BUILT and not override(name):
-            BUILT[name].unlink(missing_ok=True)  # the next run builds it anew
+        if name != "debian" and not override(name):
+            built(name).unlink(missing_ok=True)  # the next run builds it anew
         raise
     os.replace(new, path)
     say(f"{name}: ready, {there}: {path}")
@@ -365,12 +376,17 @@ def check(name, binary):
     return there
 
 
+def prepare(names):
+    """Gets the Debian packages that `names` need."""
+    if packages := missing_packages(names):
+        get_packages(packages)
+        if packages := missing_packages(names):
+            raise Trouble(f"still missing: {', '.join(packages)}", "Have root reinstall these Debian packages.")
+
+
 def provide_all(names):
     wanted = [name for name in names if not override(name)]
-    if packages := missing_packages(wanted):
-        get_packages(packages)
-        if packages := missing_packages(wanted):
-            raise Trouble(f"still missing: {', '.join(packages)}", "Have root reinstall these Debian packages.")
+    prepare(wanted)
     if unbuilt(wanted):
         build_pypi(unbuilt(wanted))
     if not holds(BASE / "env.mk", env_mk()):
@@ -380,9 +396,44 @@ def provide_all(names):
         provide(name)
 
 
+# --- every version ------------------------------------------------------------------------------
+
+
+def published():
+    """The versions that PyPI has, from OLDEST on, the oldest first."""
+    remedy = "Check the network and pip's configuration (pip config list)."
+    asked = run([pip_python(), "-m", "pip", "index", "versions", "--no-binary", "uwsgi", "uwsgi"], remedy)
+    (listed,) = re.findall(r"^Available versions: (.*)", asked, re.M) or [""]
+    versions = re.findall(r"\b2\.0\.[\d.]*\d", listed)
+    if OLDEST not in versions:
+        raise Trouble(f"PyPI names no uWSGI {OLDEST}", remedy, log=True)
+    number = {text: [int(part) for part in text.split(".")] for text in versions}
+    return sorted((text for text in versions if number[text] >= number[OLDEST]), key=number.get)
+
+
+def provide_versions():
+    """One that does not build does not keep the others from it: why is noted."""
+    prepare(["versions"])  # what any build needs
+    lines = []
+    for version in published():
+        name = f"pypi-{version}"
+        try:
+            if unbuilt([name]):
+                build_pypi([name], f"uwsgi=={version}")
+            provide(name)
+            lines.append(name)
+        except Trouble as trouble:
+            said = LOG.read_text(errors="replace").rpartition("\n$ ")[2] if trouble.log else ""
+            # The compiler's, or Python's; pip's own lines only say that there was one.
+            errors = re.findall(r"^.*(?:: error|: fatal error|[a-z]Error): .*", said, re.M)
+            lines.append(f"{name} {(errors or [str(trouble)])[0].strip()}")
+            say(f"not there: {lines[-1]}")
+    put(BASE / "versions", "".join(f"{line}\n" for line in lines))
+
+
 def main():
     names = sys.argv[1:] or NAMES
-    if not set(names) <= set(NAMES):
+    if names != ["versions"] and not set(names) <= set(NAMES):
         print(__doc__.strip())
         return 0 if names[0] in ("-h", "--help") else 1
     for how in (signal.SIGINT, signal.SIGTERM):  # run() then ends what it started
@@ -392,7 +443,10 @@ def main():
         with (BASE / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs at once the second finds all done
             LOG.write_text("")
-            provide_all(list(dict.fromkeys(names)))
+            if names == ["versions"]:
+                provide_versions()
+            else:
+                provide_all(list(dict.fromkeys(names)))
         return 0
     except Trouble as trouble:
         say(f"FAILED: {trouble}")

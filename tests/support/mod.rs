@@ -5,6 +5,7 @@ pub mod links;
 pub mod node;
 pub mod process;
 pub mod proxy;
+pub mod refusal;
 pub mod timeline;
 pub mod uwsgi;
 

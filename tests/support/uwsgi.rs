@@ -11,10 +11,12 @@ pub enum Uwsgi {
     Debian,
     /// PyPI's newest.
     Pypi,
+    /// One of those that only `make versions` makes, by its name: `pypi-2.0.15`.
+    Named(&'static str),
 }
 
 impl Uwsgi {
-    /// All of them, for tests of what may depend on the version.
+    /// Those of `make test`, for tests of what may depend on the version.
     pub const ALL: [Uwsgi; 2] = [Uwsgi::Debian, Uwsgi::Pypi];
 
     /// PyPI's newest without SSL, and so without Legion: in which no plugin of ours is of any use.
@@ -26,6 +28,7 @@ impl Uwsgi {
         match self {
             Uwsgi::Debian => "debian",
             Uwsgi::Pypi => "pypi",
+            Uwsgi::Named(name) => name,
         }
     }
 
@@ -44,6 +47,11 @@ impl Uwsgi {
         let folder = checkout().join("target/plugins").join(self.name());
         existing(folder.join("hetzner_plugin.so"));
         folder
+    }
+
+    /// As it stands in the plugin's sentences.
+    pub fn version(self) -> String {
+        self.ask("--version").trim().to_string()
     }
 
     /// What it prints for `option`.
