@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
-use super::spawn;
+use super::hand_over;
 
 // src/host/host.c
 unsafe extern "C" {
@@ -233,7 +233,7 @@ pub fn wait_for<T: Send + 'static>(
 ) -> Option<T> {
     let (done, result) = mpsc::channel();
     // Nobody waits any more where the process is ending.
-    spawn(move || drop(done.send(work())))?;
+    hand_over(move || drop(done.send(work())))?;
     let deaf_since = now();
     let mut announced = Instant::now();
     let result = loop {

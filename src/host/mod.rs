@@ -12,6 +12,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
+use std::sync::mpsc::{self, SendError, Sender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
@@ -140,10 +142,46 @@ pub fn spawn(work: impl FnOnce() + Send + 'static) -> Option<()> {
     started.ok().map(drop)
 }
 
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Has `work` done as [`spawn`] does, by a thread that has done such work before and waits for more, if there is one:
+/// to start one takes as long as a good part of a handshake. One waits at most.
+pub fn hand_over(work: impl FnOnce() + Send + 'static) -> Option<()> {
+    static IDLE: Mutex<Option<Sender<Job>>> = Mutex::new(None);
+    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut job: Job = Box::new(work);
+    let waiting = idle().take();
+    if let Some(waiting) = waiting {
+        match waiting.send(job) {
+            Ok(()) => return Some(()),
+            Err(SendError(back)) => job = back,
+        }
+    }
+    spawn(move || {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        loop {
+            // A panic ends this thread, and the next job starts another.
+            job();
+            set_thread_name(c"hetzner-idle");
+            match &mut *idle() {
+                Some(_) => return,
+                none => *none = Some(sender.clone()),
+            }
+            let Ok(next) = jobs.recv() else { return };
+            set_thread_name(c"hetzner");
+            job = next;
+        }
+    })
+}
+
+/// For ps, top and gdb.
+fn set_thread_name(name: &'static CStr) {
+    // SAFETY: the kernel copies the text, which is NUL-terminated.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     /// The signals that the calling thread blocks.
@@ -168,6 +206,29 @@ mod tests {
             assert_eq!(set.len(), 29, "{set:?}");
         }
         assert_eq!(mask(), before);
+    }
+
+    #[test]
+    fn a_thread_that_is_done_does_the_next_work_too() {
+        let (tell, told) = mpsc::channel();
+        let work = |tell: &Sender<thread::ThreadId>| {
+            let tell = tell.clone();
+            move || tell.send(thread::current().id()).unwrap()
+        };
+        let mut ids = Vec::new();
+        // It waits a moment after it has told.
+        while ids.len() < 2 || ids[ids.len() - 2] != ids[ids.len() - 1] {
+            assert!(ids.len() < 1000, "a new one each time");
+            hand_over(work(&tell)).unwrap();
+            ids.push(told.recv().unwrap());
+        }
+        // While it is busy, another one does it; and one that panics is replaced.
+        let (go_on, until) = mpsc::channel::<()>();
+        hand_over(move || until.recv().unwrap()).unwrap();
+        hand_over(|| panic!("on purpose")).unwrap();
+        hand_over(work(&tell)).unwrap();
+        assert!(!ids.contains(&told.recv().unwrap()));
+        go_on.send(()).unwrap();
     }
 
     #[test]
