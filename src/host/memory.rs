@@ -53,7 +53,8 @@ unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *
     if !loaded().any(|(place, _)| place.contains(&this)) {
         return 0;
     }
-    for (place, _) in loaded().filter(|(_, is_written)| !is_written) {
+    // The first one last: the list of segments lies there, and to read it again would map it again.
+    for (place, _) in loaded().filter(|(_, is_written)| !is_written).rev() {
         let page = place.start & !(PAGE - 1);
         // SAFETY: pages of ours that nobody ever writes, so that they can be read from the file again at any time.
         unsafe { libc::madvise(page as *mut c_void, place.end - page, libc::MADV_DONTNEED) };
