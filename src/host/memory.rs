@@ -1,6 +1,8 @@
 //! Gives back the memory that the start, a takeover or a look has needed.
 
+use std::array;
 use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,13 +28,13 @@ pub fn give_back_if_due() {
     if !WANTED.swap(false, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: calls back once for each library that is loaded, before it returns.
-    unsafe { libc::dl_iterate_phdr(Some(unmap_if_it_is_ours), ptr::null_mut()) };
     #[cfg(target_env = "gnu")]
     // SAFETY: any thread may call it at any time.
     unsafe {
         libc::malloc_trim(0);
     }
+    // SAFETY: calls back once for each library that is loaded, before it returns.
+    unsafe { libc::dl_iterate_phdr(Some(unmap_if_it_is_ours), ptr::null_mut()) };
 }
 
 unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
@@ -53,8 +55,10 @@ unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *
     if !loaded().any(|(place, _)| place.contains(&this)) {
         return 0;
     }
-    // The first one last: the list of segments lies there, and to read it again would map it again.
-    for (place, _) in loaded().filter(|(_, is_written)| !is_written).rev() {
+    let mut kept = loaded().filter(|(_, is_written)| !is_written).map(|(place, _)| place);
+    // All taken down first, since to read the list of segments maps it. No linker makes more of them.
+    let places: [Option<Range<usize>>; 4] = array::from_fn(|_| kept.next());
+    for place in places.into_iter().flatten() {
         let page = place.start & !(PAGE - 1);
         // SAFETY: pages of ours that nobody ever writes, so that they can be read from the file again at any time.
         unsafe { libc::madvise(page as *mut c_void, place.end - page, libc::MADV_DONTNEED) };
