@@ -44,6 +44,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HTTPS, with a certificate that is right or wrong. Default: none, plain HTTP.
     pub tls: Option<Certificate>,
+    /// Whether a TLS session may be resumed, which spares most of the handshake. Default: true.
+    pub resume_sessions: bool,
     /// Where to write the PEM of the CA. Default: into a temporary directory, removed on drop.
     pub ca_file: Option<PathBuf>,
     /// The only right login. Default: any is right, but there must be one.
@@ -68,6 +70,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             tls: None,
+            resume_sessions: true,
             ca_file: None,
             login: None,
             failover: Vec::new(),
@@ -96,7 +99,9 @@ impl Robot {
             let why = format!("{} is not a loopback address", config.listen.ip());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let tls = config.tls.map(|certificate| tls::acceptor(certificate, config.ca_file.as_deref()));
+        let tls = config
+            .tls
+            .map(|certificate| tls::acceptor(certificate, config.resume_sessions, config.ca_file.as_deref()));
         let (acceptor, ca_file) = tls.transpose()?.unzip();
         let shared = Arc::new(server::Shared::new(&config));
         let (bound, address) = sync_channel(1);

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, crypto::ring,
+};
 
 use super::robot::call::{Call, Resource, Target};
 use super::robot::state::{Account, Step};
@@ -583,7 +585,7 @@ fn loopback_only() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
-fn ask_tls(robot: &Robot, host: &str, ca: &Path) -> io::Result<(u16, String)> {
+fn tls_client(ca: &Path) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -591,10 +593,38 @@ fn ask_tls(robot: &Robot, host: &str, ca: &Path) -> io::Result<(u16, String)> {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connection = ClientConnection::new(Arc::new(client), host.to_owned().try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, TcpStream::connect(robot.addr()).unwrap());
+    Arc::new(client)
+}
+
+fn connect_tls(
+    robot: &Robot,
+    host: &str,
+    client: Arc<ClientConfig>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let connection = ClientConnection::new(client, host.to_owned().try_into().unwrap()).unwrap();
+    StreamOwned::new(connection, TcpStream::connect(robot.addr()).unwrap())
+}
+
+fn ask_tls(robot: &Robot, host: &str, ca: &Path) -> io::Result<(u16, String)> {
+    let mut stream = connect_tls(robot, host, tls_client(ca));
     stream.write_all(get().as_bytes())?;
     read_answer(&mut stream)
+}
+
+#[test]
+fn a_session_is_resumed_unless_the_stand_in_forgets_it() {
+    for (resume_sessions, expected) in [(true, HandshakeKind::Resumed), (false, HandshakeKind::Full)] {
+        let robot =
+            Robot::start(Config { tls: Some(Certificate::Right), resume_sessions, ..config() }).unwrap();
+        let client = tls_client(robot.ca_file().unwrap());
+        let kinds = [(); 2].map(|()| {
+            let mut stream = connect_tls(&robot, "localhost", Arc::clone(&client));
+            stream.write_all(get().as_bytes()).unwrap();
+            read_answer(&mut stream).unwrap();
+            stream.conn.handshake_kind().unwrap()
+        });
+        assert_eq!(kinds, [HandshakeKind::Full, expected]);
+    }
 }
 
 #[test]

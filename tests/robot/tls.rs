@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::server::NoServerSessionStorage;
 
 /// What is wrong with the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +75,15 @@ impl CaFile {
 }
 
 /// Makes CA and certificate, and writes the CA's to `path` or to a directory of its own.
-pub(super) fn acceptor(certificate: Certificate, path: Option<&Path>) -> io::Result<(TlsAcceptor, CaFile)> {
-    let (server, pem) = server(certificate).map_err(io::Error::other)?;
+pub(super) fn acceptor(
+    certificate: Certificate,
+    resume_sessions: bool,
+    path: Option<&Path>,
+) -> io::Result<(TlsAcceptor, CaFile)> {
+    let (mut server, pem) = server(certificate).map_err(io::Error::other)?;
+    if !resume_sessions {
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     Ok((TlsAcceptor::from(Arc::new(server)), CaFile::write(path, &pem)?))
 }
 
