@@ -1,10 +1,10 @@
 //! Who was Lord and where the failover IP was routed, over time, drawn as SVG.
 //!
-//! SVG written by hand: it is readable wherever a browser is, and a crate for it would be larger than this. The
-//! picture has its own background, so that it reads the same in a light and in a dark viewer.
+//! The picture has its own background, so that it reads the same in a light and in a dark viewer.
 
-use std::fmt::Write as _;
 use std::time::Instant;
+
+use super::svg::{HALO, Svg, text_width as width};
 
 /// Of the plot alone, without the names of the lanes; a label that begins near its end makes the picture wider.
 const PLOT: f64 = 860.0;
@@ -13,12 +13,8 @@ const MARGIN: f64 = 16.0;
 const LANE: f64 = 44.0;
 /// A row of labels.
 const ROW: f64 = 18.0;
-/// A character of a label takes so much at most in the usual fonts: text cannot be measured here.
-const CHARACTER: f64 = 7.0;
 /// Two Lords are shown so wide at least, however short it was.
 const FAULT: f64 = 5.0;
-/// For a text that may lie over a line.
-const HALO: &str = "paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"4\" stroke-linejoin=\"round\"";
 
 /// What was seen. Nodes are numbered from 1.
 enum Seen {
@@ -211,10 +207,6 @@ fn rows(notes: &[(f64, &str)]) -> Vec<usize> {
     rows
 }
 
-fn width(text: &str) -> f64 {
-    text.chars().count() as f64 * CHARACTER
-}
-
 /// The times in which `holds` does.
 fn merged(stretches: &[Stretch], holds: impl Fn(&Stretch) -> bool) -> Vec<(f64, f64)> {
     let mut times: Vec<(f64, f64)> = Vec::new();
@@ -282,35 +274,6 @@ fn legend(svg: &mut Svg, y: f64) {
 fn step(end: f64) -> f64 {
     let steps = (0..).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)));
     steps.into_iter().find(|step| end / step <= 12.0).unwrap_or(end)
-}
-
-struct Svg(String);
-
-impl Svg {
-    fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, style: &str) {
-        let _ = writeln!(
-            self.0,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" {style}/>"
-        );
-    }
-
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), style: &str) {
-        let _ = writeln!(
-            self.0,
-            "<path d=\"M{:.1} {:.1}L{:.1} {:.1}\" {style} fill=\"none\"/>",
-            from.0, from.1, to.0, to.1
-        );
-    }
-
-    fn text(&mut self, x: f64, y: f64, style: &str, text: &str) {
-        let _ = writeln!(self.0, "<text x=\"{x:.1}\" y=\"{y:.1}\" {style}>{}</text>", escaped(text));
-    }
-}
-
-/// XML has no way at all to write most control characters.
-fn escaped(text: &str) -> String {
-    let text = text.replace(|character: char| character.is_control(), " ");
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
