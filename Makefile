@@ -8,6 +8,7 @@
 #   make chaos    random fault schedules on real nodes: N=500 SEED=1 JOBS=8, and PLUGIN=/path/to/another_plugin.so
 #   make fuzz     random input for the two parsers, led by what it reaches: RUNS=1000000 each; needs g++
 #   make versions the plugin built for, and run in, each uWSGI of PyPI's from 2.0.15 on, and Debian's
+#   make bench    what the plugin costs: PARTS="cost weight failover growth idle", PEER=/path/to/other/hetzner_plugin.so
 #   make check    format, lints, dependencies
 #   make picture  the demo's failover with a switch as long as Hetzner's: tests/failover.svg
 #   make header   renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
@@ -33,7 +34,7 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
-.PHONY: all install deb demo picture test chaos fuzz versions check header clean get-uwsgi get-debian get-pypi \
+.PHONY: all install deb demo picture test chaos fuzz versions bench check header clean get-uwsgi get-debian get-pypi \
 	fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
@@ -112,6 +113,16 @@ versions:
 		$$(sed -n 's|^[^ ]*$$|target/plugins/&/hetzner_plugin.so|p' target/uwsgi/versions) || true
 	@$(ANY_UWSGI) cargo build --locked --quiet --example versions
 	@target/debug/examples/versions
+
+# All parts, if none are named; half an hour with another plugin.
+PARTS ?=
+
+# Its programs are optimised like the plugin, since one of them is what the plugin is compared with.
+bench:
+	@$(MAKE) --no-print-directory -j2 get-pypi plugin-dependencies
+	@$(MAKE) --no-print-directory target/plugins/pypi/hetzner_plugin.so
+	@UWSGI=$(CURDIR)/target/uwsgi/pypi cargo build --release --locked --quiet --example bench
+	@PEER='$(PEER)' target/release/examples/bench $(PARTS)
 
 check:
 	cargo fmt --check
