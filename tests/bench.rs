@@ -28,6 +28,13 @@ mod sides;
 // Not everything that the tests need is needed here.
 #[allow(dead_code)]
 mod support;
+// The plugin's own TLS, for the limit.
+#[allow(dead_code)]
+#[path = "../src/hoster.rs"]
+mod hoster;
+#[allow(dead_code)]
+#[path = "../src/robot/tls.rs"]
+mod tls;
 #[path = "bench/trust.rs"]
 mod trust;
 #[path = "bench/weight.rs"]

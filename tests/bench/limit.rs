@@ -1,10 +1,10 @@
-//! The least that a takeover could cost: the same handshake and the same request by the same TLS library, with one
-//! root and nothing else. In a process of its own, so that its CPU time can be told.
+//! The least that a takeover could cost: the same handshake and the same request by the same libraries, with one root
+//! and nothing else. In a process of its own, so that its CPU time can be told.
 
 use std::error::Error;
 use std::fs;
-use std::io::{Read as _, Write as _, stdin};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read as _, stdin};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -13,11 +13,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::client::Resumption;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, RootCertStore};
+use ureq::Agent;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
 
 use crate::support::{PASSWORD, USERNAME, process};
+use crate::tls::TlsConnector;
 
 /// The argument that makes this program the limit's: then address, CA file, number of requests.
 pub const ARGUMENT: &str = "--limit";
@@ -50,22 +54,16 @@ fn requests(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         config.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
     config.resumption = Resumption::disabled();
     let config = Arc::new(config);
-    let login = BASE64.encode(format!("{USERNAME}:{PASSWORD}"));
-    let form = "active_server_ip=1.1.1.1";
-    let request = format!(
-        "POST /failover/4.4.4.4 HTTP/1.1\r\nHost: {address}\r\nAuthorization: Basic {login}\r\nConnection: close\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-        form.len()
-    );
-    let mut answer = Vec::new();
+    let login = format!("Basic {}", BASE64.encode(format!("{USERNAME}:{PASSWORD}")));
     for _ in 0..requests.parse()? {
-        let socket = TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        let name = ServerName::from(address.ip());
-        let mut stream = StreamOwned::new(ClientConnection::new(Arc::clone(&config), name)?, socket);
-        stream.write_all(request.as_bytes())?;
-        answer.clear();
-        stream.read_to_end(&mut answer)?;
+        let connector = TcpConnector::default().chain(TlsConnector(Arc::clone(&config)));
+        let agent = Agent::with_parts(
+            Agent::config_builder().http_status_as_error(false).build(),
+            connector,
+            DefaultResolver::default(),
+        );
+        let post = agent.post(format!("https://{address}/failover/4.4.4.4")).header("Authorization", &login);
+        post.send_form([("active_server_ip", "1.1.1.1")])?.body_mut().read_to_vec()?;
     }
     println!("done");
     let _ = stdin().read(&mut [0]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::figures::{Figure, Samples};
 use crate::proc::{cpu_of_own_children, libraries, pss};
@@ -20,6 +20,10 @@ const LOADS: usize = 300;
 const ROUNDS: usize = 7;
 const WORKERS: usize = 4;
 const LIMIT: Duration = Duration::from_secs(30);
+/// What stays so for so long: uWSGI's master, and the plugin with it, keeps house once a second.
+const QUIET: Duration = Duration::from_secs(3);
+/// In kB: other processes that come and go share some pages.
+const NOISE: u64 = 8;
 
 pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     let plugins = sides.plugins();
@@ -144,13 +148,18 @@ fn weigh(
     }
     let all: Vec<u32> = std::iter::once(lone.node.id()).chain(lone.node.workers()).collect();
     let sum = || all.iter().filter_map(|pid| pss(*pid)).sum::<u64>();
-    let mut last = 0;
-    // Until nothing starts any more.
-    let settled = wait_until(LIMIT, || std::mem::replace(&mut last, sum()) == last);
+    let mut last = (sum(), Instant::now());
+    let settled = wait_until(LIMIT, || {
+        let now = sum();
+        if now.abs_diff(last.0) > NOISE {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() >= QUIET
+    });
     if !settled {
         return Err(format!("its weight goes on changing:\n{}", lone.last_lines()));
     }
     let own = file.display().to_string();
     let libraries = libraries(lone.node.id()).into_iter().filter(|library| *library != own).collect();
-    Ok(Weight { pss: last as f64 / 1024.0, libraries })
+    Ok(Weight { pss: sum() as f64 / 1024.0, libraries })
 }
