@@ -10,7 +10,7 @@ use std::process;
 use std::ptr;
 
 use crate::commands;
-use crate::hook;
+use crate::hook::{self, Hook};
 use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::host::{self, Legion, log};
 use crate::startup;
@@ -109,8 +109,14 @@ extern "C" fn init() -> c_int {
         for warning in startup::warnings(&found) {
             log(&format!("warning: {warning}"));
         }
-        for (number, hook) in found.iter().flat_map(|found| &found.hooks).enumerate() {
-            hook.metrics.register(hook.legion, hook.options.ip, number + 1);
+        // Once, also where several hooks have the same IP: uWSGI would put the last in place of the others,
+        // and forget what it has allocated for them.
+        let mut known: Vec<&Hook> = Vec::new();
+        for hook in found.iter().flat_map(|found| &found.hooks) {
+            if !known.iter().any(|other| ptr::eq(other.metrics, hook.metrics)) {
+                known.push(hook);
+                hook.metrics.register(hook.legion, hook.options.ip, known.len());
+            }
         }
         startup::note_what_to_read_ahead(&found);
         true

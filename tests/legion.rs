@@ -176,3 +176,20 @@ fn a_failover_needs_no_disk_for_the_trust_store() {
     legion.wait_for_lord(2, LIMIT);
     assert_eq!(robot.route(failover_ip()), route_of(2));
 }
+
+/// As when the one CA that is missing is installed at last.
+#[test]
+fn a_ca_that_is_added_is_found_without_a_restart() {
+    let [robot, other] =
+        [(); 2].map(|()| robot(Config { tls: Some(Certificate::Right), ..Config::default() }));
+    let hooks = [hook(1, &robot.url(failover_ip()), "")];
+    let mut legion = Legion::new(Uwsgi::Pypi, &hooks, QUICK);
+    legion.set_env("SSL_CERT_FILE", "ca.pem");
+    let (file, known) = (legion.folder(1).join("ca.pem"), |robot: &Robot| robot.ca_file().map(fs::read));
+    fs::write(&file, known(&other).expect("with TLS").expect("PEM")).expect("a writable folder");
+    legion.start_all();
+    legion.node(1).wait_for_log("from an unknown issuer", LIMIT);
+    fs::write(&file, known(&robot).expect("with TLS").expect("PEM")).expect("as before");
+    legion.node(1).wait_for_log("is routed to 1.1.1.1", LIMIT);
+    assert_eq!(robot.route(failover_ip()), route_of(1));
+}

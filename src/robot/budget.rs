@@ -126,6 +126,10 @@ impl Ledger {
         if let Some(&oldest) = sent.front().filter(|_| sent.len() >= most) {
             return Err(Hold { why, remaining: HOUR - now.duration_since(oldest), for_all: false });
         }
+        // An election's POST is sent beyond the budget, and only so many decide about the next.
+        if request == Request::Post && sent.len() >= POSTS_AN_HOUR {
+            sent.pop_front();
+        }
         sent.push_back(now);
         self.users.entry(user.to_vec()).or_default().last_request = Some(now);
         Ok(())
@@ -182,6 +186,22 @@ mod tests {
         fn learn(&mut self, outcome: Outcome) {
             self.ledger.learn(b"u", outcome, self.now);
         }
+    }
+
+    #[test]
+    fn of_the_posts_of_elections_only_the_last_are_kept() {
+        let mut clock = Clock::new();
+        for _ in 0..100 {
+            assert!(clock.ask(FIRST_POST));
+            clock.wait(1);
+        }
+        assert_eq!(clock.ledger.ips.values().next().unwrap().posts.len(), POSTS_AN_HOUR);
+        assert!(!clock.ask(POST));
+        // Fifteen seconds ago the first of the last fifteen was sent.
+        clock.wait(3600 - 15 - 1);
+        assert!(!clock.ask(POST));
+        clock.wait(1);
+        assert!(clock.ask(POST));
     }
 
     #[test]

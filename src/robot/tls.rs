@@ -53,6 +53,11 @@ pub fn read_trust_store() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Has the trust store read anew before the next connection: a CA that was not known may have been added since.
+pub fn forget_trust_store() {
+    *TRUSTING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 /// The system's trusted CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them.
 fn read() -> Result<Arc<ClientConfig>, Failure> {
     let CertificateResult { certs, errors, .. } = rustls_native_certs::load_native_certs();

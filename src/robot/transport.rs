@@ -133,7 +133,12 @@ fn tls_failure(error: &Error, host: &str) -> Option<Failure> {
         _ => return None,
     };
     let (kind, what) = match error {
-        rustls::Error::InvalidCertificate(reason) => (Kind::Final, describe_certificate(reason)),
+        rustls::Error::InvalidCertificate(reason) => {
+            if *reason == CertificateError::UnknownIssuer {
+                tls::forget_trust_store();
+            }
+            (Kind::Final, describe_certificate(reason))
+        }
         rustls::Error::InvalidMessage(_) if in_handshake => {
             (Kind::Unknown, "it does not speak TLS there: check url".into())
         }
