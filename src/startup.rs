@@ -11,6 +11,7 @@ use crate::host::{self, Legion};
 use crate::options::{Options, Password};
 use crate::own;
 use crate::robot;
+use crate::takeover::LONGEST_SWITCH;
 
 /// The actions that hooks may name.
 pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
@@ -116,7 +117,7 @@ pub fn read_ahead() {
 }
 
 fn about(options: &Options) -> impl Iterator<Item = String> {
-    let Options { ip, active_ip, ref url, ssl_no_verify, ref login, .. } = *options;
+    let Options { ip, active_ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost"
         || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
@@ -129,6 +130,14 @@ fn about(options: &Options) -> impl Iterator<Item = String> {
         }),
         (url.scheme_str() == Some("http") && !loopback)
             .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
+        (deadline < LONGEST_SWITCH).then(|| {
+            let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
+            format!(
+                "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
+                 is given up before may be made all the same, and the next node moves the IP again; set deadline={longest} \
+                 or more"
+            )
+        }),
         ssl_no_verify.then(|| {
             format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
         }),

@@ -15,8 +15,8 @@ const MOST_POSTS: u32 = 3;
 /// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster, and before
 /// a lock is tried anew.
 const SOME_PAUSES: usize = 4;
-/// How long a lock lasts at most: as long as a switch (Hetzner's documentation of failover IPs).
-const LONGEST_SWITCH: Duration = Duration::from_secs(60);
+/// How long a switch takes at most, and so a lock lasts (Hetzner's documentation of failover IPs).
+pub const LONGEST_SWITCH: Duration = Duration::from_secs(60);
 
 /// Where a takeover runs: time, log, and whether it may go on.
 pub trait Setting {

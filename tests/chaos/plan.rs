@@ -9,6 +9,7 @@
 //! - The API answers no 403: whoever gets one has to keep quiet for longer than a minute.
 //! - No request is left hanging: a client notices that after its `timeout`, which is a minute by default.
 //! - The IP is moved by hand only where `verify` says that a Lord asks more often than every five minutes.
+//! - A takeover is given more time than a switch takes: uWSGI is told at start where it is not.
 //! - A link holds datagrams for less than the tolerance: what comes later is as good as lost.
 
 use std::fmt;
@@ -160,6 +161,8 @@ impl Plan {
             length: Duration::from_secs(rng.u64(20..=60)),
             faults: Vec::new(),
         };
+        let least = u32::try_from(plan.switch.as_secs()).expect("seconds") + 3;
+        plan.deadline = plan.deadline.map(|deadline| deadline.max(least));
         for _ in 0..rng.usize(3..=8) {
             let fault = plan.draw_fault(rng);
             plan.faults.push(fault);
@@ -340,6 +343,10 @@ mod tests {
                 plan.faults
                     .iter()
                     .all(|planned| planned.from <= planned.until && planned.until <= plan.length)
+            );
+            assert!(
+                plan.deadline.is_none_or(|deadline| u64::from(deadline) > plan.switch.as_secs() + 1),
+                "{plan}"
             );
             if plan.wrong_login.is_some() {
                 assert!(plan.death.is_some() && (plan.nodes > 2 || !plan.quorum), "{plan}");
