@@ -9,6 +9,7 @@
 #   make fuzz     random input for the two parsers, led by what it reaches: RUNS=1000000 each; needs g++
 #   make versions the plugin built for, and run in, each uWSGI of PyPI's from 2.0.15 on, and Debian's
 #   make bench    what the plugin costs: PARTS="cost weight failover growth idle", PEER=/path/to/other/hetzner_plugin.so
+#   make soak     10,000 takeovers in one process, and uWSGI under valgrind: TAKEOVERS=10000; nothing may be left behind
 #   make check    format, lints, dependencies
 #   make picture  the demo's failover with a switch as long as Hetzner's: tests/failover.svg
 #   make header   renews include/uwsgi_hetzner.h after a change to src/host/abi.rs or src/plugin.rs
@@ -34,8 +35,8 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
-.PHONY: all install deb demo picture test chaos fuzz versions bench check header clean get-uwsgi get-debian get-pypi \
-	fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
+.PHONY: all install deb demo picture test chaos fuzz versions bench soak check header clean get-uwsgi get-debian get-pypi \
+	get-valgrind fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
 	cargo build --release --locked
@@ -124,6 +125,15 @@ bench:
 	@UWSGI=$(CURDIR)/target/uwsgi/pypi cargo build --release --locked --quiet --example bench
 	@PEER='$(PEER)' target/release/examples/bench $(PARTS)
 
+TAKEOVERS ?= 10000
+
+soak: get-valgrind
+	@$(MAKE) --no-print-directory -j2 get-uwsgi plugin-dependencies
+	@$(MAKE) --no-print-directory $(foreach uwsgi,debian pypi debian-readable pypi-readable,\
+		target/plugins/$(uwsgi)/hetzner_plugin.so)
+	@$(ANY_UWSGI) cargo build --locked --quiet --example soak
+	@target/debug/examples/soak $(TAKEOVERS)
+
 check:
 	cargo fmt --check
 	@# One by one: cargo fmt would look for the modules' own tests below fuzz/.
@@ -144,6 +154,12 @@ get-uwsgi:
 get-debian get-pypi: get-%:
 	@tests/get-uwsgi.py $*
 
+# It starts only where it finds the names in the C library, which are in a package of their own.
+get-valgrind:
+	@valgrind --quiet true 2>/dev/null || if [ $$(id -u) = 0 ]; then \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends valgrind libc6-dbg >/dev/null; \
+	else echo 'make soak needs valgrind: as root, apt-get install valgrind libc6-dbg' >&2; exit 1; fi
+
 # Compile what can be compiled before there is a uWSGI; what cannot be fails, and is built in the next step.
 plugin-dependencies:
 	@cargo build --release --locked --keep-going --quiet 2>/dev/null || true
@@ -154,8 +170,14 @@ program-dependencies:
 demo-program:
 	@$(ANY_UWSGI) cargo build --locked --quiet --example demo
 
+# By the uWSGI that $* is; what is given is set in the environment. An older one, of sources that did build, must not
+# pass for this one.
+build-plugin = mkdir -p $(@D) && cd $(@D) && env -u MAKEFLAGS $(1) $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) \
+	>build.log 2>&1 || { rm -f hetzner_plugin.so; cat build.log; exit 1; }
+
 target/plugins/%/hetzner_plugin.so: $(SOURCES)
-	@mkdir -p $(@D)
-	@# An older one, of sources that did build, must not pass for this one.
-	cd $(@D) && env -u MAKEFLAGS $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) >build.log 2>&1 || \
-		{ rm -f hetzner_plugin.so; cat build.log; exit 1; }
+	$(call build-plugin)
+
+# With the names of its functions, for valgrind; in a target folder of its own, since cargo keeps but one of a profile.
+target/plugins/%-readable/hetzner_plugin.so: $(SOURCES)
+	$(call build-plugin,CARGO_TARGET_DIR=$(CURDIR)/target/readable CARGO_PROFILE_RELEASE_DEBUG=1 CARGO_PROFILE_RELEASE_STRIP=none)

@@ -6,6 +6,8 @@ mod action;
 mod answers;
 mod builds;
 mod commands;
+#[path = "soak/growth.rs"]
+mod growth;
 mod keyval;
 mod legion;
 mod package;

@@ -23,6 +23,17 @@ pub struct Node {
 impl Node {
     /// Starts `uwsgi` in `folder`, which must exist, with the lines of `ini` and what every node needs.
     pub fn start(uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
+        Node::start_by(Command::new(uwsgi.program()), uwsgi, folder, ini, env)
+    }
+
+    /// The same by a command of the caller's, which becomes that `uwsgi` and is given its arguments.
+    pub fn start_by(
+        mut command: Command,
+        uwsgi: Uwsgi,
+        folder: &Path,
+        ini: &str,
+        env: &[(&str, &str)],
+    ) -> Node {
         let plugins = uwsgi.plugins();
         let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
         let whole = format!(
@@ -32,7 +43,6 @@ impl Node {
         );
         fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
         let log = File::options().create(true).append(true).open(folder.join("log")).expect("as above");
-        let mut command = Command::new(uwsgi.program());
         command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {

@@ -54,6 +54,12 @@ impl Uwsgi {
         self.ask("--version").trim().to_string()
     }
 
+    /// The plugin for it with the names of its functions, which `make soak` builds.
+    pub fn readable_plugin(self) -> PathBuf {
+        let folder = checkout().join("target/plugins").join(format!("{}-readable", self.name()));
+        existing(folder.join("hetzner_plugin.so"))
+    }
+
     /// What it prints for `option`.
     pub fn ask(self, option: &str) -> String {
         let output = Command::new(self.program()).arg(option).output().expect("uWSGI starts");
