@@ -1,7 +1,7 @@
 //! Hetzner's Robot webservice: everything that is Robot's own.
 //!
-//! `answer` knows what comes back, `transport` how to get there, `budget` how often; this file is the other side
-//! of the seam.
+//! `answer` knows what comes back, `transport` how to get there, `tls` whom to trust on the way, `budget` how often;
+//! this file is the other side of the seam.
 
 mod answer;
 mod budget;
@@ -40,7 +40,7 @@ pub struct Robot {
     options: Options,
     password: Vec<u8>,
     metrics: &'static Metrics,
-    /// Kept from one request to the next: the trust store is read once, and a connection is used again.
+    /// Kept from one request to the next, since a look may use the connection of what came before it.
     agent: OnceLock<Agent>,
 }
 
