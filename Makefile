@@ -36,7 +36,7 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
 .PHONY: all install deb demo picture test chaos fuzz versions bench soak check header clean get-uwsgi get-debian get-pypi \
-	get-valgrind fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
+	get-valgrind run-tests chaos-program versions-program soak-program bench-program fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
 
 all:
 	cargo build --release --locked
@@ -68,7 +68,10 @@ demo-parts:
 test:
 	@$(MAKE) --no-print-directory -j3 get-uwsgi plugin-dependencies program-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
-	@# So many threads because the tests wait for real seconds, and hardly compute.
+	@$(MAKE) --no-print-directory run-tests
+
+# So many threads because the tests wait for real seconds, and hardly compute.
+run-tests:
 	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=32
 
 # So many, from this seed on, so many at a time; each takes a minute or two.
@@ -79,7 +82,7 @@ JOBS ?= 8
 chaos:
 	@$(MAKE) --no-print-directory -j2 get-uwsgi plugin-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
-	@$(ANY_UWSGI) cargo build --locked --quiet --example chaos
+	@$(MAKE) --no-print-directory chaos-program
 	@target/debug/examples/chaos $(N) $(SEED) $(JOBS)
 
 # Coverage as libFuzzer wants it, by stable Rust's own LLVM; with --target, so that build scripts are spared.
@@ -112,7 +115,7 @@ versions:
 	@tests/get-uwsgi.py versions
 	@$(MAKE) --no-print-directory -k target/plugins/debian/hetzner_plugin.so \
 		$$(sed -n 's|^[^ ]*$$|target/plugins/&/hetzner_plugin.so|p' target/uwsgi/versions) || true
-	@$(ANY_UWSGI) cargo build --locked --quiet --example versions
+	@$(MAKE) --no-print-directory versions-program
 	@target/debug/examples/versions
 
 # All parts, if none are named; half an hour with another plugin.
@@ -122,7 +125,7 @@ PARTS ?=
 bench:
 	@$(MAKE) --no-print-directory -j2 get-pypi plugin-dependencies
 	@$(MAKE) --no-print-directory target/plugins/pypi/hetzner_plugin.so
-	@UWSGI=$(CURDIR)/target/uwsgi/pypi cargo build --release --locked --quiet --example bench
+	@$(MAKE) --no-print-directory bench-program
 	@PEER='$(PEER)' target/release/examples/bench $(PARTS)
 
 TAKEOVERS ?= 10000
@@ -131,7 +134,7 @@ soak: get-valgrind
 	@$(MAKE) --no-print-directory -j2 get-uwsgi plugin-dependencies
 	@$(MAKE) --no-print-directory $(foreach uwsgi,debian pypi debian-readable pypi-readable,\
 		target/plugins/$(uwsgi)/hetzner_plugin.so)
-	@$(ANY_UWSGI) cargo build --locked --quiet --example soak
+	@$(MAKE) --no-print-directory soak-program
 	@target/debug/examples/soak $(TAKEOVERS)
 
 check:
@@ -167,8 +170,12 @@ plugin-dependencies:
 program-dependencies:
 	@cargo build --locked --keep-going --quiet --example demo 2>/dev/null || true
 
-demo-program:
-	@$(ANY_UWSGI) cargo build --locked --quiet --example demo
+# Whatever needs a uWSGI's headers is made by a make of its own, which reads env.mk when that is there.
+demo-program chaos-program versions-program soak-program: %-program:
+	@$(ANY_UWSGI) cargo build --locked --quiet --example $*
+
+bench-program:
+	@UWSGI=$(CURDIR)/target/uwsgi/pypi cargo build --release --locked --quiet --example bench
 
 # By the uWSGI that $* is; what is given is set in the environment. An older one, of sources that did build, must not
 # pass for this one.
