@@ -36,7 +36,8 @@ FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
 .PHONY: all install deb demo picture test chaos fuzz versions bench soak check header clean get-uwsgi get-debian get-pypi \
-	get-valgrind run-tests chaos-program versions-program soak-program bench-program fuzz-options fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts demo-program
+	get-valgrind run-tests chaos-program versions-program soak-program bench-program demo-program fuzz-options \
+	fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts
 
 all:
 	cargo build --release --locked
