@@ -5,6 +5,8 @@
 // The plugin is a cdylib, so its sources are taken in whole.
 #[path = "../src/keyval.rs"]
 mod keyval;
+// Not everything that the plugin needs is needed here.
+#[allow(dead_code)]
 #[path = "../src/options.rs"]
 mod options;
 #[path = "../src/options/properties.rs"]

@@ -449,6 +449,11 @@ fn parse_text<T: FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
+/// The host of a URL, an IPv6 address without its brackets.
+pub fn host_of(url: &Uri) -> &str {
+    url.host().unwrap_or_default().trim_matches(['[', ']'])
+}
+
 /// Whether a port is named that is none; requests would go to the scheme's own instead.
 fn has_no_real_port(authority: &Authority) -> bool {
     let named = authority.as_str().strip_prefix(authority.host()).is_some_and(|port| port.len() > ":".len());

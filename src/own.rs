@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use ureq::http::Uri;
 
 use crate::host::{Legion, interface_addresses};
+use crate::options::host_of;
 
 /// Where the API is taken to be as long as its name is not resolved: somewhere on the Internet. Both are reserved
 /// for documentation, and nothing is sent to them.
@@ -14,7 +15,7 @@ const SOMEWHERE: [IpAddr; 2] =
 /// The address from which this host would ask the API, or for IPv6 its net; or a sentence that says why there is
 /// none. An API on loopback is a rehearsal: there the Legion's own address stands for it.
 pub fn find(legion: Legion, url: &Uri, ipv6: bool) -> Result<IpAddr, String> {
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let host = host_of(url);
     let api = host.parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
     let own = match api {
         Some(api) if api.is_loopback() => legion.address().filter(|own| own.is_ipv6() == ipv6),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::hook::Hook;
 use crate::host::{self, Legion};
-use crate::options::{Options, Password};
+use crate::options::{Options, Password, host_of};
 use crate::own;
 use crate::robot;
 use crate::takeover::LONGEST_SWITCH;
@@ -119,8 +119,7 @@ pub fn read_ahead() {
 fn about(options: &Options) -> impl Iterator<Item = String> {
     let Options { ip, active_ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
     let host = url.host().unwrap_or_default();
-    let loopback = host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+    let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
     [
         (!own::is_here(active_ip)).then(|| {
             format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")

@@ -97,9 +97,9 @@ fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     builder.with_safe_default_protocol_versions().expect("ring can do TLS 1.2 and 1.3")
 }
 
-/// ureq's step from a connection to one with TLS, for https.
+/// ureq's step from a connection to one with TLS, for https; without settings it refuses to take it.
 #[derive(Debug)]
-pub struct TlsConnector(pub Arc<ClientConfig>);
+pub struct TlsConnector(pub Option<Arc<ClientConfig>>);
 
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = Either<In, TlsTransport>;
@@ -113,10 +113,11 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
+        let settings = self.0.as_ref().ok_or(Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
         let name =
             ServerName::try_from(host).map_err(|_| Error::Tls("no certificate can have such a name"))?;
-        let connection = ClientConnection::new(Arc::clone(&self.0), name).map_err(in_handshake)?;
+        let connection = ClientConnection::new(Arc::clone(settings), name).map_err(in_handshake)?;
         let adapter =
             TransportAdapter::new(Box::new(transport) as Box<dyn Transport>, details.current_time.clone());
         let mut stream = StreamOwned::new(connection, adapter);

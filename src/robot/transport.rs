@@ -11,12 +11,13 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{
     ConnectProxyConnector, Connector, NextTimeout, SocksConnector, TcpConnector, time,
 };
-use ureq::{Agent, Body, Error, Proxy};
+use ureq::{Agent, Body, Error, Proxy, ProxyProtocol};
 
 use super::answer::Answer;
 use super::proxy;
 use super::tls::{self, HandshakeError, TlsConnector};
 use crate::hoster::{Failure, Kind};
+use crate::options::host_of;
 use crate::text::printable;
 
 /// A failover object is half a kilobyte; whatever is longer than this is something else.
@@ -30,8 +31,12 @@ const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP client for `url`. Each request sets its own time limit.
 pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
+    let proxy = proxy(url)?;
+    let by_tls = url.scheme_str() == Some("https")
+        || proxy.as_ref().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
+    let tls = by_tls.then(|| tls::settings(ssl_no_verify)).transpose()?;
     let config = Agent::config_builder()
-        .proxy(proxy(url)?)
+        .proxy(proxy)
         .user_agent(USER_AGENT)
         // The login is for the configured host alone, so a redirect is an answer like any other.
         .max_redirects(0)
@@ -41,8 +46,6 @@ pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
         .input_buffer_size(2 * LONGEST_HEADER)
         .output_buffer_size(PIECE)
         .build();
-    let https = url.scheme_str() == Some("https");
-    let tls = tls::settings(ssl_no_verify || !https)?;
     let connector = SocksConnector::default()
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::default())
@@ -61,7 +64,7 @@ impl Resolver for NameResolver {
         config: &Config,
         mut limit: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let host = host_of(uri);
         if host.parse::<IpAddr>().is_ok() {
             limit.after = time::Duration::NotHappening;
         }
@@ -70,7 +73,7 @@ impl Resolver for NameResolver {
 }
 
 fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
-    let host = url.host().unwrap_or_default().trim_matches(|c| c == '[' || c == ']');
+    let host = host_of(url);
     let found = proxy::proxy_for(url.scheme_str().unwrap_or_default(), host, |name| std::env::var(name).ok());
     found
         .map(|proxy| {

@@ -56,7 +56,7 @@ fn requests(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let config = Arc::new(config);
     let login = format!("Basic {}", BASE64.encode(format!("{USERNAME}:{PASSWORD}")));
     for _ in 0..requests.parse()? {
-        let connector = TcpConnector::default().chain(TlsConnector(Arc::clone(&config)));
+        let connector = TcpConnector::default().chain(TlsConnector(Some(Arc::clone(&config))));
         let agent = Agent::with_parts(
             Agent::config_builder().http_status_as_error(false).build(),
             connector,
