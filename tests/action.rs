@@ -293,6 +293,20 @@ fn proxies_are_taken_from_the_environment() {
     assert!(found[0].1[1].contains("the proxy in the environment (https_proxy"), "{found:?}");
 }
 
+/// The proxy of a plain http URL may itself be reached by TLS, and is no less to be trusted for that.
+#[test]
+fn a_proxy_by_tls_is_verified_for_plain_http_too() {
+    let plain = robot(Config::default());
+    let known = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
+    let proxy = robot(Config { tls: Some(Certificate::UnknownIssuer), ..Config::default() });
+    let url = format!("https://{}", proxy.addr());
+    let ca_file = known.ca_file().expect("with TLS").to_str().expect("UTF-8");
+    let env = [("http_proxy", url.as_str()), ("SSL_CERT_FILE", ca_file)];
+    let found = run(Uwsgi::Pypi, &[hook(&plain.url(ip("4.4.4.4")), ",deadline=1")], &env);
+    assert!(found[0].1[1].contains("its certificate is from an unknown issuer"), "{found:?}");
+    assert!(plain.journal().is_empty());
+}
+
 /// What the README says of passwords with a comma, an equals sign, a percent sign.
 #[test]
 fn any_password_can_be_written() {
