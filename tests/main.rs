@@ -13,6 +13,7 @@ mod legion;
 mod package;
 mod promise;
 mod robot;
+mod scene;
 mod startup;
 // What only the demo needs is here too.
 #[allow(dead_code)]
