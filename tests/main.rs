@@ -8,6 +8,7 @@ mod builds;
 mod commands;
 #[path = "soak/growth.rs"]
 mod growth;
+mod installation;
 mod keyval;
 mod legion;
 mod package;
