@@ -11,6 +11,7 @@ mod growth;
 mod installation;
 mod keyval;
 mod legion;
+mod membership;
 mod package;
 mod promise;
 mod robot;
