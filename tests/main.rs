@@ -17,6 +17,7 @@ mod promise;
 mod robot;
 mod scene;
 mod startup;
+mod stuck;
 // What only the demo needs is here too.
 #[allow(dead_code)]
 mod support;
