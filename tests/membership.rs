@@ -1,15 +1,15 @@
 //! Who is heard, and who counts: nodes that announce at different times, whose clocks differ, or whose machine was
 //! paused; and an ini that names a node twice.
 
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 use crate::robot::{Config, Failover};
-use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
+use crate::scene::{
+    LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, preload, route_of, seconds, side_by_side,
+};
 use crate::support::legion::{LEGION, hook};
+use crate::support::process::{self, SIGHUP, SIGINT};
 use crate::support::uwsgi::Uwsgi;
 use crate::support::wait_until;
 
@@ -21,6 +21,7 @@ on_each_uwsgi! {
     a_machine_that_was_paused_takes_nothing_from_the_lord
     a_node_that_was_frozen_takes_none_of_two_ips
     a_node_that_left_the_ip_to_another_is_a_member_at_once
+    a_node_whose_end_takes_long_is_gone_at_once
     a_node_that_is_named_twice_counts_once
     a_lord_without_the_ip_takes_it_from_nobody_higher
 }
@@ -82,40 +83,31 @@ fn a_node_without_the_plugin_is_not_lost(uwsgi: Uwsgi) {
 
 // Clocks.
 
-/// A library to be preloaded, with which the wall clock is ahead by so many seconds.
-fn clock_ahead_by(seconds: i64, folder: &Path) -> String {
-    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
-    let text = r"
-        #include <sys/syscall.h>
-        #include <sys/time.h>
-        #include <time.h>
-        #include <unistd.h>
-        int clock_gettime(clockid_t id, struct timespec *at) {
-            int result = syscall(SYS_clock_gettime, id, at);
-            if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += AHEAD;
-            return result;
-        }
-        int gettimeofday(struct timeval *restrict at, void *restrict zone) {
-            struct timespec now;
-            clock_gettime(CLOCK_REALTIME, &now);
-            at->tv_sec = now.tv_sec;
-            at->tv_usec = now.tv_nsec / 1000;
-            return 0;
-        }
-        time_t time(time_t *at) {
-            struct timespec now;
-            clock_gettime(CLOCK_REALTIME, &now);
-            if (at) *at = now.tv_sec;
-            return now.tv_sec;
-        }
-    ";
-    fs::write(&source, text).expect("a writable folder");
-    let mut compiler = Command::new("cc");
-    compiler.arg(format!("-DAHEAD=({seconds})")).args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]);
-    let status = compiler.arg(&library).arg(&source).status().expect("there is a compiler");
-    assert!(status.success());
-    library.to_str().expect("UTF-8").to_string()
-}
+/// A machine whose wall clock is ahead by AHEAD seconds.
+const CLOCK: &str = r"
+    #include <sys/syscall.h>
+    #include <sys/time.h>
+    #include <time.h>
+    #include <unistd.h>
+    int clock_gettime(clockid_t id, struct timespec *at) {
+        int result = syscall(SYS_clock_gettime, id, at);
+        if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += AHEAD;
+        return result;
+    }
+    int gettimeofday(struct timeval *restrict at, void *restrict zone) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        at->tv_sec = now.tv_sec;
+        at->tv_usec = now.tv_nsec / 1000;
+        return 0;
+    }
+    time_t time(time_t *at) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (at) *at = now.tv_sec;
+        return now.tv_sec;
+    }
+";
 
 /// uWSGI itself takes announcements that are a minute old.
 fn a_node_whose_clock_differs_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
@@ -123,7 +115,8 @@ fn a_node_whose_clock_differs_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
         let mut scene = Scene::new(uwsgi, 3, Config::default(), "", QUICK);
         scene.legion.start(1);
         scene.legion.start(2);
-        let library = clock_ahead_by(ahead, &scene.legion.folder(3));
+        let clock = CLOCK.replace("AHEAD", &format!("({ahead})"));
+        let library = preload(&clock, &scene.legion.folder(3));
         scene.legion.set_env("LD_PRELOAD", &library);
         scene.legion.start(3);
         scene.wait_for(1, LIMIT);
@@ -142,15 +135,19 @@ fn a_node_whose_clock_differs_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
 
 /// Unlike a frozen process it has nothing in its sockets from which it could tell that there is a Lord.
 fn a_machine_that_was_paused_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
-    side_by_side(&[2, 3], |paused| {
-        let scene = Scene::settled(uwsgi, 3, "", QUICK);
-        for _ in 0..4 {
+    let quick = (QUICK, 8, 4);
+    let slow = ("legion-freq = 3\nlegion-tolerance = 10\n", 15, 2);
+    let cases = [(3, 2, quick), (3, 3, quick), (2, 2, quick), (3, 3, slow)];
+    side_by_side(&cases, |(nodes, paused, (options, pause, times))| {
+        let scene = Scene::settled(uwsgi, nodes, "", options);
+        let all: Vec<usize> = (1..=nodes).collect();
+        for _ in 0..times {
             scene.legion.links().cut_off(paused);
             scene.legion.node(paused).freeze();
-            thread::sleep(seconds(8));
+            thread::sleep(seconds(pause));
             scene.legion.links().heal();
             scene.legion.node(paused).thaw();
-            let again = || scene.is_at(1) && scene.see_each_other(&[1, 2, 3]);
+            let again = || scene.is_at(1) && scene.see_each_other(&all);
             let stolen = || !scene.posts_of(paused).is_empty();
             assert!(wait_until(LIMIT, || again() || stolen()), "{}", scene.state());
             assert!(!stolen(), "{}", scene.state());
@@ -198,6 +195,26 @@ fn a_node_that_left_the_ip_to_another_is_a_member_at_once(uwsgi: Uwsgi) {
     assert!(scene.posts_of(2).is_empty(), "{}", scene.state());
     scene.legion.kill(1);
     scene.wait_for(2, seconds(12));
+}
+
+/// It has announced its death, and nothing may bring it back to life while it waits for a worker.
+fn a_node_whose_end_takes_long_is_gone_at_once(uwsgi: Uwsgi) {
+    side_by_side(&[SIGHUP, SIGINT], |signal| {
+        let scene = Scene::settled(uwsgi, 3, "", QUICK);
+        assert!(wait_until(LIMIT, || scene.see_each_other(&[1, 2, 3])), "{}", scene.state());
+        let workers = scene.legion.node(1).workers();
+        workers.iter().for_each(|worker| process::signal(*worker, process::SIGSTOP));
+        scene.legion.node(1).signal(signal);
+        let at_2 = || {
+            scene.legion.node(2).is_lord(LEGION)
+                && scene.legion.members(2) == [3]
+                && scene.robot.route(failover_ip()) == route_of(2)
+        };
+        assert!(wait_until(seconds(8), at_2), "{}", scene.state());
+        assert!(!wait_until(seconds(15), || !at_2()), "{}", scene.state());
+        workers.iter().for_each(|worker| process::signal(*worker, process::SIGCONT));
+        scene.wait_for(if signal == SIGHUP { 1 } else { 2 }, LIMIT);
+    });
 }
 
 // An ini that names a node twice.

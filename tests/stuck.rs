@@ -1,7 +1,7 @@
 //! What hangs: a log that nobody reads, and a proxy that never ends its answer. A takeover ends in time all the same, or
 //! another node makes it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,9 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::robot::Config;
-use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, preload, route_of, seconds};
 use crate::support::uwsgi::Uwsgi;
-use crate::support::wait_until;
+use crate::support::{PASSWORD, wait_until};
 
 on_each_uwsgi! {
     a_log_that_nobody_reads_does_not_hold_a_takeover
@@ -23,6 +23,8 @@ on_each_uwsgi! {
     a_lord_that_its_log_holds_leaves_the_ip_to_the_next
     a_guard_takes_the_ip_back_though_nobody_reads_its_log
     a_proxy_that_trickles_does_not_hold_a_takeover
+    a_lookup_that_hangs_does_not_hold_a_takeover
+    a_password_file_that_hangs_does_not_hold_a_takeover
 }
 
 /// Where a node logs to, as to a journal: a pipe with somebody behind it, who may stop reading.
@@ -38,7 +40,7 @@ impl Journal {
     fn of(scene: &Scene, node: usize) -> Journal {
         let folder = scene.legion.folder(node);
         let path = folder.join("log.pipe");
-        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo starts").success());
+        make_pipe(&path);
         let pipe = open(&path);
         let log =
             File::options().create(true).append(true).open(folder.join("log")).expect("a writable folder");
@@ -93,6 +95,10 @@ fn read(mut pipe: File, mut log: File, is_stuck: &AtomicBool, is_over: &AtomicBo
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo starts").success());
 }
 
 /// Nodes 2 and 3 are settled; node 1 has just sent its POST when its log gets stuck.
@@ -177,16 +183,50 @@ fn endless_proxy() -> String {
     url
 }
 
-fn a_proxy_that_trickles_does_not_hold_a_takeover(uwsgi: Uwsgi) {
-    let options = format!("{QUICK}legion-death-on-lord-error = 60\n");
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=5", &options);
+/// Nodes 2 and 3 are settled, and node 1 starts with `variable` in its environment: its hook ends soon after its deadline,
+/// and node 2 goes on.
+fn a_node_that_hangs(mut scene: Scene, variable: &str, value: &str) {
     scene.legion.start(2);
     scene.legion.start(3);
     scene.wait_for(2, LIMIT);
-    scene.legion.set_env("http_proxy", &endless_proxy());
+    scene.legion.set_env(variable, value);
     scene.legion.start(1);
     scene.legion.node(1).wait_for_log("attempting to become the Lord", LIMIT);
     scene.legion.node(1).wait_for_log("ERROR, lord hook returned", seconds(15));
     scene.wait_for(2, LIMIT);
     assert!(scene.posts_of(1).is_empty(), "{}", scene.state());
+}
+
+fn with_a_short_deadline(uwsgi: Uwsgi) -> Scene {
+    let options = format!("{QUICK}legion-death-on-lord-error = 60\n");
+    Scene::new(uwsgi, 3, Config::default(), ",deadline=5", &options)
+}
+
+fn a_proxy_that_trickles_does_not_hold_a_takeover(uwsgi: Uwsgi) {
+    a_node_that_hangs(with_a_short_deadline(uwsgi), "http_proxy", &endless_proxy());
+}
+
+/// As with a resolver that nothing comes back from.
+fn a_lookup_that_hangs_does_not_hold_a_takeover(uwsgi: Uwsgi) {
+    let mut scene = with_a_short_deadline(uwsgi);
+    let ini = scene.legion.ini_mut(1);
+    *ini = ini.replace("url=http://127.0.0.1:", "url=http://localhost:");
+    let hangs = "#include <unistd.h>\nint getaddrinfo() { for (;;) pause(); }\n";
+    let library = preload(hangs, &scene.legion.folder(1));
+    a_node_that_hangs(scene, "LD_PRELOAD", &library);
+}
+
+/// As on a file system that does not answer: whoever opens it waits for ever. What was read before may still be used.
+fn a_password_file_that_hangs_does_not_hold_a_takeover(uwsgi: Uwsgi) {
+    let mut scene = with_a_short_deadline(uwsgi);
+    let file = scene.legion.folder(2).join("password");
+    fs::write(&file, PASSWORD).expect("a writable folder");
+    let ini = scene.legion.ini_mut(2);
+    *ini = ini.replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()));
+    scene.legion.start_all();
+    scene.wait_for(1, LIMIT);
+    fs::remove_file(&file).expect("it is there");
+    make_pipe(&file);
+    scene.legion.kill(1);
+    assert!(wait_until(LIMIT, || scene.is_at(2) || scene.is_at(3)), "{}", scene.state());
 }
