@@ -187,7 +187,7 @@ impl Guard {
                 self.set_failed(false);
                 reign.is_here();
             }
-            Verdict::Failed | Verdict::Dropped => reign.retry(),
+            Verdict::Failed { .. } | Verdict::Dropped => reign.retry(),
         }
     }
 }

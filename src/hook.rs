@@ -51,18 +51,19 @@ impl Hook {
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on };
         count(&self.metrics.takeovers);
+        let order = Order { ip, target: active_ip, deadline, need, hand_over_after: None };
         let verdict = match Robot::new(&self.options, self.metrics) {
-            Ok(robot) => take_over(&robot, &Order { ip, target: active_ip, deadline, need }, &scene),
+            Ok(robot) => take_over(&robot, &order, &scene),
             Err(failure) => {
                 self.alarm(&format!("FAILED to route {ip} to {active_ip}: {}", failure.sentence));
-                Verdict::Failed
+                Verdict::Failed { sent: false }
             }
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
         match verdict {
             Verdict::Here => self.metrics.set_route(Place::Here),
-            Verdict::Failed => count(&self.metrics.takeover_failures),
+            Verdict::Failed { .. } => count(&self.metrics.takeover_failures),
             Verdict::Dropped => {}
         }
         verdict
@@ -167,7 +168,7 @@ fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
     thread::scope(|scope| {
         let others: Vec<_> = others.iter().map(|guard| scope.spawn(move || take_over(guard))).collect();
         let first = take_over(first);
-        let joined = others.into_iter().map(|other| other.join().unwrap_or(Verdict::Failed));
+        let joined = others.into_iter().map(|other| other.join().unwrap_or(Verdict::Failed { sent: true }));
         std::iter::once(first).chain(joined).collect()
     })
 }
