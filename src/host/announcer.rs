@@ -73,7 +73,8 @@ fn pairs(legion: Legion) -> Vec<u8> {
             put(&mut pairs, key, &value);
         }
         if !(*raw).scroll.is_null() && (*raw).scroll_len > 0 {
-            let scroll = ptr::slice_from_raw_parts((*raw).scroll.cast::<u8>(), usize::from((*raw).scroll_len));
+            let scroll =
+                ptr::slice_from_raw_parts((*raw).scroll.cast::<u8>(), usize::from((*raw).scroll_len));
             put(&mut pairs, "scroll", &*scroll);
         }
     }

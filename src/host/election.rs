@@ -45,6 +45,10 @@ impl Election {
         Arc::new(Election { legion, is_outvoted: AtomicBool::new(false), is_over: AtomicBool::new(false) })
     }
 
+    pub fn legion(&self) -> Legion {
+        self.legion
+    }
+
     /// Whether a node that is to be Lord rather than this one is alive after all.
     pub fn is_outvoted(&self) -> bool {
         self.is_outvoted.load(Ordering::Relaxed)

@@ -24,7 +24,7 @@ extern struct uwsgi_server uwsgi;
 
 #define PLUGIN(field) SAME_FIELD(hetzner_uwsgi_plugin, uwsgi_plugin, field, field)
 _Static_assert(sizeof(struct uwsgi_plugin) <= sizeof(struct hetzner_uwsgi_plugin),
-    "src/host/abi.rs does not match this uWSGI: struct uwsgi_plugin has grown, lengthen UwsgiPlugin.unused_too");
+    "src/host/abi.rs does not match this uWSGI: struct uwsgi_plugin has grown, lengthen UwsgiPlugin.unused_rest");
 PLUGIN(name);
 PLUGIN(alias);
 PLUGIN(modifier1);
@@ -35,6 +35,7 @@ PLUGIN(post_init);
 PLUGIN(post_fork);
 PLUGIN(options);
 PLUGIN(master_cycle);
+PLUGIN(master_cleanup);
 
 #define OPTION(ours, theirs) SAME_FIELD(hetzner_uwsgi_option, uwsgi_option, ours, theirs)
 SAME_SIZE(hetzner_uwsgi_option, uwsgi_option);

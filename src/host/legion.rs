@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
@@ -32,7 +32,7 @@ pub type Uuid = [u8; 36];
 
 /// One Legion that this process is a member of. uWSGI makes it while it reads the configuration and never frees
 /// it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Legion(NonNull<UwsgiLegion>);
 
 // SAFETY: the pointer is valid as long as the process. What other threads than the Legion's touch behind it is
@@ -278,11 +278,8 @@ impl Legion {
         let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
         let Ok(port) = port.parse() else { return Vec::new() };
         let any = host.is_empty() || host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
-        let hosts = if any {
-            interface_addresses().unwrap_or_default()
-        } else {
-            host.parse().into_iter().collect()
-        };
+        let hosts =
+            if any { interface_addresses().unwrap_or_default() } else { host.parse().into_iter().collect() };
         let ipv4 = |host: IpAddr| match host {
             IpAddr::V4(host) => Some(SocketAddrV4::new(host, port)),
             IpAddr::V6(_) => None,

@@ -20,9 +20,7 @@ use std::thread;
 use abi::{UwsgiLegion, UwsgiLegionAction};
 pub use announcer::Announcer;
 pub use election::{Election, Waited, listen, wait_for};
-pub use legion::{
-    Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
-};
+pub use legion::{Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance};
 pub use log::{flush as flush_log, log, start_writer as start_log_writer};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
