@@ -1,7 +1,7 @@
 //! The keeper: one thread that keeps this process a member of its Legions.
 //!
 //! uWSGI falls silent while datagrams come in faster than its own `legion-freq`; it never lets a node back that it has
-//! suspended; and a process that was paused is elected by itself before it has heard anybody. So twice a second the
+//! suspended; and a process that was paused is elected by itself before it has heard anybody. So some times a second the
 //! keeper announces what is overdue, brings back whoever is suspended (`comeback`), and notes who is in sight and
 //! whether the process ran all the time (`sight`).
 
@@ -21,9 +21,9 @@ use comeback::{Comeback, Step};
 pub use sight::Clock;
 use sight::Sight;
 
-const TICK: Duration = Duration::from_millis(500);
-/// How much later than its `legion-freq` uWSGI may be by itself: it counts in whole seconds.
-const LATE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
+/// How much later than its `legion-freq` uWSGI may be by itself.
+const LATE: Duration = Duration::from_millis(500);
 
 /// All that is known of this process's Legions beside what uWSGI keeps.
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
@@ -92,11 +92,20 @@ pub fn voters(legion: Legion, size: usize) -> usize {
 
 /// A lord hook of ours has ended so; told before uWSGI acts upon it.
 pub fn note_end(legion: Legion, ended: Ended) {
-    with(legion, |kept| kept.comeback.note(ended));
+    let note = |kept: &mut Kept| {
+        kept.comeback.note(ended);
+        if ended == Ended::Outvoted {
+            // uWSGI has not heard that node yet.
+            kept.sight.distrust(Instant::now());
+        }
+    };
+    with(legion, note);
 }
 
 fn keep() {
     let mut clock = Clock::start();
+    // uWSGI does so only after a first round of silence.
+    kept().iter_mut().for_each(|kept| kept.announcer.announce());
     while !host::is_ending() {
         thread::sleep(TICK);
         let gap = clock.tick(TICK);
@@ -119,8 +128,7 @@ impl Kept {
             return;
         }
         let round = host::round();
-        let heard = view.peers.iter().map(|peer| peer.last_seen).max().unwrap_or_default();
-        let hears = host::now() - heard <= i64::try_from(round.as_secs()).unwrap_or(i64::MAX);
+        let hears = view.silence().is_some_and(|silence| silence <= round);
         if hears && now.duration_since(self.announced) >= round + LATE && !host::is_ending() {
             self.announced = now;
             self.announcer.announce();
@@ -134,7 +142,7 @@ impl Kept {
         }
         let legion = self.announcer.legion();
         let suspended = u64::try_from(view.suspended_until - host::now()).unwrap_or_default();
-        match self.comeback.observe(view.dead, Duration::from_secs(suspended), now) {
+        match self.comeback.observe(view, Duration::from_secs(suspended), now) {
             Step::Nothing => {}
             Step::StayAway { left, why } => {
                 // Suspended by uWSGI too, or it would elect itself where nobody else is in sight.
