@@ -335,6 +335,22 @@ mod tests {
     }
 
     #[test]
+    fn the_old_seeds_are_what_they_were() {
+        let mut digest: u64 = 0xcbf2_9ce4_8422_2325;
+        for seed in 1..=500 {
+            let plan = Plan { debian: false, ..Plan::draw(seed, false) };
+            let mut text = format!("{plan} {:?} {:?}", plan.switch, plan.length);
+            for Planned { from, until, fault } in &plan.faults {
+                text += &format!(" {from:?} {until:?} {fault}");
+            }
+            for byte in text.bytes() {
+                digest = (digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        assert_eq!(digest, 7_854_992_369_400_727_659);
+    }
+
+    #[test]
     fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn() {
         let plans: Vec<Plan> = (0..2000).map(|seed| Plan::draw(seed, false)).collect();
         for plan in &plans {
