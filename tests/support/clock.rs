@@ -49,9 +49,13 @@ mod tests {
             let output = python.envs(environment(ahead)).output().expect("there is a Python");
             let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64;
             let text = String::from_utf8(output.stdout).expect("numbers");
-            let said: Vec<i64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+            let said: Vec<i64> =
+                text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
             assert_eq!(said.len(), 2, "{text}");
-            assert!(said.iter().all(|said| (now - 30..=now).contains(&(said - ahead))), "{text} {now} {ahead}");
+            assert!(
+                said.iter().all(|said| (now - 30..=now).contains(&(said - ahead))),
+                "{text} {now} {ahead}"
+            );
         }
     }
 }

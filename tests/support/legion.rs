@@ -141,7 +141,8 @@ impl Legion {
             ini += &format!("legion-node = {LEGION} {address}\n");
         }
         if let Some(Second { name, addresses, links }) = &self.second {
-            ini += &format!("legion = {name} {} {} aes-128-cbc:secret2\n", addresses[node - 1], 10_000 + node);
+            ini +=
+                &format!("legion = {name} {} {} aes-128-cbc:secret2\n", addresses[node - 1], 10_000 + node);
             for peer in (1..=addresses.len()).filter(|peer| *peer != node) {
                 ini += &format!("legion-node = {name} {}\n", links.address(node, peer));
             }

@@ -33,13 +33,7 @@ impl Node {
     }
 
     /// The same by a command of the caller's, which becomes that `uwsgi` and is given its arguments.
-    pub fn start_by(
-        command: Command,
-        uwsgi: Uwsgi,
-        folder: &Path,
-        ini: &str,
-        env: &[(&str, &str)],
-    ) -> Node {
+    pub fn start_by(command: Command, uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
         let log = open_log(folder);
         Node::start_logging(command, uwsgi, folder, ini, env, log.into(), None)
     }
@@ -109,6 +103,14 @@ impl Node {
     /// Whether it says that it is Lord of `legion`. A node that does not answer is none.
     pub fn is_lord(&self, legion: &str) -> bool {
         self.legion(legion).is_some_and(|state| state["i_am_the_lord"].as_i64() > Some(0))
+    }
+
+    /// The Legions that it says it is Lord of.
+    pub fn lord_of(&self) -> Vec<String> {
+        let stats = self.stats().unwrap_or_default();
+        let legions = stats["legions"].as_array().into_iter().flatten();
+        let reigned = legions.filter(|state| state["i_am_the_lord"].as_i64() > Some(0));
+        reigned.filter_map(|state| state["legion"].as_str()).map(str::to_string).collect()
     }
 
     /// What the stats server says of `legion`.
