@@ -38,8 +38,8 @@ pub const APART: Duration = Duration::from_secs(6);
 const QUIET: Duration = Duration::from_secs(60);
 /// The longest pause between two tries of a Lord without its IP.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// For how long a node stays away that fails again soon after its return, each time.
-const LONGER_EACH_TIME: [u64; 4] = [30, 60, 120, 240];
+/// For how long a node stays away that fails again soon after its return, from its second failure on.
+const PAUSES: [u64; 4] = [30, 60, 120, 240];
 
 /// What the API says and does not mean. Each is in force for a while, for every request that it names.
 const LIES: [&str; 21] = [
@@ -429,29 +429,33 @@ impl Plan {
         let in_line = (self.switch + Duration::from_secs(15)) * others;
         // An election takes some rounds.
         let rounds = Duration::from_secs(8) * (self.site.longest_freq() - 1);
-        let pauses = self.faults.iter().map(|planned| self.longest_pause(planned)).max().unwrap_or_default();
-        QUIET + in_line + rounds + pauses
+        QUIET + in_line + rounds + self.longest_pause()
     }
 
-    /// How long nobody may try anew, after a fault by which every try has failed.
-    fn longest_pause(&self, planned: &Planned) -> Duration {
-        let lasted = planned.until - planned.from;
-        match (&planned.fault, self.death) {
-            // Pauses are doubled, so that the last one is as long as all before.
-            (Fault::Away, _) => lasted.min(LONGEST_PAUSE),
-            (Fault::Hook(_), Some(death)) => {
-                let (mut failed, mut pause) = (Duration::ZERO, Duration::from_secs(death.into()));
-                for next in LONGER_EACH_TIME.map(Duration::from_secs) {
-                    failed += pause;
-                    if failed >= lasted {
-                        break;
-                    }
-                    pause = next;
-                }
-                pause
+    /// For how long it may be that nobody tries a takeover, though all faults are over by which one has failed.
+    fn longest_pause(&self) -> Duration {
+        let fails = |planned: &&Planned| match planned.fault {
+            Fault::Api(_) | Fault::Slow(_) | Fault::Away => true,
+            Fault::Hook(_) => self.death.is_some(),
+            _ => false,
+        };
+        let failing = self.faults.iter().filter(fails).map(|planned| planned.until - planned.from);
+        let Some(death) = self.death else {
+            // A Lord without its IP doubles its pauses, so that the last one is as long as all before.
+            let longest = failing.max().unwrap_or_default();
+            return if longest > QUIET / 2 { longest.min(LONGEST_PAUSE) } else { Duration::ZERO };
+        };
+        // As many failures as there may be, and the pause that follows the last.
+        let (failing, mut tried) = (failing.sum::<Duration>(), Duration::ZERO);
+        let mut pause = Duration::from_secs(death.into());
+        for longer in PAUSES.map(Duration::from_secs) {
+            tried += pause;
+            if tried >= failing {
+                break;
             }
-            _ => Duration::ZERO,
+            pause = pause.max(longer);
         }
+        pause
     }
 
     /// Keys for every hook.
