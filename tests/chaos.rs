@@ -181,17 +181,15 @@ fn judge(plan: &Plan, plugin: Option<&Path>, folder: &Path) -> Option<Result<Str
     problems.extend(check::problems(&mut stage, &switches));
     let needless = switches.iter().filter(|switch| !switch.needed).count();
     let count = format!("{} switches, {needless} of them needed by nobody", switches.len());
-    match settled {
+    let keep = || match evidence::keep(&stage, &problems, &switches, folder) {
+        Ok(()) => format!("see {}", folder.display()),
+        Err(error) => format!("cannot write to {}: {error}", folder.display()),
+    };
+    Some(match settled {
         Ok(time) if problems.is_empty() => {
-            Some(Ok(format!("ok, {:.0} s after the last fault, {count}", time.as_secs_f64())))
+            let kept = if needless > 0 { format!("; {}", keep()) } else { String::new() };
+            Ok(format!("ok, {:.0} s after the last fault, {count}{kept}", time.as_secs_f64()))
         }
-        _ => {
-            problems.push(count);
-            let kept = match evidence::keep(&stage, &problems, &switches, folder) {
-                Ok(()) => format!("see {}", folder.display()),
-                Err(error) => format!("cannot write to {}: {error}", folder.display()),
-            };
-            Some(Err(format!("FAILED: {}; {kept}", problems.join("; "))))
-        }
-    }
+        _ => Err(format!("FAILED: {}; {count}; {}", problems.join("; "), keep())),
+    })
 }

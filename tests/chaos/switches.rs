@@ -41,13 +41,18 @@ pub fn switches(stage: &Stage) -> Vec<Switch> {
             let from = number.checked_sub(1).and_then(|before| node_at(changes[before].2));
             let next = changes.get(number + 1).map(|(at, ..)| *at);
             let lords = |from, until| of_legion(&stage.lords, legion, from, until);
-            let had_it = from.is_some_and(|from| {
+            // In the first Legion the first node has the highest valor, in the second the last.
+            let ranks_higher = |one: usize, other: usize| if legion == 0 { one < other } else { one > other };
+            let is_rightful = || {
+                from.is_some_and(|from| ranks_higher(to, from))
+                    && lords(post.at, next).any(|lords| lords.contains(&to))
+            };
+            let was_well = from.is_some_and(|from| {
                 let before = post.at.checked_sub(WELL).unwrap_or(post.at);
                 is_well(plan, from, before - stage.started.min(before), post.at - stage.started)
                     && lords(before, Some(post.at)).any(|lords| *lords == [from])
             });
-            let came_to_it = || lords(post.at, next).any(|lords| lords.contains(&to));
-            switches.push(Switch { at: post.at, ip, to, needed: !had_it || came_to_it() });
+            switches.push(Switch { at: post.at, ip, to, needed: !was_well || is_rightful() });
         }
     }
     switches
