@@ -91,12 +91,13 @@ extern "C" fn on_load() {
 /// wrong, and behind a command.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
-        let found = startup::read_hooks().unwrap_or_else(|problems| {
+        let read = startup::read_hooks();
+        if let Some(code) = commands::run(&read) {
+            process::exit(code);
+        }
+        if let Err(problems) = read {
             problems.iter().for_each(|problem| log(problem));
             process::exit(1);
-        });
-        if let Some(command) = commands::asked_for() {
-            process::exit(commands::run(command, &found));
         }
         true
     })

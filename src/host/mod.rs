@@ -7,6 +7,7 @@ mod layout;
 mod legion;
 mod memory;
 mod net;
+mod user;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -22,6 +23,7 @@ pub use legion::{
 };
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
+pub use user::{become_user, end_by_signals, root_to_be, user, user_name, user_to_be};
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
