@@ -5,6 +5,7 @@
 mod action;
 mod answers;
 mod builds;
+mod check;
 mod commands;
 #[path = "soak/growth.rs"]
 mod growth;
@@ -12,6 +13,7 @@ mod keyval;
 mod legion;
 mod package;
 mod promise;
+mod rejected;
 mod robot;
 mod startup;
 // What only the demo needs is here too.

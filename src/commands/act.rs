@@ -9,19 +9,18 @@ use super::UNKNOWN;
 use super::asked::Command;
 use super::report::{Mark, Report, Step};
 
-/// Does what the command says, and says what came of it.
-pub fn report(command: Command, hook: &Hook) -> Report {
+/// Where the IP is routed, or why that is unknown.
+type Found = Result<Route, Failure>;
+
+/// Does what the command says, and says what came of it. `found` is what a look has found just now, if there was one.
+pub fn report(command: Command, hook: &Hook, found: Option<Found>) -> Report {
+    let found = || found.unwrap_or_else(|| hook.whereabouts());
     match command {
-        Command::Check => check(hook),
-        Command::Status => status(hook, hook.whereabouts()),
+        Command::Check => check(hook, found()),
+        Command::Status => status(hook, found()),
         Command::Takeover => takeover(hook),
         Command::Release => release(hook),
     }
-}
-
-/// For a login that was rejected with another IP just now.
-pub fn without_asking(hook: &Hook, failure: &Failure) -> Report {
-    status(hook, Err(failure.clone()))
 }
 
 /// For a hook whose thread has panicked.
@@ -37,7 +36,7 @@ pub fn broken() -> Report {
 }
 
 /// Exit status 0: here; 2: elsewhere or nowhere; 1: unknown.
-fn status(hook: &Hook, found: Result<Route, Failure>) -> Report {
+pub fn status(hook: &Hook, found: Found) -> Report {
     let target = hook.options.active_ip;
     match found {
         Ok(route) if route == Some(target) => Report {
@@ -119,11 +118,10 @@ fn when_it_looks(hook: &Hook) -> String {
 }
 
 /// One GET shows them all: name resolution, TLS, login, the IP, its route. Changes nothing.
-fn check(hook: &Hook) -> Report {
+fn check(hook: &Hook, found: Found) -> Report {
     let options = &hook.options;
     let (ip, target) = (options.ip, options.active_ip);
     let host = options.url.authority().map_or("", |authority| authority.as_str());
-    let found = hook.whereabouts();
     // How many of the steps below the request has passed.
     let passed = match &found {
         Ok(_) => 4,

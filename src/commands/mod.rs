@@ -11,10 +11,12 @@ mod whom;
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
 use std::thread::{self, ScopedJoinHandle};
 
 use crate::hook::Hook;
 use crate::host;
+use crate::hoster::{Failure, Route};
 use crate::startup::{self, Found};
 pub use asked::note;
 use asked::{Asked, Command};
@@ -83,20 +85,17 @@ fn obey(command: Command, asked: &Asked, read: &Result<Vec<Found>, Vec<String>>)
 /// to be used more than once, it is tried once before.
 fn reports(command: Command, hooks: &[&Hook]) -> Vec<Report> {
     let login = |hook: &Hook| (hook.options.login.username.clone(), hook.options.url.authority().cloned());
-    let mut tried: Vec<(_, Result<_, _>)> = Vec::new();
-    for (at, hook) in hooks.iter().enumerate() {
-        let (own, others) = (login(hook), &hooks[at + 1..]);
-        if !tried.iter().any(|(known, _)| *known == own) && others.iter().any(|other| login(other) == own) {
-            tried.push((own, hook.whereabouts()));
+    let mut tried: Vec<(&Hook, Result<Route, Failure>)> = Vec::new();
+    for (at, &hook) in hooks.iter().enumerate() {
+        let same = |other: &Hook| login(other) == login(hook);
+        if !hooks[..at].iter().any(|other| same(other)) && hooks[at + 1..].iter().any(|other| same(other)) {
+            tried.push((hook, hook.whereabouts()));
         }
     }
-    let rejected = |hook: &Hook| {
-        let (_, found) = tried.iter().find(|(known, _)| *known == login(hook))?;
-        found.as_ref().err().filter(|failure| failure.status == Some(401))
-    };
-    let report = |hook: &Hook| match rejected(hook) {
-        Some(failure) => act::without_asking(hook, failure),
-        None => act::report(command, hook),
+    let report = |hook: &Hook| match tried.iter().find(|(other, _)| login(other) == login(hook)) {
+        Some((_, Err(failure))) if failure.status == Some(401) => act::status(hook, Err(failure.clone())),
+        Some((other, found)) if ptr::eq(*other, hook) => act::report(command, hook, Some(found.clone())),
+        _ => act::report(command, hook, None),
     };
     let report = &report;
     thread::scope(|scope| {

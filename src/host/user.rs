@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::io;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 // src/host/host.c
 unsafe extern "C" {
@@ -19,8 +20,9 @@ pub fn user() -> (u32, u32) {
 
 /// Who it is to be, where `uid` says so and its master does not stay root.
 pub fn user_to_be() -> Option<u32> {
-    // SAFETY: reads the configuration, and the system's list of users. Not for threads, as that list is not.
-    u32::try_from(unsafe { hetzner_host_user_to_be() }).ok()
+    static FOUND: OnceLock<Option<u32>> = OnceLock::new();
+    // SAFETY: reads the configuration, and the system's list of users: once, as that list is not for threads.
+    *FOUND.get_or_init(|| u32::try_from(unsafe { hetzner_host_user_to_be() }).ok())
 }
 
 /// The root directory that it will have, where `chroot` says so.
