@@ -223,10 +223,10 @@ fn check(hook: &Hook) -> Report {
         Err(failure) => (Mark::Error, failure.sentence.clone()),
     });
     for (address, name) in [(target, "active_ip"), (ip, "the failover IP")] {
-        steps.push(if own::is_here(address) {
-            (Mark::Ok, format!("{name} {address} is on an interface of this host"))
-        } else {
-            (Mark::Warning, format!("{name} {address} is on no interface of this host"))
+        steps.push(match own::is_here(address) {
+            Some(true) => (Mark::Ok, format!("{name} {address} is on an interface of this host")),
+            Some(false) => (Mark::Warning, format!("{name} {address} is on no interface of this host")),
+            None => (Mark::Warning, format!("{name} {address}: cannot tell whether it is on an interface")),
         });
     }
     let code = i32::from(found.is_err());
