@@ -6,7 +6,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::process;
 use std::ptr;
 
 use crate::commands;
@@ -80,7 +79,7 @@ extern "C" fn on_load() {
     if let Err(sentence) = checked {
         log(&sentence);
         // A node without the action would become Lord all the same, and leave the IP where it is.
-        process::exit(1);
+        host::leave(1);
     }
     host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
     host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
@@ -93,11 +92,11 @@ extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
         let read = startup::read_hooks();
         if let Some(code) = commands::run(&read) {
-            process::exit(code);
+            host::leave(code);
         }
         if let Err(problems) = read {
             problems.iter().for_each(|problem| log(problem));
-            process::exit(1);
+            host::leave(1);
         }
         true
     })

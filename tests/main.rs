@@ -4,6 +4,7 @@
 
 mod action;
 mod answers;
+mod beside;
 mod builds;
 mod check;
 mod commands;

@@ -10,6 +10,7 @@ mod net;
 mod user;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
@@ -54,6 +55,19 @@ pub fn log(line: &str) {
     // SAFETY: a NUL-terminated string, which uwsgi_log() copies before it returns. It formats into a buffer
     // of its own and writes once, so that any thread may call it.
     unsafe { hetzner_host_log(line.as_ptr()) }
+}
+
+/// Ends the process with what is printed, and nothing else. exit() would run what uWSGI has registered to clean up after
+/// itself: it removes pidfiles and runs exit hooks, which are the running instance's while this process, with the same
+/// ini, is none.
+pub fn leave(code: c_int) -> ! {
+    // A reader that has gone changes nothing.
+    let _ = std::io::stdout().flush();
+    // SAFETY: fflush() with NULL writes what C's own streams hold; both may be called at any time.
+    unsafe {
+        libc::fflush(ptr::null_mut());
+        libc::_exit(code)
+    }
 }
 
 /// Compares the uWSGI that this process is with the one that the plugin was built for.
