@@ -10,13 +10,17 @@ mod check;
 mod commands;
 #[path = "soak/growth.rs"]
 mod growth;
+mod installation;
 mod keyval;
 mod legion;
+mod membership;
 mod package;
 mod promise;
 mod rejected;
 mod robot;
+mod scene;
 mod startup;
+mod stuck;
 // What only the demo needs is here too.
 #[allow(dead_code)]
 mod support;
