@@ -8,6 +8,7 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod refusal;
+pub mod shim;
 pub mod svg;
 pub mod timeline;
 pub mod uwsgi;

@@ -66,6 +66,8 @@ impl Node {
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
+        // Nor is what others of this machine note there.
+        command.env("TMPDIR", folder);
         command.envs(env.iter().copied());
         command.stdout(log.try_clone().expect("a descriptor is free")).stderr(log);
         let child = process::spawn(&mut command).expect("uWSGI starts");
