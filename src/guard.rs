@@ -133,8 +133,7 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if reign.is_outranked {
-            // That one becomes Lord, and asks for the IP itself.
+        if reign.is_doubtful {
             reign.retry();
         } else if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
@@ -166,7 +165,10 @@ impl Guard {
         // Asked again before each POST, for it can take a minute until that.
         let goes_on = || {
             let view = legion.view();
-            view.lord_since == since && !view.is_outranked && (alone || has_majority(&view.peers, size))
+            view.lord_since == since
+                && !view.is_outranked
+                && !view.is_stale()
+                && (alone || has_majority(&view.peers, size))
         };
         match self.hook.take_over(Need::Takeover, &goes_on) {
             Verdict::Here => {
@@ -203,8 +205,9 @@ struct Reign {
     /// The Legion's size, to which a majority is held.
     size: usize,
     votes: usize,
-    /// Whether a node in sight is to be Lord rather than this one.
-    is_outranked: bool,
+    /// Whether a node in sight is to be Lord rather than this one, and will ask for the IP itself; or uWSGI's Legion is
+    /// stuck, so that others may have elected another Lord.
+    is_doubtful: bool,
     peers: Vec<Uuid>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
@@ -234,7 +237,7 @@ impl Reign {
             verify,
             size: 1,
             votes: 0,
-            is_outranked: false,
+            is_doubtful: false,
             peers: uuids(view),
             due: after.iter().map(|after| now + *after).collect(),
             timer: None,
@@ -255,7 +258,7 @@ impl Reign {
         // Who leaves may have taken the IP just before.
         let changed = peers != self.peers;
         self.peers = peers;
-        self.is_outranked = view.is_outranked;
+        self.is_doubtful = view.is_outranked || view.is_stale();
         self.votes = votes(&view.peers);
         let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
         if frozen || !had_majority {

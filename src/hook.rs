@@ -50,6 +50,7 @@ impl Hook {
     /// Logs the line, and triggers the hook's alarm with it.
     pub fn alarm(&self, line: &str) {
         self.log(line);
+        self.metrics.note_alarm(line);
         if let Some(alarm) = &self.options.alarm {
             host::alarm(alarm, &format!("{}: {line}", self.legion.name()));
         }
@@ -96,16 +97,17 @@ impl Hook {
         found
     }
 
-    /// Deletes the route if it is here, and only then. Returns where it was found, or what went wrong.
-    pub fn release(&self) -> Result<Route, Failure> {
+    /// Deletes the route if it is here, and only then; each request takes at most `limit`. Returns where it was found, or
+    /// what went wrong.
+    pub fn release(&self, limit: Duration) -> Result<Route, Failure> {
         let Options { ip, active_ip, .. } = self.options;
         let robot = Robot::new(&self.options, self.metrics)?;
-        let found = robot.whereabouts(Need::Takeover, LONGEST_RELEASE)?;
+        let found = robot.whereabouts(Need::Takeover, limit)?;
         if found != Some(active_ip) {
             self.log(&format!("{ip} is {}, not here: nothing to release", place(found)));
             return Ok(found);
         }
-        match robot.release(LONGEST_RELEASE)? {
+        match robot.release(limit)? {
             None => self.log(&format!("{ip} is routed nowhere now: released")),
             route => self.log(&format!("{ip} is {} after its release", place(route))),
         }
@@ -264,7 +266,7 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         let failed = |failure: Failure| {
             hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
         };
-        hook.release().map_err(failed).is_ok()
+        hook.release(LONGEST_RELEASE).map_err(failed).is_ok()
     };
     let failed = hooks.iter().filter(|hook| !release(hook)).count();
     host::flush_log(LONGEST_FLUSH);

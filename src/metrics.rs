@@ -24,6 +24,9 @@ pub struct Metrics {
     pub requests_held_back: AtomicI64,
     /// Requests without a clear answer, and those that were refused.
     pub api_errors: AtomicI64,
+    /// Of the IP, and of uWSGI's alarm too where the hook names one.
+    pub alarms: AtomicI64,
+    last_alarm: Mutex<String>,
 }
 
 /// One more.
@@ -46,6 +49,17 @@ impl Metrics {
             Place::Unknown => -1,
         };
         self.route.store(number, Ordering::Relaxed);
+    }
+
+    /// Somebody was to be woken with this line.
+    pub fn note_alarm(&self, line: &str) {
+        count(&self.alarms);
+        *self.last_alarm.lock().unwrap_or_else(PoisonError::into_inner) = line.into();
+    }
+
+    /// What it was for, last time.
+    pub fn last_alarm(&self) -> String {
+        self.last_alarm.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The numbers of `ip` in `legion`: the same ones each time.
@@ -76,6 +90,7 @@ impl Metrics {
             ("requests", Counter, &self.requests),
             ("requests_held_back", Counter, &self.requests_held_back),
             ("api_errors", Counter, &self.api_errors),
+            ("alarms", Counter, &self.alarms),
         ];
         for (position, (name, kind, value)) in all.into_iter().enumerate() {
             host::register_metric(

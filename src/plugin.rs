@@ -6,7 +6,6 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::process;
 use std::ptr;
 
 use crate::commands;
@@ -83,7 +82,7 @@ extern "C" fn on_load() {
     if let Err(sentence) = checked {
         log(&sentence);
         // A node without the action would become Lord all the same, and leave the IP where it is.
-        process::exit(1);
+        host::leave(1);
     }
     host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
     host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
@@ -94,12 +93,13 @@ extern "C" fn on_load() {
 /// wrong, and behind a command.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
-        let found = startup::read_hooks().unwrap_or_else(|problems| {
+        let read = startup::read_hooks();
+        if let Some(code) = commands::run(&read) {
+            host::leave(code);
+        }
+        if let Err(problems) = read {
             problems.iter().for_each(|problem| log(problem));
-            process::exit(1);
-        });
-        if let Some(command) = commands::asked_for() {
-            process::exit(commands::run(command, &found));
+            host::leave(1);
         }
         true
     })

@@ -4,7 +4,9 @@
 
 mod action;
 mod answers;
+mod beside;
 mod builds;
+mod check;
 mod commands;
 #[path = "soak/growth.rs"]
 mod growth;
@@ -14,6 +16,7 @@ mod legion;
 mod membership;
 mod package;
 mod promise;
+mod rejected;
 mod robot;
 mod scene;
 mod startup;

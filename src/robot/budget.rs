@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::hoster::Need;
 
 /// One less than what locks an address out (Robot webservice documentation, "Authentication").
-const REJECTED_LOGINS: u32 = 2;
-const LOCK_OUT: Duration = Duration::from_secs(600);
+pub const REJECTED_LOGINS: u32 = 2;
+pub const LOCK_OUT: Duration = Duration::from_secs(600);
 /// While the API refuses for the number of requests, or for who we are.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -48,6 +48,13 @@ pub struct Hold {
     pub remaining: Duration,
     /// Whether nothing at all may be sent with this login, rather than no more of this kind.
     pub for_all: bool,
+}
+
+impl Hold {
+    pub fn rejected(remaining: Duration) -> Hold {
+        let why = "two logins were rejected, a third would lock this server's address out";
+        Hold { why, remaining, for_all: true }
+    }
 }
 
 /// One webservice user's standing.
@@ -86,8 +93,7 @@ impl Ledger {
         let left = |until: Option<Instant>| until.map(|until| until.saturating_duration_since(now));
         let open = |left: &Duration| !left.is_zero();
         if let Some(remaining) = left(user.locked_until).filter(open) {
-            let why = "two logins were rejected, a third would lock this server's address out";
-            return Some(Hold { why, remaining, for_all: true });
+            return Some(Hold::rejected(remaining));
         }
         left(user.refused_until).filter(open)?;
         let next = user.last_request.map(|last| last + REFUSED_PAUSE);

@@ -6,6 +6,7 @@
 mod answer;
 mod budget;
 mod proxy;
+mod rejected;
 mod tls;
 mod transport;
 
@@ -88,7 +89,12 @@ impl Robot {
             }
         };
         let user = &self.options.login.username;
-        if let Err(hold) = ledger().admit(user, self.options.ip, request, need, Instant::now()) {
+        let login = rejected::Login { api: self.host(), user, password: &self.password };
+        let admitted = match rejected::held(&login) {
+            Some(remaining) => Err(Hold::rejected(remaining)),
+            None => ledger().admit(user, self.options.ip, request, need, Instant::now()),
+        };
+        if let Err(hold) = admitted {
             count(&self.metrics.requests_held_back);
             return Err(held_back(hold));
         }
@@ -96,9 +102,15 @@ impl Robot {
         let answer = send(agent).and_then(transport::read_answer);
         let answer = answer.map_err(|error| transport::failure(&error, self.host(), limit));
         let result = answer.and_then(|answer| {
+            let outcome = self.outcome(&answer);
+            match outcome {
+                Outcome::LoginRejected => rejected::add(&login),
+                Outcome::LoginAccepted => rejected::forget(&login),
+                _ => {}
+            }
             let held = {
                 let mut ledger = ledger();
-                ledger.learn(user, self.outcome(&answer), Instant::now());
+                ledger.learn(user, outcome, Instant::now());
                 ledger.held(user, Instant::now()).filter(|_| answer.status == 401)
             };
             let secrets = self.secrets();
@@ -178,6 +190,17 @@ impl Hoster for Robot {
 /// Whether a hook with these options checks the API's certificate.
 pub fn needs_trust_store(options: &Options) -> bool {
     options.url.scheme_str() == Some("https") && !options.ssl_no_verify
+}
+
+/// How long from now nothing at all may be asked with this login, if so: a takeover would fail at once.
+pub fn held_back_for(options: &Options) -> Option<Duration> {
+    let user = &options.login.username;
+    let here = ledger().held(user, Instant::now()).map(|hold| hold.remaining);
+    here.or_else(|| {
+        let api = options.url.authority().map_or("", |authority| authority.as_str());
+        let password = options.login.password.read().ok()?;
+        rejected::held(&rejected::Login { api, user, password: &password })
+    })
 }
 
 #[cfg(test)]
