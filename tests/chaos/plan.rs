@@ -289,7 +289,7 @@ impl Plan {
     /// A time in which there probably is an election: the first one, or the one that follows when a node is gone. At other
     /// times a hook that fails is of no matter.
     fn draw_election(&self, rng: &mut Rng) -> (Duration, Duration) {
-        let gone = self.faults.iter().filter(|planned| planned.fault.node().is_some());
+        let gone: Vec<_> = self.faults.iter().filter(|planned| planned.fault.node().is_some()).collect();
         let from = match rng.choice(gone).filter(|_| rng.u8(..100) < 70) {
             Some(gone) => gone.from,
             None => Duration::ZERO,
