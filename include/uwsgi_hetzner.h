@@ -32,7 +32,9 @@ struct hetzner_uwsgi_plugin {
   const struct hetzner_uwsgi_option *options;
   void (*unused[9])(void);
   void (*master_cycle)(void);
-  void (*unused_too[54])(void);
+  void (*unused_too[20])(void);
+  void (*master_cleanup)(void);
+  void (*unused_rest[33])(void);
 };
 
 struct hetzner_uwsgi_string_list {

@@ -2,26 +2,24 @@
 //!
 //! uWSGI runs a lord hook once. It does not when a Lord that was frozen or cut off comes back, though another node
 //! was Lord meanwhile and took the IP; nor when somebody moves the IP by hand; nor again when the hook has failed.
-//! And a node that suspended itself after such a failure is never heard again. All that is mended here, in one
-//! thread a hook that only reads a few numbers once a second until there is something to do.
+//! All that is mended here, in one thread a hook that only reads a few numbers once a second until there is something to
+//! do.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::hook::Hook;
-use crate::host::{self, Peer, View};
+use crate::host::{self, Peer, Uuid, View};
 use crate::hoster::{Failure, Kind, Need, Route};
+use crate::keeper::{self, Clock};
 use crate::metrics::count;
-use crate::robot;
 use crate::takeover::{Verdict, place};
 
 /// How often the guard looks at the Legion. No request is sent for it.
 const TICK: Duration = Duration::from_secs(1);
-/// A tick that is late by so much means that the process, or the machine, was frozen.
-const FROZEN: Duration = Duration::from_secs(3);
 /// When to ask after something has happened: at once, and when whoever else acted upon it is done.
 const AFTER_A_CHANGE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(120)];
 /// Until the next try after the hook's takeover has failed, doubled from the first to the last.
@@ -86,10 +84,9 @@ impl Guard {
         let mut clock = Clock::start();
         while !host::is_ending() {
             thread::sleep(TICK);
-            let frozen = clock.tick();
+            let frozen = clock.tick(TICK);
             let view = self.hook.legion.view();
             most_members = most_members.max(view.peers.len() + 1);
-            self.revive(&view);
             if view.lord_since == 0 {
                 reign = None;
                 continue;
@@ -98,7 +95,7 @@ impl Guard {
                 Some(reign) if reign.since == view.lord_since => reign,
                 other => other.insert(Reign::new(&view, self.hook.options.verify, self.failed())),
             };
-            reign.size = configured_size.unwrap_or(most_members);
+            reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
             if reign.is_due() {
                 self.look(reign);
@@ -106,20 +103,6 @@ impl Guard {
                 // The time that this took is no freeze.
                 clock = Clock::start();
             }
-        }
-    }
-
-    /// Ends the death that uWSGI leaves a node in after its suspension.
-    fn revive(&self, view: &View) {
-        if !view.dead || host::now() <= view.suspended_until || host::is_ending() {
-            return;
-        }
-        // Back now it could only fail again at once, and take the Lord away from the others each time.
-        if robot::held_back_for(&self.hook.options).is_some() {
-            return;
-        }
-        if self.hook.legion.revive() {
-            self.hook.log("the suspension is over: this node is a member of the Legion again");
         }
     }
 
@@ -150,7 +133,10 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if self.failed() {
+        if reign.is_outranked {
+            // That one becomes Lord, and asks for the IP itself.
+            reign.retry();
+        } else if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
             self.take_back(reign, &format!("this node is Lord without {ip}, which is {place}: trying again"));
         } else if reign.has_stood_elsewhere(route) {
@@ -180,14 +166,14 @@ impl Guard {
         // Asked again before each POST, for it can take a minute until that.
         let goes_on = || {
             let view = legion.view();
-            view.lord_since == since && (alone || has_majority(&view.peers, size))
+            view.lord_since == since && !view.is_outranked && (alone || has_majority(&view.peers, size))
         };
         match self.hook.take_over(Need::Takeover, &goes_on) {
             Verdict::Here => {
                 self.set_failed(false);
                 reign.is_here();
             }
-            Verdict::Failed | Verdict::Dropped => reign.retry(),
+            Verdict::Failed { .. } | Verdict::Dropped => reign.retry(),
         }
     }
 }
@@ -217,7 +203,9 @@ struct Reign {
     /// The Legion's size, to which a majority is held.
     size: usize,
     votes: usize,
-    peers: Vec<[u8; 36]>,
+    /// Whether a node in sight is to be Lord rather than this one.
+    is_outranked: bool,
+    peers: Vec<Uuid>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
     /// When to look next if nothing happens.
@@ -246,6 +234,7 @@ impl Reign {
             verify,
             size: 1,
             votes: 0,
+            is_outranked: false,
             peers: uuids(view),
             due: after.iter().map(|after| now + *after).collect(),
             timer: None,
@@ -263,14 +252,16 @@ impl Reign {
     /// Takes in what the Legion looks like now, and whether the process was frozen until now.
     fn observe(&mut self, view: &View, frozen: bool) {
         let peers = uuids(view);
-        let joined = peers.iter().any(|peer| !self.peers.contains(peer));
+        // Who leaves may have taken the IP just before.
+        let changed = peers != self.peers;
         self.peers = peers;
+        self.is_outranked = view.is_outranked;
         self.votes = votes(&view.peers);
         let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
         if frozen || !had_majority {
             self.agreed_since = Instant::now();
         }
-        if joined || frozen || self.majority && !had_majority {
+        if changed || frozen || self.majority && !had_majority {
             self.due.extend(AFTER_A_CHANGE.map(|after| Instant::now() + after));
         }
     }
@@ -329,29 +320,8 @@ impl Reign {
     }
 }
 
-fn uuids(view: &View) -> Vec<[u8; 36]> {
+fn uuids(view: &View) -> Vec<Uuid> {
     view.peers.iter().map(|peer| peer.uuid).collect()
-}
-
-/// Notices when the process was not running, or the clock was set.
-struct Clock {
-    monotonic: Instant,
-    wall: SystemTime,
-}
-
-impl Clock {
-    fn start() -> Clock {
-        Clock { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-
-    /// Called each [`TICK`]; returns whether more, or other, time has passed since the last call.
-    fn tick(&mut self) -> bool {
-        let before = std::mem::replace(self, Clock::start());
-        let passed = self.monotonic.duration_since(before.monotonic);
-        // Backwards counts as a jump too.
-        let on_the_wall = self.wall.duration_since(before.wall).unwrap_or_default();
-        passed > TICK + FROZEN || passed.abs_diff(on_the_wall) > FROZEN
-    }
 }
 
 #[cfg(test)]
@@ -361,13 +331,15 @@ mod tests {
     fn peers(votes: &[bool]) -> Vec<Peer> {
         let peer = |(number, &votes_for_us): (usize, &bool)| Peer {
             uuid: [u8::try_from(number).unwrap(); 36],
+            valor: 1,
             votes_for_us,
+            last_seen: 0,
         };
         votes.iter().enumerate().map(peer).collect()
     }
 
     fn view(votes: &[bool]) -> View {
-        View { lord_since: 1, dead: false, suspended_until: 0, peers: peers(votes) }
+        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, peers: peers(votes) }
     }
 
     #[test]
@@ -447,17 +419,5 @@ mod tests {
         reign.elsewhere = Some((elsewhere, long_ago));
         reign.majority = false;
         assert!(!reign.has_stood_elsewhere(elsewhere));
-    }
-
-    #[test]
-    fn a_clock_that_runs_is_no_freeze() {
-        let mut clock = Clock::start();
-        assert!(!clock.tick());
-        clock.wall -= Duration::from_secs(60);
-        assert!(clock.tick(), "the wall clock was set");
-        clock.monotonic -= Duration::from_secs(60);
-        clock.wall -= Duration::from_secs(60);
-        assert!(clock.tick(), "the process did not run");
-        assert!(!clock.tick());
     }
 }

@@ -1,13 +1,14 @@
 //! What a hook does: a takeover in a thread of its own, while the Legion is kept informed, and a guard that watches
 //! over the route from then on; or the release of the route.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::guard::{self, Guard};
-use crate::host::{self, Election, Legion};
+use crate::host::{self, Election, Legion, Waited};
 use crate::hoster::{Failure, Hoster, Need, Route};
+use crate::keeper::{self, Ended};
 use crate::metrics::{Metrics, Place, count};
 use crate::options::{Options, Problem};
 use crate::own;
@@ -16,6 +17,15 @@ use crate::takeover::{Order, Setting, Verdict, place, take_over};
 
 /// For a release, which waits at a node's end: it is given up before anybody gets impatient.
 const LONGEST_RELEASE: Duration = Duration::from_secs(10);
+/// How long a node that ends waits for its last lines to be written.
+pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
+/// The same at the end of a hook, with a log that takes lines.
+const SHORT_FLUSH: Duration = Duration::from_millis(200);
+/// What a hook may take beyond its deadline. Whatever holds it longer than that, a log that is stuck or a proxy that
+/// trickles, holds the Legion too.
+const GRACE: Duration = Duration::from_secs(5);
+/// After how long a node that can send nothing leaves the IP to the others that are there.
+const HAND_OVER_AFTER: Duration = Duration::from_secs(25);
 
 /// One failover IP of one hook of one Legion.
 #[derive(Clone)]
@@ -51,18 +61,24 @@ impl Hook {
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on };
         count(&self.metrics.takeovers);
+        // Only a node that suspends itself then makes room for another one.
+        let may_hand_over = need == Need::Election
+            && host::death_on_lord_error()
+            && self.legion.view().has_another_candidate();
+        let hand_over_after = may_hand_over.then_some(HAND_OVER_AFTER);
+        let order = Order { ip, target: active_ip, deadline, need, hand_over_after };
         let verdict = match Robot::new(&self.options, self.metrics) {
-            Ok(robot) => take_over(&robot, &Order { ip, target: active_ip, deadline, need }, &scene),
+            Ok(robot) => take_over(&robot, &order, &scene),
             Err(failure) => {
                 self.alarm(&format!("FAILED to route {ip} to {active_ip}: {}", failure.sentence));
-                Verdict::Failed
+                Verdict::Failed { sent: false }
             }
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
         match verdict {
             Verdict::Here => self.metrics.set_route(Place::Here),
-            Verdict::Failed => count(&self.metrics.takeover_failures),
+            Verdict::Failed { .. } => count(&self.metrics.takeover_failures),
             Verdict::Dropped => {}
         }
         verdict
@@ -140,52 +156,117 @@ fn parse_again(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
 /// Runs a lord hook; returns whether all its failover IPs are here now. Called by uWSGI in the Legion's thread.
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = parse_again(legion, argument) else { return false };
+    keeper::start();
+    let longest = hooks.iter().map(|hook| hook.options.deadline).max().unwrap_or_default();
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
-    let election = Election::of(legion);
-    let (hooks, current) = (guards.clone(), Arc::clone(&election));
-    let verdicts = host::wait_for(Some(&election), move || side_by_side(&hooks, &current));
-    if election.is_outvoted() {
+    let election = election(legion, argument);
+    if let Some(time) = keeper::listening_time(legion).filter(|_| !election.is_outvoted()) {
         let name = legion.name();
+        host::log(&format!(
+            "{name}: listening for {:.1} s first: others may be alive that were not heard yet",
+            time.as_secs_f64()
+        ));
+        host::listen(&election, time);
+    }
+    let (watched, current) = (guards.clone(), Arc::clone(&election));
+    let waited = host::wait_for(Some(&election), longest + GRACE, move || side_by_side(&watched, &current));
+    let name = legion.name();
+    if election.is_outvoted() {
         host::log(&format!(
             "{name}: a node with a higher valor is alive after all: leaving it to the next election"
         ));
+    } else if let Waited::TooLong = waited {
+        host::log(&format!("{name}: the takeover did not end by its deadline: given up"));
     }
     let mut all_here = true;
     for (position, guard) in guards.iter().enumerate() {
-        let here = verdicts.as_ref().is_some_and(|verdicts| verdicts[position] == Verdict::Here);
+        let here = matches!(&waited, Waited::Done(verdicts) if verdicts[position] == Verdict::Here);
         guard.set_failed(!here);
         all_here &= here;
     }
+    let ended = if all_here {
+        Ended::Here
+    } else if election.is_outvoted() {
+        Ended::Outvoted
+    } else {
+        Ended::Failed
+    };
+    keeper::note_end(legion, ended);
     host::give_back_soon();
+    // So that what uWSGI says of it stands behind our lines.
+    host::flush_log(SHORT_FLUSH);
     all_here
+}
+
+/// The election that this hook runs for: its Legion's earlier hooks of ours may have run for the same.
+fn election(legion: Legion, argument: &[u8]) -> Arc<Election> {
+    static CURRENT: Mutex<Vec<Arc<Election>>> = Mutex::new(Vec::new());
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = current.iter().position(|election| election.legion() == legion);
+    match known {
+        Some(at) if legion.has_run_one_before(argument) => Arc::clone(&current[at]),
+        _ => {
+            known.map(|at| current.swap_remove(at));
+            let election = Election::of(legion);
+            current.push(Arc::clone(&election));
+            election
+        }
+    }
 }
 
 /// Takes all IPs over at the same time, so that it takes as long as the slowest.
 fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
-    let take_over = |guard: &Guard| guard.hook.take_over(Need::Election, &|| !election.is_outvoted());
+    let goes_on = || !election.is_outvoted() && !election.is_over();
+    let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on);
     let [first, others @ ..] = guards else { return Vec::new() };
     thread::scope(|scope| {
-        let others: Vec<_> = others.iter().map(|guard| scope.spawn(move || take_over(guard))).collect();
+        let start = |guard: &'_ Arc<Guard>| {
+            let guard = Arc::clone(guard);
+            let of_thread = Arc::clone(&guard);
+            let started = thread::Builder::new().spawn_scoped(scope, move || take_over(&of_thread));
+            started.map_err(|_| guard)
+        };
+        let others: Vec<_> = others.iter().map(start).collect();
         let first = take_over(first);
-        let joined = others.into_iter().map(|other| other.join().unwrap_or(Verdict::Failed));
-        std::iter::once(first).chain(joined).collect()
+        let rest = others.into_iter().map(|other| match other {
+            Ok(other) => other.join().unwrap_or(Verdict::Failed { sent: true }),
+            // The system has no thread left.
+            Err(guard) => take_over(&guard),
+        });
+        std::iter::once(first).chain(rest).collect()
     })
 }
 
-/// Runs a hook that releases; returns whether none of its failover IPs is here now. Called by uWSGI in the Legion's
-/// thread, or at its end in the master's.
+/// Runs a hook that releases; returns whether none of its failover IPs is here now because of this node. Called by uWSGI
+/// in the Legion's thread, or at its end in the master's.
 pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = parse_again(legion, argument) else { return false };
-    let release = move || {
-        let one = |hook: &Hook| {
-            let failed = |failure: Failure| {
-                hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
-            };
-            hook.release().map_err(failed).is_ok()
-        };
-        // Each is tried, whatever becomes of the others.
-        hooks.iter().filter(|hook| !one(hook)).count() == 0
+    // Another node moves the IP to itself. Released first it would be nowhere meanwhile; and released late, it would be
+    // taken from the node that has it by then.
+    let why = if legion.view().has_another_candidate() {
+        Some("another node is in sight, and takes it over")
+    } else if !host::is_ending() {
+        Some("this node goes on")
+    } else {
+        None
     };
-    // At its end uWSGI has stopped its Legions, and waits for this hook alone.
-    if host::is_ending() { release() } else { host::wait_for(None, release).unwrap_or(false) }
+    if let Some(why) = why {
+        for Hook { options, .. } in &hooks {
+            host::log(&format!("{}: {} is not released: {why}", legion.name(), options.ip));
+        }
+        if host::is_ending() {
+            host::flush_log(LONGEST_FLUSH);
+        }
+        return true;
+    }
+    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others.
+    let release = |hook: &Hook| {
+        let failed = |failure: Failure| {
+            hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
+        };
+        hook.release().map_err(failed).is_ok()
+    };
+    let failed = hooks.iter().filter(|hook| !release(hook)).count();
+    host::flush_log(LONGEST_FLUSH);
+    failed == 0
 }

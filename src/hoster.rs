@@ -65,6 +65,11 @@ impl Failure {
         Failure { kind, sentence: sentence.into(), status: None }
     }
 
+    /// Whether the hoster may have got the request.
+    pub fn was_sent(&self) -> bool {
+        self.status.is_some() || matches!(self.kind, Kind::Locked | Kind::NotDone | Kind::Unknown)
+    }
+
     pub fn with_status(self, status: u16) -> Failure {
         Failure { status: Some(status), ..self }
     }

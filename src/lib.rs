@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Around it: `hook` runs a takeover while the Legion is kept informed, `guard` makes sure of the route as long
-//! as this node is Lord. `startup` tells at start what is wrong, `commands` are the operator's, `metrics` what is
+//! as this node is Lord, `keeper` that this node is a member of its Legion. `startup` tells at start what is wrong, `commands` are the operator's, `metrics` what is
 //! counted.
 //!
 //! Only `host` and `plugin` know uWSGI and may use `unsafe`; only `robot` knows Hetzner's Robot API.
@@ -19,6 +19,7 @@ mod guard;
 mod hook;
 mod host;
 mod hoster;
+mod keeper;
 mod keyval;
 mod metrics;
 mod options;

@@ -13,6 +13,7 @@ use crate::commands;
 use crate::hook::{self, Hook};
 use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::host::{self, Legion, log};
+use crate::keeper;
 use crate::startup;
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
@@ -31,7 +32,9 @@ pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
     options: OPTIONS.0.as_ptr(),
     unused: [None; 9],
     master_cycle: Some(master_cycle),
-    unused_too: [None; 54],
+    unused_too: [None; 20],
+    master_cleanup: Some(master_cleanup),
+    unused_rest: [None; 33],
 };
 
 /// The list that uWSGI reads its options from, beside its own.
@@ -119,6 +122,10 @@ extern "C" fn init() -> c_int {
             }
         }
         startup::note_what_to_read_ahead(&found);
+        keeper::prepare(|legion| {
+            let of_legion = |found: &&startup::Found| found.legion == legion && found.phase == "legion-lord";
+            found.iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
+        });
         true
     })
 }
@@ -126,8 +133,16 @@ extern "C" fn init() -> c_int {
 /// The master has forked its workers; from now on it calls this about once a second.
 extern "C" fn master_cycle() {
     door(|| {
+        keeper::start();
         startup::read_ahead();
-        host::give_back_if_due();
+        true
+    });
+}
+
+/// The master is about to end, or to become its next image.
+extern "C" fn master_cleanup() {
+    door(|| {
+        host::flush_log(hook::LONGEST_FLUSH);
         true
     });
 }

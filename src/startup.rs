@@ -11,7 +11,7 @@ use crate::host::{self, Legion};
 use crate::options::{Options, Password, host_of};
 use crate::own;
 use crate::robot;
-use crate::takeover::LONGEST_SWITCH;
+use crate::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
 
 /// The actions that hooks may name.
 pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
@@ -129,11 +129,12 @@ fn about(options: &Options) -> impl Iterator<Item = String> {
         }),
         (url.scheme_str() == Some("http") && !loopback)
             .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
-        (deadline < LONGEST_SWITCH).then(|| {
+        (deadline < SHORTEST_DEADLINE).then(|| {
             let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
+            let shortest = SHORTEST_DEADLINE.as_secs();
             format!(
                 "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
-                 is given up before may be made all the same, and the next node moves the IP again; set deadline={longest} \
+                 is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
                  or more"
             )
         }),

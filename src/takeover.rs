@@ -10,6 +10,8 @@ use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 
 /// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// The longest of them where nothing could be sent yet, and another node waits for its turn.
+const UNSENT_PAUSE: Duration = Duration::from_secs(5);
 /// POSTs that reach the hoster, in one takeover; those that a lock refuses are not counted.
 const MOST_POSTS: u32 = 3;
 /// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster, and before
@@ -17,6 +19,8 @@ const MOST_POSTS: u32 = 3;
 const SOME_PAUSES: usize = 4;
 /// How long a switch takes at most, and so a lock lasts (Hetzner's documentation of failover IPs).
 pub const LONGEST_SWITCH: Duration = Duration::from_secs(60);
+/// A switch, and some seconds before it to be heard, and behind it to be seen.
+pub const SHORTEST_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Where a takeover runs: time, log, and whether it may go on.
 pub trait Setting {
@@ -38,6 +42,8 @@ pub struct Order {
     pub deadline: Duration,
     /// What the first POST is for.
     pub need: Need,
+    /// Where the next node may fare better: the takeover fails by then if nothing could be sent until then.
+    pub hand_over_after: Option<Duration>,
 }
 
 /// How a takeover ended.
@@ -45,8 +51,9 @@ pub struct Order {
 pub enum Verdict {
     /// The failover IP is routed to the target.
     Here,
-    /// It is not, or that is unknown; the log says which.
-    Failed,
+    /// It is not, or that is unknown; the log says which. `sent` is whether the hoster ever got a request: if not, this
+    /// node's own way to it, or its own setup, is what failed.
+    Failed { sent: bool },
     /// It was no longer wanted.
     Dropped,
 }
@@ -57,6 +64,7 @@ pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> V
         hoster,
         order,
         setting,
+        sent: false,
         posts: 0,
         locks: 0,
         locked_since: None,
@@ -74,7 +82,7 @@ pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> V
             let Order { ip, target, .. } = order;
             let line = format!("FAILED to route {ip} to {target}: {sentence} (after {})", takeover.seconds());
             setting.alarm(&line);
-            Verdict::Failed
+            Verdict::Failed { sent: takeover.sent }
         }
         Err(End::Dropped) => Verdict::Dropped,
     }
@@ -84,7 +92,9 @@ struct Takeover<'a> {
     hoster: &'a dyn Hoster,
     order: &'a Order,
     setting: &'a dyn Setting,
-    /// Sent so far, as far as the hoster can know of them.
+    /// Whether the hoster has got anything so far.
+    sent: bool,
+    /// POSTs so far, as far as the hoster can know of them.
     posts: u32,
     /// Those of them that a lock has refused, when the first was, and how long after it the last.
     locks: u32,
@@ -107,14 +117,19 @@ impl Takeover<'_> {
         loop {
             let Order { ip, target, need, .. } = *self.order;
             let need = if self.posts == 0 { need } else { Need::Takeover };
+            let began = self.setting.elapsed();
             self.log(&format!("routing {ip} to {target} (POST to {})", self.hoster.describe()));
             let failure = match self.hoster.route_to(target, need, self.time_left()?) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            self.sent |= failure.was_sent();
             match failure.kind {
                 Kind::Final | Kind::HeldBack => return Err(End::Failed(failure.sentence)),
-                Kind::NotSent => self.pause(&failure.sentence, "trying again")?,
+                Kind::NotSent => {
+                    self.hand_over(&failure.sentence, began)?;
+                    self.pause(&failure.sentence, "trying again")?;
+                }
                 Kind::Locked | Kind::NotDone | Kind::Unknown => {
                     self.posts += 1;
                     if failure.kind == Kind::Locked {
@@ -185,9 +200,26 @@ impl Takeover<'_> {
         }
     }
 
+    /// Fails where nothing could be sent, and another try that takes as long as the one that `began` then would end too
+    /// late for the next node.
+    fn hand_over(&self, why: &str, began: Duration) -> Result<(), End> {
+        let Some(after) = self.order.hand_over_after.filter(|_| !self.sent) else { return Ok(()) };
+        let now = self.setting.elapsed();
+        if now + self.next_pause() + now.saturating_sub(began) < after {
+            return Ok(());
+        }
+        Err(End::Failed(format!("{why}; nothing could be sent from here, so the next node shall try")))
+    }
+
+    fn next_pause(&self) -> Duration {
+        let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
+        let soon_over = self.order.hand_over_after.is_some() && !self.sent;
+        if soon_over { pause.min(UNSENT_PAUSE) } else { pause }
+    }
+
     /// Waits for the next step and says why; ends the takeover when its time is over, or it is not wanted.
     fn pause(&mut self, why: &str, next: &str) -> Result<(), End> {
-        let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
+        let pause = self.next_pause();
         self.pauses += 1;
         let left = self.order.deadline.saturating_sub(self.setting.elapsed());
         if pause >= left {
@@ -250,6 +282,7 @@ mod tests {
         lines: RefCell<Vec<String>>,
         now: Cell<Duration>,
         wanted_until: Duration,
+        sent: Cell<bool>,
     }
 
     impl Hoster for Fake {
@@ -260,11 +293,12 @@ mod tests {
         fn route_to(&self, target: IpAddr, need: Need, _: Duration) -> Result<String, Failure> {
             assert_eq!(target, TARGET);
             // A POST that did not reach the hoster leaves the next one the first.
-            let before = self.asked.borrow().iter().any(|asked| asked.starts_with('P'));
-            let refused = self.lines.borrow().iter().any(|line| line.contains("refused"));
-            assert_eq!(need == Need::Election, !before || refused);
+            assert_eq!(need == Need::Election, !self.sent.get());
             self.note('P');
-            next(&self.posts)
+            let answer = next(&self.posts);
+            let sent = answer.as_ref().err().is_none_or(Failure::was_sent);
+            self.sent.set(self.sent.get() || sent);
+            answer
         }
 
         fn whereabouts(&self, need: Need, _: Duration) -> Result<Route, Failure> {
@@ -333,13 +367,14 @@ mod tests {
         posts: Vec<Result<String, Failure>>,
         looks: Vec<Result<Route, Failure>>,
     ) -> (Verdict, String, String) {
-        run_while_wanted(posts, looks, Duration::MAX)
+        run_order(posts, looks, Duration::MAX, None)
     }
 
-    fn run_while_wanted(
+    fn run_order(
         posts: Vec<Result<String, Failure>>,
         looks: Vec<Result<Route, Failure>>,
         wanted_until: Duration,
+        hand_over_after: Option<Duration>,
     ) -> (Verdict, String, String) {
         let fake = Fake {
             posts: posts.into(),
@@ -348,12 +383,14 @@ mod tests {
             lines: RefCell::default(),
             now: Cell::default(),
             wanted_until,
+            sent: Cell::default(),
         };
         let order = Order {
             ip: [4, 4, 4, 4].into(),
             target: TARGET,
             deadline: Duration::from_secs(180),
             need: Need::Election,
+            hand_over_after,
         };
         let verdict = take_over(&fake, &order, &fake);
         let last = fake.lines.borrow().last().cloned().unwrap_or_default();
@@ -387,7 +424,7 @@ mod tests {
     fn a_final_no_is_one_request() {
         for kind in [Kind::Final, Kind::HeldBack] {
             let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)";
-            check(vec![post(kind)], vec![], Verdict::Failed, "P0", last);
+            check(vec![post(kind)], vec![], Verdict::Failed { sent: false }, "P0", last);
         }
     }
 
@@ -402,13 +439,19 @@ mod tests {
         let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
         check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
         let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 POSTs (after 7.0 s)";
-        check(vec![post(Kind::NotDone)], vec![at(OTHER)], Verdict::Failed, "P0 G1 P1 G3 P3 G7", last);
+        check(
+            vec![post(Kind::NotDone)],
+            vec![at(OTHER)],
+            Verdict::Failed { sent: true },
+            "P0 G1 P1 G3 P3 G7",
+            last,
+        );
     }
 
     #[test]
     fn after_three_doubtful_posts_one_look_decides() {
         let (verdict, asked, _) = run(vec![post(Kind::Unknown)], vec![at(OTHER)]);
-        assert_eq!((verdict, asked.as_str()), (Verdict::Failed, "P0 G1 P1 G3 G7 G15 P15 G30"));
+        assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: true }, "P0 G1 P1 G3 G7 G15 P15 G30"));
         let (verdict, asked, _) =
             run(vec![post(Kind::Unknown)], [vec![at(OTHER); 4], vec![at(TARGET)]].concat());
         assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 G7 G15 P15 G30"));
@@ -422,8 +465,23 @@ mod tests {
         let last = "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused; where it is, is unknown, and the \
                     deadline of 180 s is near (after 165.0 s)";
         let (verdict, asked, found) = run(vec![post(Kind::NotSent)], vec![]);
-        assert_eq!((verdict, found.as_str()), (Verdict::Failed, last));
+        assert_eq!((verdict, found.as_str()), (Verdict::Failed { sent: false }, last));
         assert!(asked.ends_with("P165"), "{asked}");
+    }
+
+    #[test]
+    fn where_nothing_could_be_sent_the_next_node_may_try() {
+        let in_25_s = |posts| {
+            let looks = vec![at(OTHER)];
+            run_order(posts, looks, Duration::MAX, Some(Duration::from_secs(25)))
+        };
+        let (verdict, asked, last) = in_25_s(vec![post(Kind::NotSent)]);
+        assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: false }, "P0 P1 P3 P7 P12 P17 P22"));
+        assert!(last.contains("connection refused; nothing could be sent from here"), "{last}");
+        // What was sent once may have moved it.
+        let (verdict, asked, _) = in_25_s(vec![post(Kind::Unknown), post(Kind::NotSent)]);
+        assert_eq!(verdict, Verdict::Failed { sent: true });
+        assert!(asked.starts_with("P0 G1 P1 P3 P7 P15 P30"), "{asked}");
     }
 
     #[test]
@@ -451,7 +509,7 @@ mod tests {
     #[test]
     fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
         let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
-        assert_eq!(verdict, Verdict::Failed);
+        assert_eq!(verdict, Verdict::Failed { sent: true });
         assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 P30 G45 P45 G60 P60 G75");
         assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 5 POSTs"), "{last}");
         // No switch takes longer than that: what is still here stays here.
@@ -466,15 +524,21 @@ mod tests {
         let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 7.0 s)";
         check(vec![post(Kind::Unknown)], looks, Verdict::Here, "P0 G1 G3 G7", last);
         let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 1.0 s)";
-        check(vec![post(Kind::Unknown)], vec![Err(failure(Kind::Final))], Verdict::Failed, "P0 G1", last);
+        check(
+            vec![post(Kind::Unknown)],
+            vec![Err(failure(Kind::Final))],
+            Verdict::Failed { sent: true },
+            "P0 G1",
+            last,
+        );
     }
 
     #[test]
     fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
         let wanted = Duration::from_millis(900);
-        let (verdict, asked, _) = run_while_wanted(vec![post(Kind::Unknown)], vec![at(OTHER)], wanted);
+        let (verdict, asked, _) = run_order(vec![post(Kind::Unknown)], vec![at(OTHER)], wanted, None);
         assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, "P0"));
-        let (verdict, asked, _) = run_while_wanted(vec![ok()], vec![], Duration::ZERO);
+        let (verdict, asked, _) = run_order(vec![ok()], vec![], Duration::ZERO, None);
         assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
     }
 }

@@ -8,12 +8,16 @@ mod builds;
 mod commands;
 #[path = "soak/growth.rs"]
 mod growth;
+mod installation;
 mod keyval;
 mod legion;
+mod membership;
 mod package;
 mod promise;
 mod robot;
+mod scene;
 mod startup;
+mod stuck;
 // What only the demo needs is here too.
 #[allow(dead_code)]
 mod support;

@@ -8,99 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::robot::{Config, Failover, Limits, Login, Robot};
-use crate::support::legion::{LEGION, Legion, address, hook};
+use crate::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use crate::support::legion::{LEGION, hook};
 use crate::support::node::{Node, free_address};
 use crate::support::process::{self, SIGHUP, SIGINT, SIGTERM};
 use crate::support::uwsgi::Uwsgi;
 use crate::support::{USERNAME, wait_until};
-
-const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
-const QUORUM: &str = "legion-freq = 1\nlegion-tolerance = 4\nlegion-quorum = failover 2\n";
-/// For what has no bound of its own in a test.
-const LIMIT: Duration = Duration::from_secs(30);
-
-const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-fn route_of(node: usize) -> Option<IpAddr> {
-    Some(address(node).parse().expect("an address"))
-}
-
-/// A Legion and the stand-in that its hooks ask.
-struct Scene {
-    robot: Robot,
-    legion: Legion,
-}
-
-impl Scene {
-    /// Nodes 1 to N, not started; `more` is added to each hook, `options` to each ini.
-    fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
-        let failover = vec![Failover::new(failover_ip(), None)];
-        let robot = Robot::start(Config { failover, ..config }).expect("loopback has a free port");
-        let url = robot.url(failover_ip());
-        let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
-        let legion = Legion::new(uwsgi, &hooks, options);
-        Scene { robot, legion }
-    }
-
-    /// The same, started, with links, node 1 Lord and the IP there.
-    fn settled(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Scene {
-        let mut scene = Scene::new(uwsgi, nodes, Config::default(), more, options);
-        scene.legion = scene.legion.with_links();
-        scene.legion.start_all();
-        scene.wait_for(1, LIMIT);
-        scene
-    }
-
-    fn rule(&self, rule: &str) {
-        self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
-    }
-
-    fn posts(&self) -> usize {
-        self.robot.journal().iter().filter(|request| request.method == "POST").count()
-    }
-
-    fn is_at(&self, node: usize) -> bool {
-        self.legion.lords() == [node] && self.robot.route(failover_ip()) == route_of(node)
-    }
-
-    /// Waits until `node` alone is Lord and the IP is there, and still is a few seconds later.
-    #[track_caller]
-    fn wait_for(&self, node: usize, limit: Duration) {
-        let found = wait_until(limit, || self.is_at(node));
-        assert!(found, "not at node {node} within {limit:?}: {}", self.state());
-        self.stays_at(node, seconds(4));
-    }
-
-    #[track_caller]
-    fn stays_at(&self, node: usize, time: Duration) {
-        let left = wait_until(time, || !self.is_at(node));
-        assert!(!left, "no longer at node {node}: {}", self.state());
-    }
-
-    fn state(&self) -> String {
-        let (lords, route) = (self.legion.lords(), self.robot.route(failover_ip()));
-        let requests = self.robot.journal();
-        format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
-    }
-}
-
-/// Makes a test of each function, on each uWSGI.
-macro_rules! on_each_uwsgi {
-    ($($name:ident)*) => {
-        mod debian {
-            $(#[test] fn $name() { super::$name(super::Uwsgi::Debian); })*
-        }
-        mod pypi {
-            $(#[test] fn $name() { super::$name(super::Uwsgi::Pypi); })*
-        }
-    };
-}
 
 on_each_uwsgi! {
     a_long_call_harms_nobody

@@ -166,9 +166,9 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
             "warning: Legion failover, legion-lord: ssl_no_verify is set",
         ),
         (
-            format!("{},deadline=59.5", right()),
+            format!("{},deadline=89.5", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: deadline is 59.5 s (unless set, three times timeout), but a switch",
+            "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
         ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
     ];

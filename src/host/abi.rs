@@ -24,7 +24,9 @@ pub struct UwsgiPlugin {
     pub options: *const UwsgiOption,
     pub unused: [Option<extern "C" fn()>; 9],
     pub master_cycle: Option<extern "C" fn()>,
-    pub unused_too: [Option<extern "C" fn()>; 54],
+    pub unused_too: [Option<extern "C" fn()>; 20],
+    pub master_cleanup: Option<extern "C" fn()>,
+    pub unused_rest: [Option<extern "C" fn()>; 33],
 }
 
 /// `struct uwsgi_option`: one command-line option; a list of them ends with a NULL name.

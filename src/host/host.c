@@ -24,7 +24,7 @@ extern struct uwsgi_server uwsgi;
 
 #define PLUGIN(field) SAME_FIELD(hetzner_uwsgi_plugin, uwsgi_plugin, field, field)
 _Static_assert(sizeof(struct uwsgi_plugin) <= sizeof(struct hetzner_uwsgi_plugin),
-    "src/host/abi.rs does not match this uWSGI: struct uwsgi_plugin has grown, lengthen UwsgiPlugin.unused_too");
+    "src/host/abi.rs does not match this uWSGI: struct uwsgi_plugin has grown, lengthen UwsgiPlugin.unused_rest");
 PLUGIN(name);
 PLUGIN(alias);
 PLUGIN(modifier1);
@@ -35,6 +35,7 @@ PLUGIN(post_init);
 PLUGIN(post_fork);
 PLUGIN(options);
 PLUGIN(master_cycle);
+PLUGIN(master_cleanup);
 
 #define OPTION(ours, theirs) SAME_FIELD(hetzner_uwsgi_option, uwsgi_option, ours, theirs)
 SAME_SIZE(hetzner_uwsgi_option, uwsgi_option);
@@ -136,6 +137,12 @@ LEGION(next);
 #pragma weak EVP_DecryptInit_ex
 #pragma weak EVP_DecryptUpdate
 #pragma weak EVP_DecryptFinal_ex
+#pragma weak EVP_EncryptInit_ex
+#pragma weak EVP_EncryptUpdate
+#pragma weak EVP_EncryptFinal_ex
+#pragma weak EVP_CIPHER_CTX_new
+#pragma weak EVP_CIPHER_CTX_copy
+#pragma weak EVP_CIPHER_CTX_free
 #pragma weak ERR_clear_error
 
 void hetzner_host_log(const char *line) {
@@ -175,11 +182,17 @@ int hetzner_host_legion_tolerance(void) {
 	return &uwsgi && uwsgi.legion_tolerance > 0 ? uwsgi.legion_tolerance : 15;
 }
 
+/* How old an announcement may be, in seconds. uWSGI sets its default only when its Legion thread starts. */
+int hetzner_host_skew_tolerance(void) {
+	return &uwsgi && uwsgi.legion_skew_tolerance > 0 ? uwsgi.legion_skew_tolerance : 60;
+}
+
 /* What a node says of itself, as far as it matters here. */
 struct announcement {
 	struct uwsgi_legion *legion;
 	uint64_t valor;
 	int64_t said_at;
+	char *uuid;
 	int is_of_this_legion, is_dead;
 };
 
@@ -195,18 +208,21 @@ static void read_pair(char *key, uint16_t key_length, char *value, uint16_t leng
 		said->valor = strtoull(value, NULL, 10);
 	else if (is_key("unix", key, key_length))
 		said->said_at = strtoll(value, NULL, 10);
+	else if (is_key("uuid", key, key_length) && length == 36)
+		memcpy(said->uuid, value, 36);
 	else if (is_key("dead", key, key_length))
 		said->is_dead = 1;
 }
 
 /*
- * Takes one datagram off a Legion's socket. 1: a live node of that Legion has said its valor, and when, in Unix time;
- * 0: it was something else; -1: there is none. In the Legion's own thread only, which alone uses its keys.
+ * Takes one datagram off a Legion's socket. 1: a node of that Legion has said its valor, its uuid (36 bytes), when, in
+ * Unix time, and whether it is dead; 0: it was something else; -1: there is none. In the Legion's own thread only,
+ * which alone uses its keys.
  */
-int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, int64_t *said_at) {
+int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, char *uuid, int64_t *said_at, int *is_dead) {
 	/* An announcement has a few hundred bytes; one with a longer scroll is passed over. */
 	unsigned char sealed[8192], clear[sizeof(sealed) + EVP_MAX_BLOCK_LENGTH + 1];
-	struct announcement said = { .legion = legion };
+	struct announcement said = { .legion = legion, .uuid = uuid };
 	int length, end;
 	ssize_t received = recv(legion->socket, sealed, sizeof(sealed), MSG_DONTWAIT);
 
@@ -228,7 +244,47 @@ int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, int64_t *sai
 		return 0;
 	*valor = said.valor;
 	*said_at = said.said_at;
-	return said.is_of_this_legion && !said.is_dead;
+	*is_dead = said.is_dead;
+	return said.is_of_this_legion;
+}
+
+/* A copy of the cipher that a Legion seals its announcements with, for a thread of its own; NULL where there is none. */
+void *hetzner_host_copy_cipher(struct uwsgi_legion *legion) {
+	EVP_CIPHER_CTX *copy = EVP_CIPHER_CTX_new ? EVP_CIPHER_CTX_new() : NULL;
+
+	if (copy && !EVP_CIPHER_CTX_copy(copy, legion->encrypt_ctx)) {
+		EVP_CIPHER_CTX_free(copy);
+		return NULL;
+	}
+	return copy;
+}
+
+/* What this node calls itself in its announcements. */
+const char *hetzner_host_name(void) {
+	return &uwsgi ? uwsgi.hostname : "";
+}
+
+/* Seals the pairs of an announcement by `cipher`, and sends it to every node that the configuration names. */
+void hetzner_host_send(struct uwsgi_legion *legion, void *cipher, const unsigned char *pairs, uint16_t length) {
+	unsigned char sealed[8192];
+	struct uwsgi_string_list *node;
+	int begin, end;
+
+	if ((size_t) length + 4 + EVP_MAX_BLOCK_LENGTH > sizeof(sealed))
+		return;
+	if (EVP_EncryptInit_ex(cipher, NULL, NULL, NULL, NULL) <= 0
+	    || EVP_EncryptUpdate(cipher, sealed + 4, &begin, pairs, length) <= 0
+	    || EVP_EncryptFinal_ex(cipher, sealed + 4 + begin, &end) <= 0) {
+		ERR_clear_error();
+		return;
+	}
+	sealed[0] = 109;
+	sealed[1] = length & 0xff;
+	sealed[2] = length >> 8;
+	sealed[3] = 0;
+	/* A node that is not reached now is told again in the next round. */
+	for (node = legion->nodes; node; node = node->next)
+		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
 }
 
 void hetzner_host_read_lock(struct uwsgi_legion *legion) {

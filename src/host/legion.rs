@@ -4,15 +4,13 @@
 //! adds and removes peers, under the Legion's lock; what others read of them is read under it.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::time::Duration;
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
-use super::hand_over;
+use super::net::interface_addresses;
 
 // src/host/host.c
 unsafe extern "C" {
@@ -21,22 +19,20 @@ unsafe extern "C" {
     fn hetzner_host_is_ending() -> c_int;
     fn hetzner_host_death_on_lord_error() -> c_int;
     fn hetzner_host_legion_tolerance() -> c_int;
-    fn hetzner_host_announce(legion: *mut UwsgiLegion);
-    fn hetzner_host_hear(legion: *mut UwsgiLegion, valor: *mut u64, said_at: *mut i64) -> c_int;
     fn hetzner_host_read_lock(legion: *mut UwsgiLegion);
     fn hetzner_host_write_lock(legion: *mut UwsgiLegion);
     fn hetzner_host_unlock(legion: *mut UwsgiLegion);
 }
 
-/// How often a hook that waits looks whether the process is ending, and empties the sockets.
-const TICK: Duration = Duration::from_millis(500);
+/// What [`Legion::mark`] leaves in a Legion's `suspended_til`: a second of 1970, so that it suspends nobody.
+const MARK: i64 = 1;
 
-/// The most datagrams taken off a socket at one time: a bound, not a limit that is ever met.
-const MOST_DATAGRAMS: usize = 100_000;
+/// What tells a node from others: new at each of its starts.
+pub type Uuid = [u8; 36];
 
 /// One Legion that this process is a member of. uWSGI makes it while it reads the configuration and never frees
 /// it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Legion(NonNull<UwsgiLegion>);
 
 // SAFETY: the pointer is valid as long as the process. What other threads than the Legion's touch behind it is
@@ -55,10 +51,13 @@ pub struct HookLine {
 /// A peer that was heard within the tolerance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
-    /// New at each of its starts.
-    pub uuid: [u8; 36],
+    pub uuid: Uuid,
+    /// The highest one is to be Lord; with 0 a node only votes.
+    pub valor: u64,
     /// Whether it says that this node is to be Lord.
     pub votes_for_us: bool,
+    /// Unix time, seconds.
+    pub last_seen: i64,
 }
 
 /// A Legion at one moment.
@@ -68,9 +67,18 @@ pub struct View {
     pub lord_since: i64,
     /// Whether it announces itself as dead.
     pub dead: bool,
-    /// Unix time (seconds) until which it is suspended; 0 when it is not.
+    /// Unix time (seconds) until which it is suspended; not above 1 when it is not.
     pub suspended_until: i64,
+    /// Whether a peer is to be Lord rather than this node.
+    pub is_outranked: bool,
     pub peers: Vec<Peer>,
+}
+
+impl View {
+    /// Whether there is another node that can be Lord.
+    pub fn has_another_candidate(&self) -> bool {
+        self.peers.iter().any(|peer| peer.valor > 0)
+    }
 }
 
 impl Legion {
@@ -80,7 +88,7 @@ impl Legion {
         NonNull::new(legion).map(Legion)
     }
 
-    fn raw(self) -> *mut UwsgiLegion {
+    pub(super) fn raw(self) -> *mut UwsgiLegion {
         self.0.as_ptr()
     }
 
@@ -130,50 +138,153 @@ impl Legion {
         hooks
     }
 
+    /// Whether an earlier lord hook, in the order in which uWSGI runs them, has the action of the one with this
+    /// `argument`: the very text that uWSGI has passed.
+    pub fn has_run_one_before(self, argument: &[u8]) -> bool {
+        let mut earlier: Vec<&CStr> = Vec::new();
+        // SAFETY: the list is made while the configuration is read, and not changed after; uWSGI has split each
+        // value at its colon, the name into a NUL-terminated string of its own, and the argument begins at `custom`.
+        unsafe {
+            let mut hook: *const UwsgiStringList = (*self.raw()).lord_hooks;
+            while !hook.is_null() {
+                let action = CStr::from_ptr((*hook).custom_ptr.cast());
+                if ptr::eq((*hook).value.add((*hook).custom as usize).cast(), argument.as_ptr()) {
+                    return earlier.contains(&action);
+                }
+                earlier.push(action);
+                hook = (*hook).next;
+            }
+        }
+        false
+    }
+
+    /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
+    pub fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
+        // SAFETY: set before the Legion's thread starts.
+        let (own_valor, own) = unsafe { ((*self.raw()).valor, uuid(addr_of!((*self.raw()).uuid).cast())) };
+        valor > own_valor || valor == own_valor && valor > 0 && *other > own
+    }
+
     /// Copies what is known of the Legion now.
     pub fn view(self) -> View {
         let raw = self.raw();
-        // SAFETY: the fields are aligned and live as long as the process. The nodes are read under the lock that
-        // uWSGI takes to change their list.
+        let mut peers = Vec::new();
+        // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
         unsafe {
-            let load = |field: *mut i64| AtomicI64::from_ptr(field).load(Ordering::Relaxed);
-            hetzner_host_read_lock(raw);
-            let mut peers = Vec::new();
             let own = uuid(addr_of!((*raw).uuid).cast());
-            let mut node = (*raw).nodes_head;
-            while !node.is_null() {
-                let votes_for_us = uuid(addr_of!((*node).lord_uuid).cast()) == own;
-                peers.push(Peer { uuid: uuid(addr_of!((*node).uuid).cast()), votes_for_us });
-                node = (*node).next;
-            }
-            hetzner_host_unlock(raw);
+            self.for_each_node(hetzner_host_read_lock, |node| {
+                peers.push(Peer {
+                    uuid: uuid(addr_of!((*node).uuid).cast()),
+                    valor: (*node).valor,
+                    votes_for_us: uuid(addr_of!((*node).lord_uuid).cast()) == own,
+                    last_seen: AtomicI64::from_ptr(addr_of_mut!((*node).last_seen)).load(Ordering::Relaxed),
+                });
+            });
+        }
+        // SAFETY: the fields are aligned and live as long as the process.
+        unsafe {
             View {
-                lord_since: load(addr_of_mut!((*raw).i_am_the_lord)),
+                lord_since: AtomicI64::from_ptr(addr_of_mut!((*raw).i_am_the_lord)).load(Ordering::Relaxed),
                 dead: AtomicI32::from_ptr(addr_of_mut!((*raw).dead)).load(Ordering::Relaxed) != 0,
-                suspended_until: load(addr_of_mut!((*raw).suspended_til)),
+                suspended_until: self.suspended_until().load(Ordering::Relaxed),
+                is_outranked: peers.iter().any(|peer| self.is_outranked_by(peer.valor, &peer.uuid)),
                 peers,
             }
         }
     }
 
-    /// Makes a node that announces itself as dead a member again; returns whether it was one that did.
-    pub fn revive(self) -> bool {
-        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread reads it at each announcement.
-        let dead = unsafe { AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)) };
-        dead.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// Sets when peers were last seen to what `seen` says, where it says something.
+    pub fn note_seen(self, seen: impl Fn(&Uuid) -> Option<i64>) {
+        // SAFETY: as in `view`, with the lock that uWSGI takes to change the list.
+        unsafe {
+            self.for_each_node(hetzner_host_write_lock, |node| {
+                if let Some(at) = seen(&uuid(addr_of!((*node).uuid).cast())) {
+                    (*node).last_seen = at;
+                }
+            });
+        }
     }
 
-    /// The number of nodes that the configuration names, this one included. `None` where it names a multicast
-    /// address, behind which any number may be.
+    /// # Safety
+    /// `lock` is one of uWSGI's that allows what `act` does; `act` only touches the node.
+    unsafe fn for_each_node(
+        self,
+        lock: unsafe extern "C" fn(*mut UwsgiLegion),
+        mut act: impl FnMut(*mut UwsgiLegionNode),
+    ) {
+        // SAFETY: the list does not change under the lock.
+        unsafe {
+            lock(self.raw());
+            let mut node = (*self.raw()).nodes_head;
+            while !node.is_null() {
+                act(node);
+                node = (*node).next;
+            }
+            hetzner_host_unlock(self.raw());
+        }
+    }
+
+    fn suspended_until(&self) -> &AtomicI64 {
+        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread writes it as a whole.
+        unsafe { AtomicI64::from_ptr(addr_of_mut!((*self.raw()).suspended_til)) }
+    }
+
+    /// Whether uWSGI has announced this node since the last call: it clears the mark that is left each time.
+    pub fn mark(self) -> bool {
+        self.suspended_until().compare_exchange(0, MARK, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Keeps a suspended node suspended until then, in Unix time.
+    pub fn suspend_until(self, until: i64) {
+        self.suspended_until().store(until, Ordering::Relaxed);
+    }
+
+    /// Makes a node that is suspended, or announces itself as dead, a member again.
+    pub fn revive(self) {
+        self.suspended_until().store(0, Ordering::Relaxed);
+        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread reads it at each announcement.
+        unsafe { AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)) }.store(0, Ordering::Relaxed);
+    }
+
+    /// The number of nodes that the configuration names, this one included, however often it names one. `None` where
+    /// it names a multicast address, behind which any number may be.
     pub fn configured_size(self) -> Option<usize> {
-        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
-        let addresses = unsafe { strings((*self.raw()).nodes) };
-        let multicast = |address: &Vec<u8>| {
-            let host = address.split(|byte| *byte == b':').next().unwrap_or_default();
-            let host = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Ipv4Addr>().ok());
-            host.is_some_and(|host| host.is_multicast())
+        let mut others: Vec<SocketAddrV4> = Vec::new();
+        let own = self.listens_on();
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after. uWSGI has put
+        // the address that a text stands for behind each.
+        unsafe {
+            let mut node: *const UwsgiStringList = (*self.raw()).nodes;
+            while !node.is_null() {
+                let address = ptr::read_unaligned((*node).custom_ptr.cast::<libc::sockaddr_in>());
+                let host = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+                let address = SocketAddrV4::new(host, u16::from_be(address.sin_port));
+                if host.is_multicast() {
+                    return None;
+                }
+                if !others.contains(&address) && !own.contains(&address) {
+                    others.push(address);
+                }
+                node = (*node).next;
+            }
+        }
+        Some(others.len() + 1)
+    }
+
+    /// The addresses under which an ini may name this node itself.
+    fn listens_on(self) -> Vec<SocketAddrV4> {
+        // SAFETY: as in `name`.
+        let text = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned();
+        let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
+        let Ok(port) = port.parse() else { return Vec::new() };
+        let any = host.is_empty() || host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
+        let hosts =
+            if any { interface_addresses().unwrap_or_default() } else { host.parse().into_iter().collect() };
+        let ipv4 = |host: IpAddr| match host {
+            IpAddr::V4(host) => Some(SocketAddrV4::new(host, port)),
+            IpAddr::V6(_) => None,
         };
-        (!addresses.iter().any(multicast)).then_some(addresses.len() + 1)
+        hosts.into_iter().filter_map(ipv4).collect()
     }
 }
 
@@ -181,6 +292,12 @@ impl Legion {
 pub fn round() -> Duration {
     // SAFETY: reads one number.
     Duration::from_secs(unsafe { hetzner_host_legion_freq() }.max(1).unsigned_abs().into())
+}
+
+/// After how long a node that is not heard counts as dead.
+pub fn tolerance() -> Duration {
+    // SAFETY: reads one number.
+    Duration::from_secs(unsafe { hetzner_host_legion_tolerance() }.max(1).unsigned_abs().into())
 }
 
 /// Whether a node whose hook has failed suspends itself, rather than become Lord.
@@ -193,105 +310,6 @@ pub fn death_on_lord_error() -> bool {
 pub fn is_ending() -> bool {
     // SAFETY: reads a few flags that the master sets.
     unsafe { hetzner_host_is_ending() != 0 }
-}
-
-/// Whether a hook still runs for what it was elected for: uWSGI hears nobody meanwhile.
-pub struct Election {
-    legion: Legion,
-    is_outvoted: AtomicBool,
-}
-
-impl Election {
-    /// Called in the Legion's thread, when uWSGI runs a lord hook. What it has not read yet counts already: a process
-    /// that was frozen drops all peers first, and is elected by itself.
-    pub fn of(legion: Legion) -> Arc<Election> {
-        let election = Election { legion, is_outvoted: AtomicBool::new(false) };
-        legion.hear(Some(&election));
-        Arc::new(election)
-    }
-
-    /// Whether a node with a higher valor is alive after all. uWSGI elects the highest.
-    pub fn is_outvoted(&self) -> bool {
-        self.is_outvoted.load(Ordering::Relaxed)
-    }
-
-    fn hear(&self, valor: u64, said_at: i64) {
-        // SAFETY: a number that is set once, while the configuration is read; and a call that reads one.
-        let (own, tolerance) = unsafe { ((*self.legion.raw()).valor, hetzner_host_legion_tolerance()) };
-        if valor > own && said_at >= now() - i64::from(tolerance) {
-            self.is_outvoted.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Runs `work` in a thread of its own and waits for it, as a hook has to: meanwhile this thread, which is the
-/// Legion's, announces every Legion of this process and listens for what becomes of the election, and afterwards no
-/// peer is held to what could not be heard. `None` when the process is ending, or `work` did.
-pub fn wait_for<T: Send + 'static>(
-    election: Option<&Election>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (done, result) = mpsc::channel();
-    // Nobody waits any more where the process is ending.
-    hand_over(move || drop(done.send(work())))?;
-    let deaf_since = now();
-    let mut announced = Instant::now();
-    let result = loop {
-        match result.recv_timeout(TICK) {
-            Ok(result) => break Some(result),
-            Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if is_ending() {
-            return None;
-        }
-        let announce = announced.elapsed() >= round();
-        if announce {
-            announced = Instant::now();
-        }
-        for legion in legions() {
-            if announce {
-                // SAFETY: this is the Legion's own thread, which is where uWSGI calls it.
-                unsafe { hetzner_host_announce(legion.raw()) };
-            }
-            legion.hear(election.filter(|election| election.legion == legion));
-        }
-    };
-    let deaf = now().saturating_sub(deaf_since).max(0);
-    legions().into_iter().for_each(|legion| legion.pardon(deaf));
-    result
-}
-
-impl Legion {
-    /// Takes what has come in off the socket. Unread, it would overflow it, and what is old when uWSGI reads it
-    /// is refused with a line each. What is lost with it is said again within a round.
-    fn hear(self, election: Option<&Election>) {
-        for _ in 0..MOST_DATAGRAMS {
-            let (mut valor, mut said_at) = (0, 0);
-            // SAFETY: this is the Legion's own thread, the socket is open as long as the process, and both numbers
-            // are ours.
-            match unsafe { hetzner_host_hear(self.raw(), &mut valor, &mut said_at) } {
-                ..0 => return,
-                0 => {}
-                _ => election.into_iter().for_each(|election| election.hear(valor, said_at)),
-            }
-        }
-    }
-
-    /// Moves the time at which each peer was last seen on by so many seconds.
-    fn pardon(self, seconds: i64) {
-        let raw = self.raw();
-        // SAFETY: as in `view`, with the lock that uWSGI takes to change the list.
-        unsafe {
-            hetzner_host_write_lock(raw);
-            let mut node: *mut UwsgiLegionNode = (*raw).nodes_head;
-            while !node.is_null() {
-                (*node).last_seen += seconds;
-                node = (*node).next;
-            }
-            hetzner_host_unlock(raw);
-        }
-    }
 }
 
 /// All Legions of this process.
@@ -324,7 +342,7 @@ unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<Vec<u8>> {
 
 /// # Safety
 /// 36 bytes are readable at `from`. They may be written meanwhile: then the copy is of no Legion's node.
-unsafe fn uuid(from: *const c_char) -> [u8; 36] {
+pub(super) unsafe fn uuid(from: *const c_char) -> Uuid {
     // SAFETY: what the caller promises.
     unsafe { ptr::read_volatile(from.cast()) }
 }

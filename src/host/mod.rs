@@ -3,8 +3,11 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+mod announcer;
+mod election;
 mod layout;
 mod legion;
+mod log;
 mod memory;
 mod net;
 
@@ -12,14 +15,13 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
-use std::sync::mpsc::{self, SendError, Sender};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
-pub use legion::{
-    Election, Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for,
-};
+pub use announcer::Announcer;
+pub use election::{Election, Waited, listen, wait_for};
+pub use legion::{Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance};
+pub use log::{flush as flush_log, log, start_writer as start_log_writer};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
 
@@ -31,7 +33,6 @@ pub type Callback = extern "C" fn(*const c_char) -> c_int;
 
 // src/host/host.c
 unsafe extern "C" {
-    fn hetzner_host_log(line: *const c_char);
     fn hetzner_host_cflags() -> *mut c_char;
     fn hetzner_host_register_action(name: *const c_char, func: Action) -> *mut UwsgiLegionAction;
     fn hetzner_host_call_asap(name: *const c_char, func: Callback);
@@ -43,15 +44,6 @@ unsafe extern "C" {
     );
     fn hetzner_host_alarm(name: *const c_char, message: *const c_char, length: usize);
     fn hetzner_host_has_alarm(name: *const c_char) -> c_int;
-}
-
-/// Writes one line to wherever this uWSGI logs.
-pub fn log(line: &str) {
-    let line = format!("[hetzner-failoverip] {line}").replace(['\0', '\n', '\r'], "?");
-    let Ok(line) = CString::new(line) else { return };
-    // SAFETY: a NUL-terminated string, which uwsgi_log() copies before it returns. It formats into a buffer
-    // of its own and writes once, so that any thread may call it.
-    unsafe { hetzner_host_log(line.as_ptr()) }
 }
 
 /// Compares the uWSGI that this process is with the one that the plugin was built for.
@@ -128,60 +120,36 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
 /// Starts `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect to
 /// run in uWSGI's own. `None` when the system has no thread left.
 pub fn spawn(work: impl FnOnce() + Send + 'static) -> Option<()> {
+    spawn_named("hetzner", work)
+}
+
+/// The same, by another name in ps, top and gdb.
+pub fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset() and pthread_sigmask() write into sets of ours. A thread starts with the mask of the one
-    // that starts it, so this thread holds the full one for that moment.
+    // SAFETY: the calls write into sets of ours. A thread starts with the mask of the one that starts it, so this
+    // thread holds it for that moment.
     unsafe {
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(blocked.as_mut_ptr());
+        // These say that the thread itself is broken; blocked, they would end uWSGI without its backtrace.
+        for signal in FAULTS {
+            libc::sigdelset(blocked.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), before.as_mut_ptr());
     }
-    let started = thread::Builder::new().name("hetzner".into()).spawn(work);
+    let started = thread::Builder::new().name(name.into()).spawn(work);
     // SAFETY: the mask that the call above has written.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     started.ok().map(drop)
 }
 
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Has `work` done as [`spawn`] does, by a thread that has done such work before and waits for more, if there is one:
-/// to start one takes as long as a good part of a handshake. One waits at most.
-pub fn hand_over(work: impl FnOnce() + Send + 'static) -> Option<()> {
-    static IDLE: Mutex<Option<Sender<Job>>> = Mutex::new(None);
-    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut job: Job = Box::new(work);
-    let waiting = idle().take();
-    if let Some(waiting) = waiting {
-        match waiting.send(job) {
-            Ok(()) => return Some(()),
-            Err(SendError(back)) => job = back,
-        }
-    }
-    spawn(move || {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        loop {
-            // A panic ends this thread, and the next job starts another.
-            job();
-            set_thread_name(c"hetzner-idle");
-            match &mut *idle() {
-                Some(_) => return,
-                none => *none = Some(sender.clone()),
-            }
-            let Ok(next) = jobs.recv() else { return };
-            set_thread_name(c"hetzner");
-            job = next;
-        }
-    })
-}
-
-/// For ps, top and gdb.
-fn set_thread_name(name: &'static CStr) {
-    // SAFETY: the kernel copies the text, which is NUL-terminated.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-}
+/// What a thread gets for its own faults.
+const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     /// The signals that the calling thread blocks.
@@ -202,33 +170,11 @@ mod tests {
         spawn(move || tell.send((mask(), thread::spawn(mask).join().unwrap())).unwrap()).unwrap();
         let (ours, theirs) = told.recv().unwrap();
         for set in [ours, theirs] {
-            // All but the two that nobody can block.
-            assert_eq!(set.len(), 29, "{set:?}");
+            // All but the two that nobody can block, and those that its own fault brings.
+            assert_eq!(set.len(), 29 - FAULTS.len(), "{set:?}");
+            assert!(!set.contains(&libc::SIGSEGV));
         }
         assert_eq!(mask(), before);
-    }
-
-    #[test]
-    fn a_thread_that_is_done_does_the_next_work_too() {
-        let (tell, told) = mpsc::channel();
-        let work = |tell: &Sender<thread::ThreadId>| {
-            let tell = tell.clone();
-            move || tell.send(thread::current().id()).unwrap()
-        };
-        let mut ids = Vec::new();
-        // It waits a moment after it has told.
-        while ids.len() < 2 || ids[ids.len() - 2] != ids[ids.len() - 1] {
-            assert!(ids.len() < 1000, "a new one each time");
-            hand_over(work(&tell)).unwrap();
-            ids.push(told.recv().unwrap());
-        }
-        // While it is busy, another one does it; and one that panics is replaced.
-        let (go_on, until) = mpsc::channel::<()>();
-        hand_over(move || until.recv().unwrap()).unwrap();
-        hand_over(|| panic!("on purpose")).unwrap();
-        hand_over(work(&tell)).unwrap();
-        assert!(!ids.contains(&told.recv().unwrap()));
-        go_on.send(()).unwrap();
     }
 
     #[test]

@@ -180,11 +180,6 @@ pub fn needs_trust_store(options: &Options) -> bool {
     options.url.scheme_str() == Some("https") && !options.ssl_no_verify
 }
 
-/// How long from now nothing at all may be asked with this login, if so: a takeover would fail at once.
-pub fn held_back_for(options: &Options) -> Option<Duration> {
-    ledger().held(&options.login.username, Instant::now()).map(|hold| hold.remaining)
-}
-
 #[cfg(test)]
 mod tests {
     use ureq::http::Uri;

@@ -15,6 +15,9 @@ use super::{PASSWORD, USERNAME, wait_until};
 /// The name of the Legion in every test.
 pub const LEGION: &str = "failover";
 
+/// Node N's valor is this less N.
+const HIGHEST: u64 = 10_000;
+
 /// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, ...
 pub fn address(node: usize) -> String {
     [node.to_string().as_str(); 4].join(".")
@@ -84,7 +87,7 @@ impl Legion {
     /// The ini of node N, without what the test setting adds.
     fn ini(&self, node: usize) -> String {
         let own = self.addresses[node - 1];
-        let valor = 10_000 - node;
+        let valor = HIGHEST - node as u64;
         let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:secret1\n");
         for peer in (1..=self.addresses.len()).filter(|peer| *peer != node) {
             let direct = self.addresses[peer - 1];
@@ -92,6 +95,11 @@ impl Legion {
             ini += &format!("legion-node = {LEGION} {address}\n");
         }
         ini + &self.inis[node - 1]
+    }
+
+    /// What node N's ini says beside the Legion itself, to be changed before the node is started.
+    pub fn ini_mut(&mut self, node: usize) -> &mut String {
+        &mut self.inis[node - 1]
     }
 
     /// Where node N listens, which is its own address too.
@@ -137,6 +145,17 @@ impl Legion {
     pub fn lords(&self) -> Vec<usize> {
         let started = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at + 1, node.as_ref()?)));
         started.filter(|(_, node)| node.is_lord(LEGION)).map(|(number, _)| number).collect()
+    }
+
+    /// The nodes that node N counts as members, without itself.
+    pub fn members(&self, node: usize) -> Vec<usize> {
+        let state = self.node(node).legion(LEGION).unwrap_or_default();
+        let members = state["members"].as_array().cloned().unwrap_or_default();
+        let valors = members.iter().filter_map(|member| member["valor"].as_u64());
+        let mut members: Vec<usize> =
+            valors.filter_map(|valor| usize::try_from(HIGHEST - valor).ok()).collect();
+        members.sort_unstable();
+        members
     }
 
     /// Waits until node N alone is Lord; fails the test when it is not within `limit`.

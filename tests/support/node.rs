@@ -42,7 +42,10 @@ impl Node {
             stats.display()
         );
         fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
-        let log = File::options().create(true).append(true).open(folder.join("log")).expect("as above");
+        // A test may want to read what is logged by itself, as a journal does.
+        let pipe = folder.join("log.pipe");
+        let log = if pipe.exists() { pipe } else { folder.join("log") };
+        let log = File::options().create(true).append(true).open(log).expect("as above");
         command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {

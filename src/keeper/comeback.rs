@@ -1,0 +1,228 @@
+//! When a suspended node comes back.
+//!
+//! With `legion-death-on-lord-error = N` uWSGI suspends a node whose lord hook has failed, whichever hook that was, and never
+//! makes it a member again. Back after N seconds, a node that fails each time would take the lordship from the others
+//! each time: so it waits longer from one failure to the next, and where the API was the reason, until a look at the
+//! route has succeeded. A node that only left the IP to another one is back at once.
+
+use std::time::{Duration, Instant};
+
+/// How long a node stays away at least, from its second failure in a row on.
+const PAUSES: [u64; 5] = [0, 30, 60, 120, 240];
+/// A member for so long, it was well: the next failure is a first one.
+const WELL: Duration = Duration::from_secs(300);
+/// Between two looks, doubled from the first to the last. They wait for an API to come back, in which case every second
+/// without a Lord counts.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+const LAST_LOOK: Duration = Duration::from_secs(30);
+
+/// How a lord hook of ours has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    Here,
+    /// A node that is to be Lord was heard.
+    Outvoted,
+    Failed,
+}
+
+/// What to do now.
+#[derive(PartialEq, Eq, Debug)]
+pub enum Step {
+    Nothing,
+    /// Not a member for so long, and why, where the log has not been told.
+    StayAway {
+        left: Duration,
+        why: Option<String>,
+    },
+    /// Ask whether a takeover could be made.
+    Look,
+    /// A member again, for this reason.
+    Return(&'static str),
+}
+
+/// One Legion's memory of failures.
+pub struct Comeback {
+    /// How the last of our hooks has ended, if it is not known what came of that.
+    ended: Option<Ended>,
+    /// In a row.
+    failures: usize,
+    member_since: Option<Instant>,
+    /// How often in a row it was seen dead and not suspended: uWSGI says the one a moment before the other.
+    dead_for: u32,
+    away: Option<Away>,
+}
+
+struct Away {
+    not_before: Instant,
+    /// Whether a look has to succeed first.
+    looks: bool,
+    is_looking: bool,
+    pause: Duration,
+    /// Whether the log knows that it is looked.
+    is_told: bool,
+    news: Option<String>,
+}
+
+impl Comeback {
+    pub fn new() -> Comeback {
+        Comeback { ended: None, failures: 0, member_since: None, dead_for: 0, away: None }
+    }
+
+    pub fn note(&mut self, ended: Ended) {
+        self.ended = Some(ended);
+    }
+
+    /// Called twice a second with what uWSGI says of this node: whether it announces itself as dead, and for how long it
+    /// is suspended.
+    pub fn observe(&mut self, dead: bool, suspended: Duration, now: Instant) -> Step {
+        if !dead {
+            self.away = None;
+            self.dead_for = 0;
+            let since = *self.member_since.get_or_insert(now);
+            if now.duration_since(since) >= WELL {
+                self.failures = 0;
+            }
+            return Step::Nothing;
+        }
+        self.member_since = None;
+        if self.away.is_none() {
+            self.dead_for += 1;
+            if suspended.is_zero() && self.dead_for < 3 {
+                return Step::Nothing;
+            }
+            let ended = self.ended.take();
+            if ended == Some(Ended::Outvoted) {
+                return Step::Return("it has left the IP to another node");
+            }
+            self.leave(ended == Some(Ended::Failed), suspended, now);
+        }
+        let Some(away) = &mut self.away else { return Step::Nothing };
+        let left = away.not_before.saturating_duration_since(now);
+        if !left.is_zero() {
+            return Step::StayAway { left, why: away.news.take() };
+        }
+        if !away.looks {
+            return Step::Return("the suspension is over");
+        }
+        if !away.is_looking {
+            away.is_looking = true;
+            return Step::Look;
+        }
+        Step::StayAway { left, why: None }
+    }
+
+    fn leave(&mut self, looks: bool, suspended: Duration, now: Instant) {
+        let pause = Duration::from_secs(PAUSES[self.failures.min(PAUSES.len() - 1)]);
+        self.failures += 1;
+        let news = (pause > suspended).then(|| {
+            format!("it has failed {} times in a row: it stays away for {} s", self.failures, pause.as_secs())
+        });
+        let not_before = now + pause.max(suspended);
+        let (is_looking, is_told) = (false, false);
+        self.away = Some(Away { not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news });
+    }
+
+    /// A look has shown that a takeover could be made, or why not.
+    pub fn looked(&mut self, unfit: Option<String>, now: Instant) {
+        let Some(away) = &mut self.away else { return };
+        away.is_looking = false;
+        match unfit {
+            None => away.looks = false,
+            Some(why) => {
+                away.not_before = now + away.pause;
+                away.pause = (away.pause * 2).min(LAST_LOOK);
+                if !away.is_told {
+                    away.is_told = true;
+                    away.news = Some(format!(
+                        "the suspension is over, but a takeover would fail again: {why}; it stays away until that has changed"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const N: Duration = Duration::from_secs(10);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Fails at `now`; returns for how long the node is away, where no look is asked for.
+    fn fail(comeback: &mut Comeback, now: &mut Instant) -> u64 {
+        let failed = *now;
+        assert!(matches!(comeback.observe(true, N, *now), Step::StayAway { .. }));
+        loop {
+            *now += seconds(1);
+            match comeback.observe(true, Duration::ZERO, *now) {
+                Step::Return(why) => {
+                    assert_eq!(why, "the suspension is over");
+                    assert_eq!(comeback.observe(false, Duration::ZERO, *now), Step::Nothing);
+                    return now.duration_since(failed).as_secs();
+                }
+                Step::StayAway { .. } => {}
+                step => panic!("{step:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_fails_again_stays_away_longer_until_it_was_well() {
+        let (mut comeback, mut now) = (Comeback::new(), Instant::now());
+        let away: Vec<u64> = (0..7).map(|_| fail(&mut comeback, &mut now)).collect();
+        assert_eq!(away, [10, 30, 60, 120, 240, 240, 240]);
+        now += WELL;
+        assert_eq!(comeback.observe(false, Duration::ZERO, now), Step::Nothing);
+        assert_eq!(fail(&mut comeback, &mut now), 10);
+    }
+
+    #[test]
+    fn who_left_the_ip_to_another_is_back_at_once() {
+        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        comeback.note(Ended::Outvoted);
+        assert_eq!(comeback.observe(true, N, now), Step::Return("it has left the IP to another node"));
+        comeback.observe(false, Duration::ZERO, now);
+        // It counts for nothing, and for one time.
+        let mut later = now;
+        assert_eq!(fail(&mut comeback, &mut later), 10);
+    }
+
+    #[test]
+    fn where_the_api_failed_a_look_decides() {
+        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        comeback.note(Ended::Failed);
+        assert!(matches!(comeback.observe(true, N, now), Step::StayAway { why: None, .. }));
+        let now = now + N;
+        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Look);
+        assert_eq!(
+            comeback.observe(true, Duration::ZERO, now),
+            Step::StayAway { left: Duration::ZERO, why: None }
+        );
+        comeback.looked(Some("refused".into()), now);
+        let Step::StayAway { left, why: Some(why) } = comeback.observe(true, Duration::ZERO, now) else {
+            panic!("nothing is told");
+        };
+        assert!(left == FIRST_LOOK && why.contains("refused"), "{left:?} {why}");
+        assert_eq!(comeback.observe(true, Duration::ZERO, now + FIRST_LOOK), Step::Look);
+        comeback.looked(None, now + FIRST_LOOK);
+        assert_eq!(
+            comeback.observe(true, Duration::ZERO, now + FIRST_LOOK),
+            Step::Return("the suspension is over")
+        );
+    }
+
+    #[test]
+    fn a_death_that_is_just_being_said_is_no_suspension_yet() {
+        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
+        assert!(matches!(comeback.observe(true, N, now), Step::StayAway { .. }));
+        let mut comeback = Comeback::new();
+        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
+        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
+        assert!(matches!(comeback.observe(true, Duration::ZERO, now), Step::Return(_)));
+    }
+}

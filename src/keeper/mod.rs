@@ -1,0 +1,169 @@
+//! The keeper: one thread that keeps this process a member of its Legions.
+//!
+//! uWSGI falls silent while datagrams come in faster than its own `legion-freq`; it never lets a node back that it has
+//! suspended; and a process that was paused is elected by itself before it has heard anybody. So twice a second the
+//! keeper announces what is overdue, brings back whoever is suspended (`comeback`), and notes who is in sight and
+//! whether the process ran all the time (`sight`).
+
+mod comeback;
+mod sight;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::hook::Hook;
+use crate::host::{self, Announcer, Legion, View};
+use crate::hoster::Kind;
+pub use comeback::Ended;
+use comeback::{Comeback, Step};
+pub use sight::Clock;
+use sight::Sight;
+
+const TICK: Duration = Duration::from_millis(500);
+/// How much later than its `legion-freq` uWSGI may be by itself: it counts in whole seconds.
+const LATE: Duration = Duration::from_secs(1);
+
+/// All that is known of this process's Legions beside what uWSGI keeps.
+static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+struct Kept {
+    announcer: Announcer,
+    announced: Instant,
+    /// The lord hooks of ours.
+    hooks: Vec<Hook>,
+    sight: Sight,
+    comeback: Comeback,
+}
+
+fn kept() -> MutexGuard<'static, Vec<Kept>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with<T>(legion: Legion, act: impl FnOnce(&mut Kept) -> T) -> Option<T> {
+    kept().iter_mut().find(|kept| kept.announcer.legion() == legion).map(act)
+}
+
+/// Notes every Legion of this process, with its lord hooks of ours. Before uWSGI starts its Legions.
+pub fn prepare(hooks_of: impl Fn(Legion) -> Vec<Hook>) {
+    let keep = |legion: Legion| {
+        Some(Kept {
+            announcer: Announcer::new(legion)?,
+            announced: Instant::now(),
+            hooks: hooks_of(legion),
+            sight: Sight::new(legion.configured_size()),
+            comeback: Comeback::new(),
+        })
+    };
+    *kept() = host::legions().into_iter().filter_map(keep).collect();
+}
+
+/// Starts the keeper, if it does not run yet. In the process that stays.
+pub fn start() {
+    static RUNS: AtomicBool = AtomicBool::new(false);
+    if kept().is_empty() || RUNS.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    host::start_log_writer();
+    let now = Instant::now();
+    kept().iter_mut().for_each(|kept| kept.sight.begin(now));
+    if host::spawn_named("hetzner-keeper", keep).is_none() {
+        RUNS.store(false, Ordering::Relaxed);
+    }
+}
+
+/// For how long a hook has to listen before it may act, where who is in sight may not be all who are alive.
+pub fn listening_time(legion: Legion) -> Option<Duration> {
+    let view = legion.view();
+    let listening_time = |kept: &mut Kept| {
+        let now = Instant::now();
+        kept.sight.observe(&view, now, host::now(), false);
+        kept.sight.listening_time(now)
+    };
+    with(legion, listening_time).flatten()
+}
+
+/// How many nodes the Legion's majority is counted of, if `size` are configured: who has announced its death has no vote.
+pub fn voters(legion: Legion, size: usize) -> usize {
+    let left = with(legion, |kept| kept.sight.farewells()).unwrap_or_default();
+    size.saturating_sub(left).max(1)
+}
+
+/// A lord hook of ours has ended so; told before uWSGI acts upon it.
+pub fn note_end(legion: Legion, ended: Ended) {
+    with(legion, |kept| kept.comeback.note(ended));
+}
+
+fn keep() {
+    let mut clock = Clock::start();
+    while !host::is_ending() {
+        thread::sleep(TICK);
+        let gap = clock.tick(TICK);
+        for kept in kept().iter_mut() {
+            let view = kept.announcer.legion().view();
+            let now = Instant::now();
+            kept.sight.observe(&view, now, host::now(), gap);
+            kept.announce_if_overdue(&view, now);
+            kept.bring_back(&view, now);
+        }
+        host::give_back_if_due();
+    }
+}
+
+impl Kept {
+    /// Only for a Legion's thread that hears others, and so is well: one that is stuck must not seem alive.
+    fn announce_if_overdue(&mut self, view: &View, now: Instant) {
+        if view.dead || view.suspended_until > host::now() || self.announcer.legion().mark() {
+            self.announced = now;
+            return;
+        }
+        let round = host::round();
+        let heard = view.peers.iter().map(|peer| peer.last_seen).max().unwrap_or_default();
+        let hears = host::now() - heard <= i64::try_from(round.as_secs()).unwrap_or(i64::MAX);
+        if hears && now.duration_since(self.announced) >= round + LATE && !host::is_ending() {
+            self.announced = now;
+            self.announcer.announce();
+        }
+    }
+
+    /// Ends the death that uWSGI leaves a node in after its suspension, when it can be Lord again.
+    fn bring_back(&mut self, view: &View, now: Instant) {
+        if self.hooks.is_empty() || host::is_ending() {
+            return;
+        }
+        let legion = self.announcer.legion();
+        let suspended = u64::try_from(view.suspended_until - host::now()).unwrap_or_default();
+        match self.comeback.observe(view.dead, Duration::from_secs(suspended), now) {
+            Step::Nothing => {}
+            Step::StayAway { left, why } => {
+                // Suspended by uWSGI too, or it would elect itself where nobody else is in sight.
+                let left = i64::try_from(left.as_secs()).unwrap_or_default() + 2;
+                legion.suspend_until(host::now() + left);
+                if let Some(why) = why {
+                    host::log(&format!("{}: {why}", legion.name()));
+                }
+            }
+            Step::Look => look(legion, self.hooks.clone()),
+            Step::Return(why) => {
+                legion.revive();
+                host::log(&format!("{}: {why}: this node is a member of the Legion again", legion.name()));
+            }
+        }
+    }
+}
+
+/// Asks in a thread of its own whether a takeover could be made now.
+fn look(legion: Legion, hooks: Vec<Hook>) {
+    let look = move || {
+        let unfit = hooks.iter().find_map(|hook| {
+            let failure = hook.whereabouts().err()?;
+            // Where only looks are too many, a takeover may still be accepted.
+            (failure.kind != Kind::HeldBack).then_some(failure.sentence)
+        });
+        with(legion, |kept| kept.comeback.looked(unfit, Instant::now()));
+    };
+    if host::spawn(look).is_none() {
+        with(legion, |kept| kept.comeback.looked(None, Instant::now()));
+    }
+}
