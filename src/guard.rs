@@ -56,6 +56,7 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     if host::spawn(move || watched.keep_watch()).is_none() {
         guard.hook.log("no guard: the system has no thread left; the next election tries again");
     } else {
+        robot::note_guard(&guard.hook.options);
         guards.push(Arc::clone(&guard));
     }
     guard
@@ -100,6 +101,7 @@ impl Guard {
             };
             reign.size = configured_size.unwrap_or(most_members);
             reign.observe(&view, frozen);
+            reign.verify = robot::check_pause(&self.hook.options);
             if reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
