@@ -57,7 +57,7 @@ pub enum Kind {
     Final,
     /// Not sent, since it would exceed a budget.
     HeldBack,
-    /// The hoster wants no more requests of this kind for now, whatever they ask for.
+    /// The hoster wants no more such requests for now, whatever they ask for; it has said so, or lately.
     Refused,
     /// Another switch of this failover IP is under way.
     Locked,
@@ -76,8 +76,7 @@ impl Failure {
 
     /// Whether the hoster may have got the request.
     pub fn was_sent(&self) -> bool {
-        let is_answer = matches!(self.kind, Kind::Refused | Kind::Locked | Kind::NotDone);
-        is_answer || self.kind == Kind::Unknown || self.status.is_some()
+        self.status.is_some() || matches!(self.kind, Kind::Locked | Kind::NotDone | Kind::Unknown)
     }
 
     pub fn with_status(self, status: u16) -> Failure {

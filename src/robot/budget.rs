@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::hoster::Need;
+use crate::hoster::{Kind, Need};
 
 /// One less than what locks an address out (Robot webservice documentation, "Authentication").
 const REJECTED_LOGINS: u32 = 2;
@@ -80,6 +80,7 @@ pub enum Outcome {
 /// Why a request may not be sent now, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hold {
+    pub kind: Kind,
     pub why: &'static str,
     pub remaining: Duration,
     /// Whether it is for what other IPs of the login have sent.
@@ -245,7 +246,7 @@ pub fn shortest_check_pause(ips: usize) -> Duration {
 impl User {
     fn locked(&self, now: Instant) -> Option<Hold> {
         let why = "two logins were rejected, a third would lock this server's address out";
-        hold(why, self.locked_until?, now)
+        hold(Kind::Final, why, self.locked_until?, now)
     }
 
     /// Whether the API has said that it wants no more of such requests, but for one a minute.
@@ -255,7 +256,7 @@ impl User {
         };
         let all = self.refused_until.filter(|until| *until > now).and_then(|_| last(&|_| true));
         let why = "the API refused the last request, so at most one a minute is sent";
-        if let Some(hold) = all.and_then(|next| hold(why, next, now)) {
+        if let Some(hold) = all.and_then(|next| hold(Kind::Refused, why, next, now)) {
             return Some(hold);
         }
         self.limited_until.iter().find(|(limited, until)| *limited == request && *until > now)?;
@@ -264,7 +265,7 @@ impl User {
             Request::Post => "the account's limit of POST is used up, so at most one a minute is sent",
             Request::Delete => "the account's limit of DELETE is used up, so at most one a minute is sent",
         };
-        hold(why, last(&|sent| sent.request == request)?, now)
+        hold(Kind::Refused, why, last(&|sent| sent.request == request)?, now)
     }
 
     fn over_budget(&self, question: &Question, now: Instant) -> Option<Hold> {
@@ -278,17 +279,17 @@ impl User {
                     .collect();
                 if need == Need::Check {
                     let first = gets.first().filter(|_| gets.len() >= CHECKS_AN_HOUR)?;
-                    return hold("45 GET were sent within an hour", *first + HOUR, now);
+                    return hold(Kind::HeldBack, "45 GET were sent within an hour", *first + HOUR, now);
                 }
                 let last = gets.last().filter(|_| gets.len() >= GETS_AN_HOUR)?;
                 let why = "60 GET were sent within an hour, so at most one each two minutes is sent";
-                hold(why, *last + GET_PAUSE, now)
+                hold(Kind::HeldBack, why, *last + GET_PAUSE, now)
             }
             (_, Need::Election) => None,
             (Request::Post, _) => {
                 let why = "three POST brought nothing, so at most one each four minutes is sent";
                 self.next_post_of(ip)
-                    .and_then(|next| hold(why, next, now))
+                    .and_then(|next| hold(Kind::HeldBack, why, next, now))
                     .or_else(|| self.over_login(ip, now))
             }
             (Request::Delete, _) => self.over_login(ip, now),
@@ -322,7 +323,7 @@ impl User {
         let next = last.filter(|_| used_up >= POSTS_AN_HOUR).map_or(now, |sent| sent.at + 2 * POST_PAUSE);
         let next = if first > 0 { next.max(now + REFUSED_PAUSE) } else { next };
         let why = "15 POST were sent within an hour, so at most two each eight minutes are sent for all IPs";
-        hold(why, next, now).map(|hold| Hold { is_shared: true, ..hold })
+        hold(Kind::HeldBack, why, next, now).map(|hold| Hold { is_shared: true, ..hold })
     }
 
     fn posts(&self) -> impl DoubleEndedIterator<Item = &Sent> {
@@ -341,9 +342,9 @@ impl User {
     }
 }
 
-fn hold(why: &'static str, until: Instant, now: Instant) -> Option<Hold> {
+fn hold(kind: Kind, why: &'static str, until: Instant, now: Instant) -> Option<Hold> {
     let remaining = until.saturating_duration_since(now);
-    (!remaining.is_zero()).then_some(Hold { why, remaining, is_shared: false })
+    (!remaining.is_zero()).then_some(Hold { kind, why, remaining, is_shared: false })
 }
 
 #[cfg(test)]

@@ -58,7 +58,12 @@ impl Way {
         self.state().is_sent
     }
 
-    /// How long the request has taken so far.
+    /// How long the request may take.
+    pub fn limit(&self) -> Duration {
+        self.state().limit.map_or(Duration::ZERO, |(_, limit)| limit)
+    }
+
+    /// How long it has taken so far.
     pub fn elapsed(&self) -> Duration {
         self.state().limit.map_or(Duration::ZERO, |(began, _)| began.elapsed())
     }

@@ -157,7 +157,7 @@ fn held_back(hold: Hold) -> Failure {
     let (hour, minute, second) =
         (until.as_secs() / 3600 % 24, until.as_secs() / 60 % 60, until.as_secs() % 60);
     let why = hold.why;
-    Failure::new(Kind::HeldBack, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
+    Failure::new(hold.kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
 }
 
 impl Hoster for Robot {

@@ -93,7 +93,8 @@ fn other_failure(error: &Error, host: &str, way: &Way) -> Failure {
     let (is_sent, time) = (way.is_sent(), seconds(way.elapsed()));
     match error {
         Error::Timeout(_) if is_sent => {
-            Failure::new(Kind::Unknown, format!("no whole answer from {host} within {time} s"))
+            let limit = seconds(way.limit());
+            Failure::new(Kind::Unknown, format!("no whole answer from {host} within {limit} s"))
         }
         Error::Timeout(Timeout::Resolve) => Failure::new(
             Kind::NotSent,

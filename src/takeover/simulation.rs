@@ -20,6 +20,10 @@ const fn address(last: u8) -> IpAddr {
     IpAddr::V4(std::net::Ipv4Addr::new(last, last, last, last))
 }
 
+fn refused() -> Failure {
+    Failure::new(Kind::Refused, "").with_status(403)
+}
+
 /// How the hoster is, for a while.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Weather {
@@ -206,7 +210,7 @@ impl World {
                 failure(Kind::Unknown)
             }
             Weather::Fails => failure(if self.chance(2) { Kind::NotDone } else { Kind::Unknown }),
-            Weather::Banned => failure(Kind::Refused),
+            Weather::Banned => Some(refused()),
             _ => None,
         }
     }
@@ -249,7 +253,7 @@ impl Hoster for World {
         }
         self.posts.borrow_mut().push(self.now.get());
         if weather == Weather::NoPosts {
-            return Err(Failure::new(Kind::Refused, ""));
+            return Err(refused());
         }
         // Connecting, and what the API does before it decides.
         self.pass(self.some(SECOND).min(limit));
@@ -289,7 +293,7 @@ impl Hoster for World {
             return Err(failure);
         }
         if weather == Weather::NoGets {
-            return Err(Failure::new(Kind::Refused, ""));
+            return Err(refused());
         }
         self.pass(LOOK_TAKES.min(limit));
         let route = self.route.get();
