@@ -127,7 +127,7 @@ fn print_json(command: Command, reports: &[(&Hook, Report)], code: i32) {
             json!({
                 "legion": hook.legion.name(),
                 "ip": hook.options.ip,
-                "active_ip": hook.options.active_ip,
+                "active_ip": hook.active_ip().ok(),
                 "state": report.state,
                 "route": report.route,
                 "steps": steps,
@@ -152,7 +152,7 @@ fn report(command: Command, hook: &Hook) -> Report {
             Report { code, ..report }
         }
         Command::Release => match hook.release() {
-            Ok(route) if route == Some(hook.options.active_ip) => {
+            Ok(route) if route.is_some() && route == hook.active_ip().ok() => {
                 let text = "it was routed here, and is routed nowhere now".to_string();
                 Report { state: "nowhere", route: None, steps: vec![(Mark::Ok, text)], code: 0 }
             }
@@ -168,9 +168,9 @@ fn report(command: Command, hook: &Hook) -> Report {
 
 /// Exit status 0: here; 2: elsewhere or nowhere; 1: unknown.
 fn status(hook: &Hook, found: Result<Route, Failure>) -> Report {
-    let target = hook.options.active_ip;
+    let target = hook.active_ip();
     match found {
-        Ok(route) if route == Some(target) => Report {
+        Ok(route) if route.is_some() && route == target.as_ref().ok().copied() => Report {
             state: "here",
             route,
             steps: vec![(Mark::Ok, format!("{}, here", place(route)))],
@@ -178,6 +178,7 @@ fn status(hook: &Hook, found: Result<Route, Failure>) -> Report {
         },
         Ok(route) => {
             let state = if route.is_some() { "elsewhere" } else { "nowhere" };
+            let target = target.map_or_else(|_| "this host".into(), |target| target.to_string());
             let text = format!("{}, not to {target}", place(route));
             Report { state, route, steps: vec![(Mark::Warning, text)], code: 2 }
         }
@@ -191,7 +192,7 @@ fn status(hook: &Hook, found: Result<Route, Failure>) -> Report {
 /// One GET shows them all: name resolution, TLS, login, the IP, its route. Changes nothing.
 fn check(hook: &Hook) -> Report {
     let options = &hook.options;
-    let (ip, target) = (options.ip, options.active_ip);
+    let (ip, target) = (options.ip, hook.active_ip());
     let host = options.url.authority().map_or("", |authority| authority.as_str());
     let found = hook.whereabouts();
     // How many of the steps below the request has passed.
@@ -222,7 +223,9 @@ fn check(hook: &Hook) -> Report {
         Ok(route) => (Mark::Ok, format!("it is {}", place(*route))),
         Err(failure) => (Mark::Error, failure.sentence.clone()),
     });
-    for (address, name) in [(target, "active_ip"), (ip, "the failover IP")] {
+    // Where there is no active_ip, the step before has said so.
+    for (address, name) in target.iter().map(|target| (*target, "active_ip")).chain([(ip, "the failover IP")])
+    {
         steps.push(match own::is_here(address) {
             Some(true) => (Mark::Ok, format!("{name} {address} is on an interface of this host")),
             Some(false) => (Mark::Warning, format!("{name} {address} is on no interface of this host")),

@@ -234,7 +234,10 @@ fn a_uwsgi_without_hooks_of_ours_is_left_alone() {
     let folder = folder();
     let node = lone(Uwsgi::Debian, &folder, &format!("legion-lord = {LEGION} log:lord\n"));
     node.wait_for_log("i am now the Lord", LIMIT);
-    assert_eq!(node.lines(), [""; 0]);
+    let expected = format!(
+        "warning: Legion {LEGION} has no legion-lord hook with hetzner-failoverip: no failover IP follows its Lord"
+    );
+    assert_eq!(node.lines(), [expected]);
     let threads = fs::read_dir(format!("/proc/{}/task", node.id())).expect("it runs");
     let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     assert_eq!(names.filter(|name| name.trim() == "hetzner").count(), 0);

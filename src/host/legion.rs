@@ -294,6 +294,33 @@ impl Legion {
     }
 }
 
+impl Legion {
+    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
+    pub fn valor(self) -> u64 {
+        // SAFETY: set once, while the configuration is read.
+        unsafe { (*self.raw()).valor }
+    }
+
+    /// Where it listens, as the configuration says it: `HOST:PORT`.
+    pub fn listens_at(self) -> String {
+        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
+    }
+
+    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
+    pub fn node_addresses(self) -> Vec<String> {
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
+        let addresses = unsafe { strings((*self.raw()).nodes) };
+        addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
+    }
+}
+
+/// Seconds after which a node that is not heard counts as dead.
+pub fn tolerance() -> Duration {
+    // SAFETY: reads one number.
+    Duration::from_secs(unsafe { hetzner_host_legion_tolerance() }.max(1).unsigned_abs().into())
+}
+
 /// All Legions of this process.
 pub fn legions() -> Vec<Legion> {
     let mut found = Vec::new();

@@ -7,6 +7,7 @@ mod layout;
 mod legion;
 mod memory;
 mod net;
+mod start;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io::Write;
@@ -19,10 +20,14 @@ use std::thread;
 
 use abi::{UwsgiLegion, UwsgiLegionAction};
 pub use legion::{
-    Election, Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, wait_for,
+    Election, HookLine, Legion, Peer, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
+    wait_for,
 };
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
+pub use start::{
+    LogFile, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_to_read, uid,
+};
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
@@ -46,10 +51,14 @@ unsafe extern "C" {
     fn hetzner_host_has_alarm(name: *const c_char) -> c_int;
 }
 
+/// `line` as it stands in a log.
+pub fn line(line: &str) -> String {
+    format!("[hetzner-failoverip] {line}").replace(['\0', '\n', '\r'], "?")
+}
+
 /// Writes one line to wherever this uWSGI logs.
-pub fn log(line: &str) {
-    let line = format!("[hetzner-failoverip] {line}").replace(['\0', '\n', '\r'], "?");
-    let Ok(line) = CString::new(line) else { return };
+pub fn log(text: &str) {
+    let Ok(line) = CString::new(line(text)) else { return };
     // SAFETY: a NUL-terminated string, which uwsgi_log() copies before it returns. It formats into a buffer
     // of its own and writes once, so that any thread may call it.
     unsafe { hetzner_host_log(line.as_ptr()) }
@@ -88,8 +97,13 @@ pub fn check_layout() -> Result<(), String> {
 pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) {
     // SAFETY: uWSGI keeps both pointers for ever, and they are static. It calls `func` with the Legion and
     // the argument of a hook. Called while it loads plugins, when it has but one thread. What it returns is its own
-    // list's entry of that name.
-    unsafe { (*hetzner_host_register_action(name.as_ptr(), func)).log_msg = log_msg.as_ptr() }
+    // list's entry of that name, or NULL where there is no Legion.
+    unsafe {
+        let action = hetzner_host_register_action(name.as_ptr(), func);
+        if let Some(action) = action.as_mut() {
+            action.log_msg = log_msg.as_ptr();
+        }
+    }
 }
 
 /// Has uWSGI call `func` when its configuration is read, and nothing is bound, forked or in the background yet.

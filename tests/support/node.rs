@@ -1,8 +1,9 @@
 //! One running uWSGI: its ini, its log, its state in the stats server.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -41,9 +42,12 @@ impl Node {
              stats = {}\n{ini}\n",
             stats.display()
         );
-        fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
+        let ini = folder.join("node.ini");
+        fs::write(&ini, whole).expect("the folder is writable");
+        // As the README asks it of what holds a password.
+        fs::set_permissions(&ini, Permissions::from_mode(0o640)).expect("our own file");
         let log = File::options().create(true).append(true).open(folder.join("log")).expect("as above");
-        command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
+        command.arg("--ini").arg(&ini).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
             command.env_remove(name).env_remove(name.to_uppercase());
