@@ -11,7 +11,10 @@ mod commands;
 mod growth;
 mod keyval;
 mod legion;
+mod mistaken;
+mod own;
 mod package;
+mod privileges;
 mod promise;
 mod robot;
 mod startup;
@@ -19,3 +22,4 @@ mod startup;
 #[allow(dead_code)]
 mod support;
 mod sysadmin;
+mod told;

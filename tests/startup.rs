@@ -201,7 +201,7 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-quorum = failover 2\n",
-            "warning: Legion failover has a legion-quorum of 2 with 1 nodes in all: it never has a Lord",
+            "warning: Legion failover: legion-quorum is 2, but there are 1 with this one",
         ),
     ];
     for (hook, options, expected) in cases {

@@ -118,6 +118,31 @@ fn a_rotated_password_needs_no_restart() {
     assert_eq!(robot.journal().len(), 2, "{:?}", robot.journal());
 }
 
+/// A mistake of a deployment, a disk that is gone: what was read last is what is used.
+#[test]
+fn a_password_file_that_is_gone_keeps_no_takeover_from_succeeding() {
+    for uwsgi in Uwsgi::ALL {
+        let login = Some(Login::new(USERNAME, PASSWORD));
+        let robot = robot(&["4.4.4.4"], Config { login, ..Config::default() });
+        let folder = folder();
+        let file = folder.path().join("password");
+        fs::write(&file, PASSWORD).expect("a writable folder");
+        let by_file = format!("password_file={}", file.display());
+        let hook = hook(1, &robot.url(ip("4.4.4.4")), ",verify=1")
+            .replace(&format!("password={PASSWORD}"), &by_file);
+        let node = lone(uwsgi, &folder, &format!("legion-lord = {LEGION} hetzner-failoverip:{hook}\n"));
+        node.wait_for_log("i am now the Lord", LIMIT);
+        fs::remove_file(&file).expect("our own file");
+        robot.set_route(ip("4.4.4.4"), Some(ip("2.2.2.2")));
+        let back = || robot.route(ip("4.4.4.4")) == Some(ip("1.1.1.1"));
+        assert!(wait_until(LIMIT, back), "{uwsgi}: {}", node.log());
+        let said = node.lines();
+        let kept: Vec<_> = said.iter().filter(|line| line.contains("using what was read before")).collect();
+        assert_eq!(kept.len(), 1, "{uwsgi}: {said:?}");
+        assert!(kept[0].contains("No such file or directory (os error 2), as uid"), "{kept:?}");
+    }
+}
+
 #[test]
 fn a_node_that_ends_releases_the_route_if_it_is_here() {
     for (uwsgi, elsewhere) in [(Uwsgi::Debian, false), (Uwsgi::Pypi, true)] {

@@ -94,14 +94,22 @@ fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
             ));
         }
         Some(size) if quorum > size => warnings.push(format!(
-            "Legion {name} has a legion-quorum of {quorum} for {size} of its own (legion-node, and this one): it never has a Lord; set legion-quorum = \
-             {name} {}",
+            "Legion {name}: legion-quorum is {quorum}, but there are {size} with this one and each legion-node: it never \
+             has a Lord; set legion-quorum = {name} {}",
             size / 2 + 1
         )),
-        Some(size) if quorum == size && size >= 2 => warnings.push(format!(
-            "Legion {name} has a legion-quorum of {quorum} for {size} of its own (legion-node, and this one): when one of them is down it has no Lord{}",
-            if size >= 3 { format!("; set legion-quorum = {name} {}", size / 2 + 1) } else { String::new() }
-        )),
+        Some(size) if quorum == size && size >= 2 => {
+            let remedy = if size >= 3 {
+                format!("; set legion-quorum = {name} {}", size / 2 + 1)
+            } else {
+                // Of two, one is no majority: only a third node helps, which may be an arbiter.
+                String::new()
+            };
+            warnings.push(format!(
+                "Legion {name}: legion-quorum is {quorum}, and there are {size} with this one and each legion-node: when \
+                 one of them is down it has no Lord{remedy}"
+            ));
+        }
         _ => {}
     }
     match legion.valor() {
