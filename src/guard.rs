@@ -130,11 +130,11 @@ impl Guard {
     /// Asks where the IP is, and does what follows from it.
     fn look(&self, reign: &mut Reign) {
         let options = &self.hook.options;
-        let (ip, target) = (options.ip, options.active_ip);
+        let ip = options.ip;
         match self.hook.whereabouts() {
-            Ok(Some(found)) if found == target => {
+            Ok(Some(found)) if Ok(found) == self.hook.active_ip() => {
                 if reign.trouble.is_some() || self.failed() {
-                    self.hook.log(&format!("{ip} is routed to {target} again"));
+                    self.hook.log(&format!("{ip} is routed to {found} again"));
                 }
                 self.set_failed(false);
                 reign.is_here();

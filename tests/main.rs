@@ -14,7 +14,10 @@ mod installation;
 mod keyval;
 mod legion;
 mod membership;
+mod mistaken;
+mod own;
 mod package;
+mod privileges;
 mod promise;
 mod readiness;
 mod rejected;
@@ -26,3 +29,4 @@ mod stuck;
 #[allow(dead_code)]
 mod support;
 mod sysadmin;
+mod told;
