@@ -16,6 +16,7 @@ use crate::host::{self, Peer, Uuid, View};
 use crate::hoster::{Failure, Kind, Need, Route};
 use crate::keeper::{self, Clock};
 use crate::metrics::count;
+use crate::robot;
 use crate::takeover::{Verdict, place};
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -54,6 +55,7 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     if host::spawn(move || watched.keep_watch()).is_none() {
         guard.hook.log("no guard: the system has no thread left; the next election tries again");
     } else {
+        robot::note_guard(&guard.hook.options);
         guards.push(Arc::clone(&guard));
     }
     guard
@@ -97,6 +99,7 @@ impl Guard {
             };
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
+            reign.verify = robot::check_pause(&self.hook.options);
             if reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();

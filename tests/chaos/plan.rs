@@ -270,7 +270,8 @@ impl Plan {
                 if self.site.has_cmd() && rng.u8(..100) < 80 {
                     let all = (1..=nodes).collect();
                     let nodes = if rng.bool() { all } else { vec![node(rng)] };
-                    self.place(rng, Fault::Hook(nodes));
+                    let (from, until) = self.draw_election(rng);
+                    self.faults.push(Planned { from, until, fault: Fault::Hook(nodes) });
                 }
                 if rng.bool() {
                     let fault = Fault::Stop(node(rng));
@@ -283,6 +284,18 @@ impl Plan {
             Kind::Clocks => self.site.draw_clocks(rng, nodes),
             Kind::Ips => self.site.draw_ips(rng),
         }
+    }
+
+    /// A time in which there probably is an election: the first one, or the one that follows when a node is gone. At other
+    /// times a hook that fails is of no matter.
+    fn draw_election(&self, rng: &mut Rng) -> (Duration, Duration) {
+        let gone: Vec<_> = self.faults.iter().filter(|planned| planned.fault.node().is_some()).collect();
+        let from = match rng.choice(gone).filter(|_| rng.u8(..100) < 70) {
+            Some(gone) => gone.from,
+            None => Duration::ZERO,
+        };
+        let until = tenths(rng, from + Duration::from_secs(5), from + Duration::from_secs(40));
+        (from, until.min(self.length))
     }
 
     /// Finds a time for a fault that has an end. Where its node has no room for it, it is none.
