@@ -17,6 +17,7 @@ on_each_uwsgi! {
     a_node_without_the_plugin_is_not_lost
     a_node_whose_clock_differs_takes_nothing_from_the_lord
     a_machine_that_was_paused_takes_nothing_from_the_lord
+    a_node_that_was_outvoted_takes_nothing_before_it_hears_the_lord_again
     a_node_that_was_frozen_takes_none_of_two_ips
     a_node_that_left_the_ip_to_another_is_a_member_at_once
     a_node_whose_end_takes_long_is_gone_at_once
@@ -125,6 +126,26 @@ fn a_machine_that_was_paused_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
         scene.wait_for(1, LIMIT);
         assert!(scene.posts_of(paused).is_empty(), "{}", scene.state());
     });
+}
+
+/// Its hook has heard the Lord, uWSGI has not: by its own account it is Lord, without the IP, and hears only node 3.
+fn a_node_that_was_outvoted_takes_nothing_before_it_hears_the_lord_again(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    let outvoted =
+        || scene.legion.node(2).log().matches("a node with a higher valor is alive after all").count();
+    for _ in 0..4 {
+        let before = outvoted();
+        scene.legion.node(2).freeze();
+        thread::sleep(seconds(8));
+        scene.legion.node(2).thaw();
+        wait_until(seconds(8), || outvoted() > before);
+        scene.legion.links().cut(1, 2);
+        thread::sleep(seconds(1));
+        scene.legion.links().heal();
+        let again = || scene.is_at(1) && scene.see_each_other(&[1, 2, 3]);
+        assert!(wait_until(LIMIT, || again() || !scene.posts_of(2).is_empty()), "{}", scene.state());
+        assert!(scene.posts_of(2).is_empty(), "{}", scene.state());
+    }
 }
 
 /// The second hook of an election knows what the first has heard.
