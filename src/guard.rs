@@ -34,12 +34,13 @@ pub struct Guard {
     argument: Vec<u8>,
     /// Whether the last run of the hook has failed, so that a Lord would be one without the IP.
     failed: AtomicBool,
+    /// Whether its thread runs.
+    watches: AtomicBool,
 }
 
 /// The guard of this hook of this Legion; it is started at the hook's first run, since threads do not survive
 /// uWSGI's fork, and uWSGI runs hooks in the process that stays.
 pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
-    static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
     let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
     let known = |guard: &&Arc<Guard>| {
         guard.hook.legion == hook.legion
@@ -49,19 +50,35 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     if let Some(guard) = guards.iter().find(known) {
         return Arc::clone(guard);
     }
-    let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: AtomicBool::new(false) };
-    let guard = Arc::new(guard);
-    let watched = Arc::clone(&guard);
-    if host::spawn(move || watched.keep_watch()).is_none() {
-        guard.hook.log("no guard: the system has no thread left; the next election tries again");
-    } else {
-        robot::note_guard(&guard.hook.options);
-        guards.push(Arc::clone(&guard));
-    }
+    let (failed, watches) = (AtomicBool::new(false), AtomicBool::new(false));
+    let guard = Arc::new(Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed, watches });
+    guards.push(Arc::clone(&guard));
+    robot::note_guard(&guard.hook.options);
+    guard.start();
     guard
 }
 
+static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
+
+/// Starts the guards for which the system had no thread. Called about once a second.
+pub fn start_missing() {
+    GUARDS.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Guard::start);
+}
+
 impl Guard {
+    fn start(self: &Arc<Guard>) {
+        const WHAT: &str = "a thread for the guard";
+        if self.watches.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let watched = Arc::clone(self);
+        if host::spawn(move || watched.keep_watch()).is_some() {
+            return self.hook.well(WHAT);
+        }
+        self.watches.store(false, Ordering::Relaxed);
+        self.hook.trouble(WHAT, "the system has no thread left: nobody looks whether the IP stays here");
+    }
+
     /// Called with how the hook has ended, before uWSGI acts upon it.
     pub fn set_failed(&self, failed: bool) {
         self.failed.store(failed, Ordering::Relaxed);
@@ -100,7 +117,8 @@ impl Guard {
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
             reign.verify = robot::check_pause(&self.hook.options);
-            if reign.is_due() {
+            // What is due waits until it is known whose the IP is to be.
+            if !reign.is_doubtful && reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
                 // The time that this took is no freeze.
@@ -136,9 +154,7 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if reign.is_doubtful {
-            reign.retry();
-        } else if self.failed() {
+        if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
             self.take_back(reign, &format!("this node is Lord without {ip}, which is {place}: trying again"));
         } else if reign.has_stood_elsewhere(route) {

@@ -12,6 +12,7 @@ use crate::keeper::{self, Ended};
 use crate::metrics::{Metrics, Place, count};
 use crate::options::{Options, Problem};
 use crate::own;
+use crate::readiness;
 use crate::robot::{BASE_URL, Robot};
 use crate::takeover::{Order, Setting, Verdict, place, take_over};
 
@@ -56,12 +57,27 @@ impl Hook {
         }
     }
 
+    /// Something is wrong that may last: an alarm once, until it is [`Hook::well`].
+    pub fn trouble(&self, what: &'static str, line: &str) {
+        if self.metrics.set_trouble(what, true) {
+            self.alarm(line);
+        }
+    }
+
+    /// That is mended, if it was wrong.
+    pub fn well(&self, what: &'static str) {
+        if self.metrics.set_trouble(what, false) {
+            self.log(&format!("there is {what} again"));
+        }
+    }
+
     /// An ordinary takeover; before each step `goes_on` is asked.
     pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
         let Options { ip, active_ip, deadline, .. } = self.options;
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on };
         count(&self.metrics.takeovers);
+        self.metrics.readiness.set_busy(deadline + GRACE);
         // Only a node that suspends itself then makes room for another one.
         let may_hand_over = need == Need::Election
             && host::death_on_lord_error()
@@ -77,8 +93,12 @@ impl Hook {
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.readiness.set_idle();
         match verdict {
-            Verdict::Here => self.metrics.set_route(Place::Here),
+            Verdict::Here => {
+                self.metrics.set_route(Place::Here);
+                readiness::record(self, None);
+            }
             Verdict::Failed { .. } => count(&self.metrics.takeover_failures),
             Verdict::Dropped => {}
         }
@@ -87,8 +107,9 @@ impl Hook {
 
     /// Where the IP is routed now, for a check.
     pub fn whereabouts(&self) -> Result<Route, Failure> {
-        let robot = Robot::new(&self.options, self.metrics)?;
-        let found = robot.whereabouts(Need::Check, self.options.timeout);
+        let robot = Robot::new(&self.options, self.metrics);
+        let found = robot.and_then(|robot| robot.whereabouts(Need::Check, self.options.timeout));
+        readiness::record(self, found.as_ref().err());
         self.metrics.set_route(match &found {
             Ok(Some(address)) if *address == self.options.active_ip => Place::Here,
             Ok(_) => Place::Elsewhere,
@@ -177,8 +198,18 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         host::log(&format!(
             "{name}: a node with a higher valor is alive after all: leaving it to the next election"
         ));
-    } else if let Waited::TooLong = waited {
-        host::log(&format!("{name}: the takeover did not end by its deadline: given up"));
+    } else if !matches!(waited, Waited::Done(_)) && !host::is_ending() {
+        let why = match waited {
+            Waited::TooLong => "the takeover did not end by its deadline: given up",
+            _ => {
+                "it could not be begun, or has ended by a bug: is there a thread left? Check ulimit -u and TasksMax"
+            }
+        };
+        for guard in &guards {
+            let Options { ip, active_ip, .. } = guard.hook.options;
+            count(&guard.hook.metrics.takeover_failures);
+            guard.hook.alarm(&format!("FAILED to route {ip} to {active_ip}: {why}"));
+        }
     }
     let mut all_here = true;
     for (position, guard) in guards.iter().enumerate() {

@@ -9,10 +9,12 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
 
 use crate::commands;
+use crate::guard;
 use crate::hook::{self, Hook};
 use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::host::{self, Legion, log};
 use crate::keeper;
+use crate::readiness;
 use crate::startup;
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
@@ -122,6 +124,7 @@ extern "C" fn init() -> c_int {
             }
         }
         startup::note_what_to_read_ahead(&found);
+        readiness::watch(&found);
         keeper::prepare(|legion| {
             let of_legion = |found: &&startup::Found| found.legion == legion && found.phase == "legion-lord";
             found.iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
@@ -135,6 +138,8 @@ extern "C" fn master_cycle() {
     door(|| {
         keeper::start();
         startup::read_ahead();
+        guard::start_missing();
+        readiness::look_if_due();
         true
     });
 }

@@ -16,6 +16,7 @@ mod legion;
 mod membership;
 mod package;
 mod promise;
+mod readiness;
 mod rejected;
 mod robot;
 mod scene;

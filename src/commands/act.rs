@@ -1,5 +1,7 @@
 //! What each command does for one failover IP.
 
+use std::net::IpAddr;
+
 use crate::hook::Hook;
 use crate::hoster::{Failure, Kind, Need, Route};
 use crate::own;
@@ -23,6 +25,11 @@ pub fn report(command: Command, hook: &Hook, found: Option<Found>) -> Report {
     }
 }
 
+/// Where the IP belongs.
+pub fn target(hook: &Hook) -> Option<IpAddr> {
+    Some(hook.options.active_ip)
+}
+
 /// For a hook whose thread has panicked.
 pub fn broken() -> Report {
     let text = "a bug in uwsgi-hetzner: the log says where".to_string();
@@ -37,9 +44,9 @@ pub fn broken() -> Report {
 
 /// Exit status 0: here; 2: elsewhere or nowhere; 1: unknown.
 pub fn status(hook: &Hook, found: Found) -> Report {
-    let target = hook.options.active_ip;
+    let target = target(hook);
     match found {
-        Ok(route) if route == Some(target) => Report {
+        Ok(route) if route.is_some() && route == target => Report {
             state: "here",
             route,
             reason: None,
@@ -48,7 +55,8 @@ pub fn status(hook: &Hook, found: Found) -> Report {
         },
         Ok(route) => {
             let state = if route.is_some() { "elsewhere" } else { "nowhere" };
-            let text = format!("{}, not to {target}", place(route));
+            let target = target.map_or_else(String::new, |target| format!(", not to {target}"));
+            let text = format!("{}{target}", place(route));
             Report { state, route, reason: None, steps: vec![Step(Mark::Warning, text)], code: 2 }
         }
         Err(failure) => {
@@ -68,7 +76,7 @@ pub fn status(hook: &Hook, found: Found) -> Report {
 fn takeover(hook: &Hook) -> Report {
     // The login's lock-out and the rate limit apart, nothing holds back what is asked for by hand.
     if hook.take_over(Need::Election, &|| true) == Verdict::Here {
-        let mut report = status(hook, Ok(Some(hook.options.active_ip)));
+        let mut report = status(hook, Ok(target(hook)));
         let name = hook.legion.name();
         let text =
             format!("if this node is not Lord of {name}, the Lord takes the IP back {}", when_it_looks(hook));
@@ -90,7 +98,7 @@ fn release(hook: &Hook) -> Report {
     };
     // Hetzner makes a switch of it too: nobody waits here that could get impatient.
     match hook.release(hook.options.timeout) {
-        Ok(route) if route == Some(hook.options.active_ip) => {
+        Ok(route) if route.is_some() && route == target(hook) => {
             released("it was routed here, and is routed nowhere now")
         }
         Ok(route) => {
@@ -121,7 +129,6 @@ fn when_it_looks(hook: &Hook) -> String {
 /// One GET shows them all: name resolution, TLS, login, the IP, its route. Changes nothing.
 fn check(hook: &Hook, found: Found) -> Report {
     let options = &hook.options;
-    let (ip, target) = (options.ip, options.active_ip);
     let host = options.url.authority().map_or("", |authority| authority.as_str());
     // How many of the steps below the request has passed.
     let passed = match &found {
@@ -144,7 +151,7 @@ fn check(hook: &Hook, found: Found) -> Report {
         Step(Mark::Ok, format!("{host} is reached")),
         tls,
         Step(Mark::Ok, "the login is right".into()),
-        Step(Mark::Ok, format!("the account has {ip}")),
+        Step(Mark::Ok, format!("the account has {}", options.ip)),
     ];
     let mut steps = vec![Step(Mark::Ok, "the configuration is right".to_string())];
     steps.extend(on_the_way.into_iter().take(passed));
@@ -152,7 +159,8 @@ fn check(hook: &Hook, found: Found) -> Report {
         Ok(route) => Step(Mark::Ok, format!("it is {}", place(*route))),
         Err(failure) => Step(Mark::Error, failure.sentence.clone()),
     });
-    for (address, name) in [(target, "active_ip"), (ip, "the failover IP")] {
+    for (address, name) in [(target(hook), "active_ip"), (Some(options.ip), "the failover IP")] {
+        let Some(address) = address else { continue };
         steps.extend(match own::is_here(address) {
             Some(true) => Some(Step(Mark::Ok, format!("{name} {address} is on an interface of this host"))),
             // That is among the warnings of the start.

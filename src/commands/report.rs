@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::act::target;
 use super::asked::Command;
 use crate::hook::Hook;
 use crate::hoster::Route;
@@ -95,7 +96,7 @@ impl Document {
             json!({
                 "legion": hook.legion.name(),
                 "ip": hook.options.ip,
-                "active_ip": hook.options.active_ip,
+                "active_ip": target(hook),
                 "state": report.state,
                 "route": report.route,
                 "reason": report.reason,

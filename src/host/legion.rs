@@ -77,7 +77,8 @@ pub struct View {
 impl View {
     /// Since when nobody was heard, of those that are in sight; `None` where nobody is.
     pub fn silence(&self) -> Option<Duration> {
-        let heard = self.peers.iter().map(|peer| peer.last_seen).max()?;
+        // uWSGI notes the time a moment after it has added a node.
+        let heard = self.peers.iter().map(|peer| peer.last_seen).filter(|seen| *seen > 0).max()?;
         Some(Duration::from_secs(u64::try_from(now() - heard).unwrap_or_default()))
     }
 

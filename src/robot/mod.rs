@@ -226,6 +226,17 @@ pub fn needs_trust_store(options: &Options) -> bool {
     options.url.scheme_str() == Some("https") && !options.ssl_no_verify
 }
 
+/// How long from now no look is sent with this login, if so.
+pub fn held_back_for(options: &Options) -> Option<Duration> {
+    let password = options.login.password.read().ok()?;
+    let user = &options.login.username;
+    let api = options.url.authority().map_or("", |authority| authority.as_str());
+    let noted = rejected::held(&rejected::Login { api, user, password: &password });
+    let (request, need) = (Request::Get, Need::Check);
+    let question = Question { user, password: &password, ip: options.ip, request, need };
+    noted.or_else(|| ledger().held(&question, Instant::now()).map(|hold| hold.remaining))
+}
+
 /// Notes a guard that is going to check with this login, for [`check_pause`].
 pub fn note_guard(options: &Options) {
     ledger().watch(&options.login.username);

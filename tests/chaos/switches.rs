@@ -34,8 +34,8 @@ pub fn switches(stage: &Stage) -> Vec<Switch> {
             let by_hand =
                 stage.moved.iter().any(|moved| moved.max(done).duration_since(*moved.min(done)) < BY_HAND);
             let Some(to) = node_at(*route).filter(|_| !by_hand) else { continue };
-            let posts = journal.iter().filter(|request| request.method == "POST" && request.at <= *done);
-            let Some(post) = posts.filter(|post| asked(plan, post) == Some((to, ip))).next_back() else {
+            let mut posts = journal.iter().filter(|request| request.method == "POST" && request.at <= *done);
+            let Some(post) = posts.rfind(|post| asked(plan, post) == Some((to, ip))) else {
                 continue;
             };
             let from = number.checked_sub(1).and_then(|before| node_at(changes[before].2));
