@@ -195,10 +195,7 @@ impl Drop for Node {
 
 /// The file that a log goes on in.
 fn open_log(folder: &Path) -> File {
-    // A test may want to read what is logged by itself, as a journal does.
-    let pipe = folder.join("log.pipe");
-    let log = if pipe.exists() { pipe } else { folder.join("log") };
-    File::options().create(true).append(true).open(log).expect("the folder is writable")
+    File::options().create(true).append(true).open(folder.join("log")).expect("the folder is writable")
 }
 
 /// An address for a Legion that no other test has: a port that was free a moment ago may be another's now, and that
