@@ -26,21 +26,30 @@ SOURCES := build.rs Cargo.toml Cargo.lock uwsgiplugin.py $(shell find src includ
 # The demo needs one uWSGI: Debian's where it can be installed.
 DEMO_UWSGI := $(if $(filter 0,$(shell id -u)),debian,pypi)
 
+# What a uWSGI says of itself, in short. build.rs reads it from the environment, since cargo cannot watch what a program
+# says, and does not see that its file is another one when that is older than what was built: so an upgrade's often is.
+sum = $$({ $(1) --cflags && $(1) --dot-h; } 2>/dev/null | sha256sum | cut -c-64)
+
+by = UWSGI=$(1) HETZNER_UWSGI_SUM=$(call sum,$(1))
+
 # For cargo, which builds the tests' own copy of the plugin against some uWSGI.
-ANY_UWSGI = UWSGI=$(CURDIR)/target/uwsgi/$(DEMO_UWSGI)
+ANY_UWSGI = $(call by,$(CURDIR)/target/uwsgi/$(DEMO_UWSGI))
 
 # As build.rs finds it: the first that answers.
 FOUND_UWSGI = $(firstword $(foreach uwsgi,$(or $(UWSGI),uwsgi uwsgi-core),\
 	$(if $(shell $(uwsgi) --dot-h 2>/dev/null | head -c 1),$(uwsgi))))
 
+FOUND_SUM = HETZNER_UWSGI_SUM=$(call sum,$(FOUND_UWSGI))
+
 PLUGIN_DIR ?= $(if $(FOUND_UWSGI),$(shell $(FOUND_UWSGI) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
 .PHONY: all install deb demo picture test chaos fuzz versions bench soak check header clean get-uwsgi get-debian get-pypi \
 	get-valgrind run-tests chaos-program versions-program soak-program bench-program demo-program fuzz-options \
-	fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts
+	fuzz-answer fuzz-build plugin-dependencies program-dependencies demo-parts FORCE
 
+# Where the result is, is not left to the user's own settings for cargo: an old one might be there.
 all:
-	cargo build --release --locked
+	$(FOUND_SUM) cargo build --release --locked --target-dir target
 	cp --remove-destination -L target/release/hetzner_plugin.so hetzner_plugin.so
 
 # What is wrong with the folder is said before there is a long build; that there is no uWSGI, the build says better.
@@ -166,26 +175,32 @@ get-valgrind:
 
 # Compile what can be compiled before there is a uWSGI; what cannot be fails, and is built in the next step.
 plugin-dependencies:
-	@cargo build --release --locked --keep-going --quiet 2>/dev/null || true
+	@$(FOUND_SUM) cargo build --release --locked --keep-going --quiet 2>/dev/null || true
 
 program-dependencies:
-	@cargo build --locked --keep-going --quiet --example demo 2>/dev/null || true
+	@$(FOUND_SUM) cargo build --locked --keep-going --quiet --example demo 2>/dev/null || true
 
 # Whatever needs a uWSGI's headers is made by a make of its own, which reads env.mk when that is there.
 demo-program chaos-program versions-program soak-program: %-program:
 	@$(ANY_UWSGI) cargo build --locked --quiet --example $*
 
 bench-program:
-	@UWSGI=$(CURDIR)/target/uwsgi/pypi cargo build --release --locked --quiet --example bench
+	@$(call by,$(CURDIR)/target/uwsgi/pypi) cargo build --release --locked --quiet --example bench
 
 # By the uWSGI that $* is; what is given is set in the environment. An older one, of sources that did build, must not
 # pass for this one.
 build-plugin = mkdir -p $(@D) && cd $(@D) && env -u MAKEFLAGS $(1) $(CURDIR)/target/uwsgi/$* --build-plugin $(CURDIR) \
 	>build.log 2>&1 || { rm -f hetzner_plugin.so; cat build.log; exit 1; }
 
-target/plugins/%/hetzner_plugin.so: $(SOURCES)
+target/plugins/%/hetzner_plugin.so: $(SOURCES) target/uwsgi/%.sum
 	$(call build-plugin)
 
 # With the names of its functions, for valgrind; in a target folder of its own, since cargo keeps but one of a profile.
-target/plugins/%-readable/hetzner_plugin.so: $(SOURCES)
+target/plugins/%-readable/hetzner_plugin.so: $(SOURCES) target/uwsgi/%.sum
 	$(call build-plugin,CARGO_TARGET_DIR=$(CURDIR)/target/readable CARGO_PROFILE_RELEASE_DEBUG=1 CARGO_PROFILE_RELEASE_STRIP=none)
+
+# Is written only when it is another one, so that what was built for that uWSGI is built anew then, and only then.
+target/uwsgi/%.sum: FORCE
+	@sum=$(call sum,target/uwsgi/$*); [ "$$sum" = "$$(cat $@ 2>/dev/null)" ] || echo "$$sum" >$@
+
+.PRECIOUS: target/uwsgi/%.sum

@@ -30,7 +30,8 @@ fn fail(sentence: &str) -> ! {
 
 /// Puts that uWSGI's `uwsgi.h` into `out` and returns its flags.
 fn find_uwsgi(out: &Path) -> String {
-    for name in ["UWSGI", "PATH", "UWSGI_PLUGINS_BUILDER_CFLAGS", "UWSGI_PLUGINS_BUILDER_HEADER"] {
+    let sum = "HETZNER_UWSGI_SUM";
+    for name in ["UWSGI", "PATH", "UWSGI_PLUGINS_BUILDER_CFLAGS", "UWSGI_PLUGINS_BUILDER_HEADER", sum] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let header = out.join("uwsgi.h");
@@ -43,6 +44,12 @@ fn find_uwsgi(out: &Path) -> String {
             fail(&format!("the header that uWSGI wrote, {given:?}, cannot be read: {error}"));
         }
         return cflags.trim().to_string();
+    }
+    // Cargo asks again when a file is newer than what was built, but what an upgrade puts into the same place often is
+    // not: dpkg keeps the date of the package, a link leads elsewhere. The Makefile says what that uWSGI says of itself;
+    // without that it is asked each time: a file that is never there counts as changed.
+    if env::var_os(sum).is_none_or(|sum| sum.is_empty()) {
+        println!("cargo::rerun-if-changed={}", out.join("asked-each-time").display());
     }
     let candidates: Vec<String> = match env::var("UWSGI") {
         Ok(uwsgi) if !uwsgi.is_empty() => vec![uwsgi],

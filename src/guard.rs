@@ -16,6 +16,7 @@ use crate::host::{self, Peer, Uuid, View};
 use crate::hoster::{Failure, Kind, Need, Route};
 use crate::keeper::{self, Clock};
 use crate::metrics::count;
+use crate::robot;
 use crate::takeover::{Verdict, place};
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -52,6 +53,7 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     let (failed, watches) = (AtomicBool::new(false), AtomicBool::new(false));
     let guard = Arc::new(Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed, watches });
     guards.push(Arc::clone(&guard));
+    robot::note_guard(&guard.hook.options);
     guard.start();
     guard
 }
@@ -114,6 +116,7 @@ impl Guard {
             };
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
+            reign.verify = robot::check_pause(&self.hook.options);
             if reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
@@ -150,8 +153,7 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if reign.is_outranked {
-            // That one becomes Lord, and asks for the IP itself.
+        if reign.is_doubtful {
             reign.retry();
         } else if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
@@ -183,7 +185,10 @@ impl Guard {
         // Asked again before each POST, for it can take a minute until that.
         let goes_on = || {
             let view = legion.view();
-            view.lord_since == since && !view.is_outranked && (alone || has_majority(&view.peers, size))
+            view.lord_since == since
+                && !view.is_outranked
+                && !view.is_stale()
+                && (alone || has_majority(&view.peers, size))
         };
         match self.hook.take_over(Need::Takeover, &goes_on) {
             Verdict::Here => {
@@ -220,8 +225,9 @@ struct Reign {
     /// The Legion's size, to which a majority is held.
     size: usize,
     votes: usize,
-    /// Whether a node in sight is to be Lord rather than this one.
-    is_outranked: bool,
+    /// Whether a node in sight is to be Lord rather than this one, and will ask for the IP itself; or uWSGI's Legion is
+    /// stuck, so that others may have elected another Lord.
+    is_doubtful: bool,
     peers: Vec<Uuid>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
@@ -251,7 +257,7 @@ impl Reign {
             verify,
             size: 1,
             votes: 0,
-            is_outranked: false,
+            is_doubtful: false,
             peers: uuids(view),
             due: after.iter().map(|after| now + *after).collect(),
             timer: None,
@@ -272,7 +278,7 @@ impl Reign {
         // Who leaves may have taken the IP just before.
         let changed = peers != self.peers;
         self.peers = peers;
-        self.is_outranked = view.is_outranked;
+        self.is_doubtful = view.is_outranked || view.is_stale();
         self.votes = votes(&view.peers);
         let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
         if frozen || !had_majority {

@@ -201,7 +201,9 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
     } else if !matches!(waited, Waited::Done(_)) && !host::is_ending() {
         let why = match waited {
             Waited::TooLong => "the takeover did not end by its deadline: given up",
-            _ => "it could not be begun, or has ended by a bug: is there a thread left? Check ulimit -u and TasksMax",
+            _ => {
+                "it could not be begun, or has ended by a bug: is there a thread left? Check ulimit -u and TasksMax"
+            }
         };
         for guard in &guards {
             let Options { ip, active_ip, .. } = guard.hook.options;

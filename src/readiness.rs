@@ -74,7 +74,9 @@ impl State {
             // Nobody was asked.
             Some(Kind::HeldBack) => return News::None,
             Some(Kind::Final) => self.doubtful_since = None,
-            Some(Kind::NotSent | Kind::NotDone | Kind::Unknown | Kind::Locked) if self.ready != Some(false) => {
+            Some(Kind::NotSent | Kind::NotDone | Kind::Unknown | Kind::Locked)
+                if self.ready != Some(false) =>
+            {
                 let since = *self.doubtful_since.get_or_insert(now);
                 if now.duration_since(since) < PATIENCE {
                     self.next = Some(at(now, DOUBTFUL));
@@ -138,9 +140,8 @@ pub fn record(hook: &Hook, failure: Option<&Failure>) {
     metrics.ready.store(ready.map_or(-1, i64::from), Ordering::Relaxed);
     let ip = hook.options.ip;
     match (news, failure) {
-        (News::Unready, Some(Failure { sentence, .. })) => hook.alarm(&format!(
-            "this node could not take {ip} over: {sentence}: a failover to it would fail"
-        )),
+        (News::Unready, Some(Failure { sentence, .. })) => hook
+            .alarm(&format!("this node could not take {ip} over: {sentence}: a failover to it would fail")),
         (News::Ready, _) => hook.log(&format!("this node could take {ip} over again")),
         _ => {}
     }
@@ -172,7 +173,7 @@ pub fn look_if_due() {
     if is_busy || due.is_empty() || host::is_ending() || LOOKING.swap(true, Ordering::Relaxed) {
         return;
     }
-    let hooks: Vec<Hook> = due.iter().map(|hook| Hook::clone(hook)).collect();
+    let hooks: Vec<Hook> = due.iter().copied().cloned().collect();
     let looking = Reset(&LOOKING);
     let started = host::spawn_named("hetzner-look", move || {
         let _looking = looking;
@@ -214,7 +215,8 @@ fn look(hooks: &[Hook]) {
         }
         let found = hook.whereabouts();
         let Some(failure) = found.err().filter(|failure| failure.status == Some(401)) else { continue };
-        let login = |hook: &Hook| (hook.options.login.username.clone(), hook.options.url.authority().cloned());
+        let login =
+            |hook: &Hook| (hook.options.login.username.clone(), hook.options.url.authority().cloned());
         // Three rejected logins lock this address out, so nobody else tries this one now.
         for other in WATCHED.get().into_iter().flatten() {
             if !ptr::eq(other.metrics, hook.metrics) && login(other) == login(hook) {
@@ -235,7 +237,9 @@ mod tests {
     #[test]
     fn looks_soon_then_daily_and_hourly_while_it_fails() {
         let (mut state, start) = (State::default(), Instant::now());
-        assert!(!state.is_due(start) && !state.is_due(start + seconds(9)) && state.is_due(start + seconds(21)));
+        assert!(
+            !state.is_due(start) && !state.is_due(start + seconds(9)) && state.is_due(start + seconds(21))
+        );
         let hour = seconds(3600);
         let due_within = |state: &mut State, now: Instant, from: Duration, to: Duration| {
             !state.is_due(now + from) && state.is_due(now + to)

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
 
 use crate::support::uwsgi::{Uwsgi, checkout};
 
@@ -38,7 +39,8 @@ fn python() -> PathBuf {
 
 fn cargo_build(uwsgi: &OsStr, path: Option<&OsStr>) -> Output {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--release", "--locked"]).current_dir(checkout()).env("UWSGI", uwsgi);
+    command.args(["build", "--release", "--locked"]).current_dir(checkout());
+    command.env("UWSGI", uwsgi).env_remove("HETZNER_UWSGI_SUM");
     if let Some(path) = path {
         command.env("PATH", path);
     }
@@ -91,6 +93,60 @@ fn both_ways_to_build_end_in_the_same_file() {
         assert!(read(&inside) == read(&elsewhere), "{uwsgi}: --build-plugin here and elsewhere differ");
         fs::remove_file(inside).expect("our own file");
     }
+}
+
+/// An upgrade, as dpkg does it: the same path holds another uWSGI, whose file is older than what was built.
+fn upgrade(uwsgi: Uwsgi, path: &Path) {
+    let _ = fs::remove_file(path);
+    fs::copy(uwsgi.program(), path).expect("a writable folder");
+    let years_ago = SystemTime::now() - Duration::from_secs(3 * 365 * 24 * 3600);
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(years_ago))
+        .expect("our own file");
+}
+
+/// For which uWSGI a plugin was built.
+fn built_for(plugin: &Path) -> Vec<Uwsgi> {
+    let plugin = fs::read(plugin).unwrap_or_else(|error| panic!("{}: {error}", plugin.display()));
+    let holds = |flags: &str| plugin.windows(flags.len()).any(|window| window == flags.as_bytes());
+    Uwsgi::ALL.into_iter().filter(|uwsgi| holds(uwsgi.ask("--cflags").trim())).collect()
+}
+
+#[test]
+fn after_an_upgrade_of_uwsgi_the_plugin_is_built_anew() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let uwsgi = folder.path().join("uwsgi");
+    let result = checkout().join("hetzner_plugin.so");
+    let make = || {
+        let mut command = Command::new("make");
+        // Those of the `make test` that runs us.
+        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "HETZNER_UWSGI_SUM"] {
+            command.env_remove(name);
+        }
+        // Wherever cargo is told to put things: what is installed has to be what was just built.
+        command.env("CARGO_TARGET_DIR", folder.path().join("target"));
+        let output = command.arg("all").current_dir(checkout()).env("UWSGI", &uwsgi).output();
+        let output = output.expect("make is there");
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    for version in [Uwsgi::Debian, Uwsgi::Pypi] {
+        upgrade(version, &uwsgi);
+        let said = make();
+        assert!(built_for(&result) == [version], "built for another uWSGI than {version}:\n{said}");
+    }
+    let said = make();
+    assert!(!said.contains("Compiling"), "nothing has changed, and yet:\n{said}");
+    fs::remove_file(&result).expect("our own file");
+
+    upgrade(Uwsgi::Debian, &uwsgi);
+    let output = cargo_build(uwsgi.as_os_str(), None);
+    assert!(output.status.success(), "{}", text(&output));
+    let result = checkout().join("target/release/hetzner_plugin.so");
+    assert!(built_for(&result) == [Uwsgi::Debian], "cargo alone does not notice:\n{}", text(&output));
 }
 
 #[test]

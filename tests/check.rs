@@ -40,8 +40,12 @@ fn what_cannot_be_told_is_not_called_right() {
         let env = [("LD_PRELOAD", shim.to_str().expect("UTF-8"))];
         let output = run(uwsgi, &[elsewhere.clone()], &["--hetzner-check"], &env);
         let said = stdout(&output);
-        let line = said.lines().find(|line| line.contains("198.51.100.7 is on")).unwrap_or_else(|| panic!("{said}"));
-        assert!(line.starts_with("warning  failover 127.0.0.9: cannot tell whether active_ip 198."), "{said}");
+        let line =
+            said.lines().find(|line| line.contains("198.51.100.7 is on")).unwrap_or_else(|| panic!("{said}"));
+        assert!(
+            line.starts_with("warning  failover 127.0.0.9: cannot tell whether active_ip 198."),
+            "{said}"
+        );
         assert_eq!(output.status.code(), Some(0), "{said}");
         // With netlink it is known.
         let said = stdout(&run(uwsgi, &[elsewhere], &["--hetzner-check"], &[]));
@@ -60,9 +64,11 @@ fn check_says_all_that_the_start_says() {
     let hook = hook(&robot)
         .replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()))
         .replace("ip=127.0.0.9,active_ip=127.0.0.1", "ip=127.0.0.9,active_ip=198.51.100.7");
-    let three = format!("legion-node = failover {}\nlegion-node = failover {}\n", free_address(), free_address());
+    let three =
+        format!("legion-node = failover {}\nlegion-node = failover {}\n", free_address(), free_address());
     let other = format!("legion = other {} 1 aes-128-cbc:secret1\n", free_address());
-    let for_other = format!("{three}{other}legion-lord = other {}\n", hook.replace("198.51.100.7", "198.51.100.8"));
+    let for_other =
+        format!("{three}{other}legion-lord = other {}\n", hook.replace("198.51.100.7", "198.51.100.8"));
     let expected = [
         "legion-death-on-lord-error is unset",
         "Legion failover has no legion-quorum",
@@ -84,7 +90,8 @@ fn check_says_all_that_the_start_says() {
         let steps = json["steps"].as_array().expect("a list");
         let said = |text: &str| {
             steps.iter().any(|step| {
-                step["result"] == "warning" && step["text"].as_str().is_some_and(|said| said.starts_with(text))
+                step["result"] == "warning"
+                    && step["text"].as_str().is_some_and(|said| said.starts_with(text))
             })
         };
         let [others @ .., other] = expected;
@@ -101,7 +108,8 @@ fn check_judges_as_who_uwsgi_will_be() {
         let file = folder.path().join("password");
         fs::write(&file, PASSWORD).expect("a writable folder");
         fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("our own file");
-        let by_file = hook(&robot).replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()));
+        let by_file = hook(&robot)
+            .replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()));
         let says = |said: &str, line: &str| said.lines().any(|known| known.starts_with(line));
         let myself = stdout(&check(uwsgi, &folder, &by_file, ""));
         let own = fs::metadata("/proc/self").expect("procfs").uid();
@@ -114,7 +122,10 @@ fn check_judges_as_who_uwsgi_will_be() {
             assert!(said.contains(&format!("uWSGI is to run as uid {user} ({name})")), "{said}");
             return;
         }
-        assert!(says(&said, &format!("ok       checked as uid {user} ({name}), gid 65534, as uWSGI will run")), "{said}");
+        assert!(
+            says(&said, &format!("ok       checked as uid {user} ({name}), gid 65534, as uWSGI will run")),
+            "{said}"
+        );
         let told = |line: &str| {
             (line.starts_with("warning") || line.starts_with("ERROR")) && line.contains("password_file=")
         };

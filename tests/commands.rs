@@ -218,7 +218,10 @@ fn options_that_make_no_sense_start_nothing() {
                 "--hetzner-json says how to do a command, but there is none: add --hetzner-check, --hetzner-status, \
                  --hetzner-takeover or --hetzner-release",
             ),
-            (&["--hetzner-legion", LEGION], "--hetzner-legion says how to do a command, but there is none: add "),
+            (
+                &["--hetzner-legion", LEGION],
+                "--hetzner-legion says how to do a command, but there is none: add ",
+            ),
             (
                 &["--hetzner-status", "--hetzner-takeover"],
                 "--hetzner-status and --hetzner-takeover are given: one command at a time",
@@ -271,7 +274,11 @@ fn whatever_is_wrong_json_is_one_document() {
             assert_eq!(problems.len(), 2, "{found}");
         }
         for (hooks, options, error) in [
-            (&[right.clone()][..], &["--hetzner-status", "--hetzner-legion", "another"][..], "Legion another has no"),
+            (
+                &[right.clone()][..],
+                &["--hetzner-status", "--hetzner-legion", "another"][..],
+                "Legion another has no",
+            ),
             (&["log:lord".to_string()], &["--hetzner-status"], "the configuration has no legion-lord hook"),
         ] {
             let found = json(hooks, options, 1);
@@ -282,11 +289,16 @@ fn whatever_is_wrong_json_is_one_document() {
         let reason = found["ips"][0]["reason"].as_str().unwrap_or_default();
         let start = "FAILED to route 127.0.0.9 to 127.0.0.1: HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND";
         assert!(reason.starts_with(start), "{found}");
-        assert_eq!((&found["ips"][0]["state"], &found["ips"][0]["route"]), (&"elsewhere".into(), &OTHER.into()));
+        assert_eq!(
+            (&found["ips"][0]["state"], &found["ips"][0]["route"]),
+            (&"elsewhere".into(), &OTHER.into())
+        );
         robot.fault("any html 200".parse().expect("a rule"));
         let found = json(&[right], &["--hetzner-status"], 1);
         assert_eq!(found["ips"][0]["state"], "unknown");
-        assert!(found["ips"][0]["reason"].as_str().is_some_and(|text| text.starts_with("HTTP 200 with an HTML")));
+        assert!(
+            found["ips"][0]["reason"].as_str().is_some_and(|text| text.starts_with("HTTP 200 with an HTML"))
+        );
     }
 }
 
@@ -309,7 +321,8 @@ fn a_takeover_by_hand_says_why_it_failed_and_who_may_undo_it() {
     robot.fault("post error FAILOVER_NEW_SERVER_NOT_FOUND".parse().expect("a rule"));
     let output = run("--hetzner-takeover");
     assert!(
-        stdout(&output).starts_with("ERROR    failover 127.0.0.9: FAILED to route 127.0.0.9 to 127.0.0.1: HTTP 404"),
+        stdout(&output)
+            .starts_with("ERROR    failover 127.0.0.9: FAILED to route 127.0.0.9 to 127.0.0.1: HTTP 404"),
         "{output:?}"
     );
 }
@@ -378,7 +391,8 @@ fn sigterm_ends_a_command() {
         let mut child = process::spawn(command.arg("--hetzner-takeover")).expect("uWSGI starts");
         let asked = robot.wait_for(Duration::from_secs(30), |journal| !journal.is_empty());
         process::signal(child.id(), process::SIGTERM);
-        let ended = wait_until(Duration::from_secs(10), || child.try_wait().expect("a child of ours").is_some());
+        let ended =
+            wait_until(Duration::from_secs(10), || child.try_wait().expect("a child of ours").is_some());
         if !ended {
             process::signal_group(child.id(), process::SIGKILL);
         }

@@ -97,7 +97,10 @@ fn a_standby_looks_by_itself_and_says_what_changes() {
         wait_for_metrics(legion.node(1), &[("ready", 1)]);
         wait_for_metrics(legion.node(2), &[("ready", 0), ("alarms", 1)]);
         let log = legion.node(2).log();
-        assert!(log.contains(&format!("{UNREADY}HTTP 401")) && log.contains(": a failover to it would fail"), "{log}");
+        assert!(
+            log.contains(&format!("{UNREADY}HTTP 401")) && log.contains(": a failover to it would fail"),
+            "{log}"
+        );
         assert!(metric(legion.node(2), "ready_age").is_some_and(|age| (0..60).contains(&age)));
         // One is enough for hours.
         let asked = |journal: &[crate::robot::Request]| {
@@ -124,7 +127,8 @@ fn a_standby_that_is_ready_asks_once_and_is_silent() {
         assert!(aged, "{:?}", metric(&alone.node, "ready_age"));
         assert_eq!(robot.journal().len(), 1, "{:?}", robot.journal());
         assert_eq!(robot.journal()[0].method, "GET");
-        let told = alone.node.lines().into_iter().filter(|line| !line.starts_with("warning")).collect::<Vec<_>>();
+        let told =
+            alone.node.lines().into_iter().filter(|line| !line.starts_with("warning")).collect::<Vec<_>>();
         assert_eq!(told, [""; 0]);
         assert!(!threads(&alone.node).iter().any(|name| name == "hetzner-look"), "no thread stays for it");
     }
@@ -173,7 +177,9 @@ fn a_password_file_that_cannot_be_read_any_more_is_told() {
 /// A Lord's own looks count: what they find for hours is told once.
 #[test]
 fn a_guard_that_is_refused_wakes_somebody_once() {
-    for (uwsgi, code) in [(Uwsgi::Debian, "NOT_FOUND"), (Uwsgi::Pypi, "UNAUTHORIZED"), (Uwsgi::Debian, "FORBIDDEN")] {
+    for (uwsgi, code) in
+        [(Uwsgi::Debian, "NOT_FOUND"), (Uwsgi::Pypi, "UNAUTHORIZED"), (Uwsgi::Debian, "FORBIDDEN")]
+    {
         let robot = robot();
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ",verify=2"), "", &[]);
         alone.node.wait_for_log("i am now the Lord", LIMIT);
@@ -183,7 +189,9 @@ fn a_guard_that_is_refused_wakes_somebody_once() {
         assert!(alone.alarms(UNREADY) <= 1);
         alone.wait_for_alarm(UNREADY);
         // Further looks, answered or held back, are no news.
-        let held = || metric(&alone.node, "requests_held_back") > Some(1) || metric(&alone.node, "api_errors") > Some(2);
+        let held = || {
+            metric(&alone.node, "requests_held_back") > Some(1) || metric(&alone.node, "api_errors") > Some(2)
+        };
         assert!(wait_until(LIMIT, held), "{}", alone.node.log());
         assert_eq!(alone.alarms(UNREADY), 1, "{}", alone.node.log());
         if code == "NOT_FOUND" {

@@ -73,7 +73,8 @@ fn a_monitor_with_a_wrong_password_locks_nobody_out() {
 #[test]
 fn a_command_knows_what_the_server_was_told() {
     let robot = robot(Config::default());
-    let (folder, alone) = (tempfile::tempdir().expect("a temporary folder"), tempfile::tempdir().expect("as above"));
+    let (folder, alone) =
+        (tempfile::tempdir().expect("a temporary folder"), tempfile::tempdir().expect("as above"));
     let ini = format!(
         "plugin = hetzner\nlegion-freq = 1\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\nlegion-lord = {LEGION} {}\n",
         free_address(),
@@ -86,7 +87,12 @@ fn a_command_knows_what_the_server_was_told() {
     for _ in known..4 {
         run_in(Uwsgi::Debian, folder.path(), &[wrong(&robot)], "", &["--hetzner-status"]);
     }
-    assert_eq!(robot.journal().iter().filter(|request| !request.authorised).count(), 2, "{:?}", robot.journal());
+    assert_eq!(
+        robot.journal().iter().filter(|request| !request.authorised).count(),
+        2,
+        "{:?}",
+        robot.journal()
+    );
 }
 
 /// Others may write into such a folder, too.
@@ -108,7 +114,9 @@ fn a_note_that_is_not_ours_is_none() {
         fs::remove_file(&path).expect("ours");
         match plant {
             "fifo" => {
-                assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils").success());
+                assert!(
+                    std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils").success()
+                );
             }
             "readable" => fs::write(&path, "as it was").expect("ours"),
             _ => fs::hard_link(&held, &path).expect("ours"),
@@ -133,7 +141,8 @@ fn several_ips_are_one_login() {
         );
         let output = run_in(Uwsgi::Pypi, folder.path(), &[hook], "", &[&format!("--hetzner-{command}")]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
-        let errors = stdout(&output).lines().filter(|line| line.starts_with("ERROR") && line.contains("401")).count();
+        let errors =
+            stdout(&output).lines().filter(|line| line.starts_with("ERROR") && line.contains("401")).count();
         assert_eq!((errors, robot.journal().len()), (3, 1), "{command}: {output:?}");
     }
 }

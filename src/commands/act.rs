@@ -78,7 +78,8 @@ fn takeover(hook: &Hook) -> Report {
     if hook.take_over(Need::Election, &|| true) == Verdict::Here {
         let mut report = status(hook, Ok(target(hook)));
         let name = hook.legion.name();
-        let text = format!("if this node is not Lord of {name}, the Lord takes the IP back {}", when_it_looks(hook));
+        let text =
+            format!("if this node is not Lord of {name}, the Lord takes the IP back {}", when_it_looks(hook));
         report.steps.push(Step(Mark::Note, text));
         return report;
     }

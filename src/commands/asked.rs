@@ -104,7 +104,10 @@ mod tests {
         assert_eq!(command(&["hetzner-status", "hetzner-status"]), Ok(Some(Command::Status)));
         for (options, expected) in [
             (["hetzner-check", "hetzner-release"], "--hetzner-check and --hetzner-release are given"),
-            (["hetzner-json", "hetzner-legion"], "--hetzner-json says how to do a command, but there is none"),
+            (
+                ["hetzner-json", "hetzner-legion"],
+                "--hetzner-json says how to do a command, but there is none",
+            ),
             (["hetzner-legion", "hetzner-legion"], "--hetzner-legion says how"),
         ] {
             let sentence = command(&options).expect_err("no sense in it");

@@ -74,7 +74,8 @@ fn obey(command: Command, asked: &Asked, read: &Result<Vec<Found>, Vec<String>>)
         steps.push(whom::judges());
         steps.extend(startup::warnings(&found).into_iter().map(|text| Step(Mark::Warning, text)));
     }
-    let ips: Vec<(Hook, Report)> = hooks.iter().map(|hook| Hook::clone(hook)).zip(reports(command, &hooks)).collect();
+    let reports = reports(command, &hooks);
+    let ips: Vec<(Hook, Report)> = hooks.into_iter().cloned().zip(reports).collect();
     // Unknown outweighs elsewhere, which outweighs here.
     let weight = |code: i32| [0, 2, UNKNOWN].iter().position(|known| *known == code);
     let code = ips.iter().map(|(_, report)| report.code).max_by_key(|code| weight(*code)).unwrap_or(UNKNOWN);

@@ -39,7 +39,8 @@ pub fn become_user() -> Result<(), String> {
     let failed = unsafe { super::bytes(hetzner_host_become_user()) };
     let why = io::Error::last_os_error();
     let Some(option) = failed else { return Ok(()) };
-    let why = if why.raw_os_error() == Some(0) { "there is none of that name".into() } else { why.to_string() };
+    let why =
+        if why.raw_os_error() == Some(0) { "there is none of that name".into() } else { why.to_string() };
     Err(format!("{}: {why}", String::from_utf8_lossy(option)))
 }
 

@@ -164,12 +164,13 @@ fn open(to_write: bool) -> Option<File> {
             fchown(&file, Some(owner), None).ok()?;
         }
         let found = file.metadata().ok()?;
-        let is_ours = found.is_file() && found.uid() == owner && found.nlink() == 1 && found.mode() & 0o077 == 0;
+        let is_ours =
+            found.is_file() && found.uid() == owner && found.nlink() == 1 && found.mode() & 0o077 == 0;
         is_ours.then_some(file)
     };
-    paths().find_map(|path| open(path, false)).or_else(|| {
-        if to_write { paths().find_map(|path| open(path, true)) } else { None }
-    })
+    paths()
+        .find_map(|path| open(path, false))
+        .or_else(|| if to_write { paths().find_map(|path| open(path, true)) } else { None })
 }
 
 #[cfg(test)]
@@ -213,7 +214,9 @@ mod tests {
         assert!(note(&[twice[0], ("rejected", 1001, new)]).held(new, 1002).is_some());
         assert!(note(&[twice[0], twice[1], ("rejected", 1002, new)]).held(&OLD, 1003).is_some());
         let (elsewhere, else_user) = (Login { api: "other", ..OLD }, Login { user: b"v", ..OLD });
-        assert!(note(&twice).held(&elsewhere, 1002).is_none() && note(&twice).held(&else_user, 1002).is_none());
+        assert!(
+            note(&twice).held(&elsewhere, 1002).is_none() && note(&twice).held(&else_user, 1002).is_none()
+        );
     }
 
     #[test]

@@ -8,7 +8,10 @@ pub fn build(folder: &Path, source: &str) -> PathBuf {
     let (text, library) = (folder.join("shim.c"), folder.join("shim.so"));
     std::fs::write(&text, source).expect("a writable folder");
     let mut gcc = Command::new("gcc");
-    gcc.args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"]).arg(&library).arg(&text).args(["-ldl", "-lpthread"]);
+    gcc.args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"])
+        .arg(&library)
+        .arg(&text)
+        .args(["-ldl", "-lpthread"]);
     assert!(gcc.status().expect("gcc, which uWSGI itself is built with").success());
     library
 }
