@@ -415,5 +415,5 @@ const char *hetzner_host_become_user(void) {
 
 /* Where uWSGI will be; NULL where its root stays what it is. */
 const char *hetzner_host_root_to_be(void) {
-	return geteuid() ? NULL : uwsgi.chroot;
+	return geteuid() || uwsgi.master_as_root ? NULL : uwsgi.chroot;
 }
