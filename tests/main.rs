@@ -6,6 +6,7 @@ mod action;
 mod answers;
 mod builds;
 mod commands;
+mod examples;
 #[path = "soak/growth.rs"]
 mod growth;
 mod installation;
