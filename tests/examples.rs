@@ -12,13 +12,21 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::robot::{Config, Failover, Login, Robot};
-use crate::scene::{LIMIT, failover_ip, route_of, seconds};
+use crate::scene::{LIMIT, failover_ip, on_each_uwsgi, route_of, seconds};
 use crate::support::legion::{LEGION, address};
 use crate::support::links::Links;
 use crate::support::node::{Node, free_address};
 use crate::support::process::SIGINT;
 use crate::support::uwsgi::{Uwsgi, checkout};
 use crate::support::{PASSWORD, wait_until};
+
+on_each_uwsgi! {
+    three_servers_with_the_examples_ini_follow_the_lord
+    the_examples_ini_does_not_start_without_the_plugin
+    of_two_servers_and_an_arbiter_one_is_lord
+    a_handover_is_one_switch_where_the_valor_is_lowered
+    what_the_unit_says_of_uwsgi_is_so
+}
 
 /// A user and a group that every Debian has, with next to no rights.
 const USER: (&str, u32) = ("nobody", 65_534);
@@ -194,109 +202,97 @@ fn for_the_group(file: &Path) {
     }
 }
 
-#[test]
-fn three_servers_with_the_examples_ini_follow_the_lord() {
-    for uwsgi in Uwsgi::ALL {
-        let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
-        servers.start_all();
-        servers.wait_for(1, LIMIT);
-        let stats = || servers.node(1).stats().expect("it runs");
-        let route = || stats()["metrics"]["hetzner.failover.4.4.4.4.route"]["value"].as_i64();
-        assert!(wait_until(LIMIT, || route() == Some(1)), "{}", stats());
-        let stats = stats();
-        assert!(stats["workers"].as_array().is_none_or(Vec::is_empty), "it serves nothing: {stats}");
-        if is_root() {
-            assert_eq!(stats["uid"], USER.1, "{stats}");
-            assert_eq!(stats["gid"], GROUP.1, "{stats}");
-        }
-        assert!(!stats.to_string().contains(PASSWORD));
-        servers.kill(1);
-        servers.wait_for(2, LIMIT);
-        // 4.4.4.4 is no address of this machine, and neither are 1.1.1.1 and so on. Nothing else is to be told.
-        for server in 1..=3 {
-            let lines = servers.node(server).lines();
-            let warnings = lines.iter().filter(|line| line.starts_with("warning: "));
-            let others: Vec<_> =
-                warnings.filter(|line| !line.contains("is on no interface of this host")).collect();
-            assert!(others.is_empty(), "{others:?}");
-        }
+fn three_servers_with_the_examples_ini_follow_the_lord(uwsgi: Uwsgi) {
+    let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
+    servers.start_all();
+    servers.wait_for(1, LIMIT);
+    let stats = || servers.node(1).stats().expect("it runs");
+    let route = || stats()["metrics"]["hetzner.failover.4.4.4.4.route"]["value"].as_i64();
+    assert!(wait_until(LIMIT, || route() == Some(1)), "{}", stats());
+    let stats = stats();
+    assert!(stats["workers"].as_array().is_none_or(Vec::is_empty), "it serves nothing: {stats}");
+    if is_root() {
+        assert_eq!(stats["uid"], USER.1, "{stats}");
+        assert_eq!(stats["gid"], GROUP.1, "{stats}");
+    }
+    assert!(!stats.to_string().contains(PASSWORD));
+    servers.kill(1);
+    servers.wait_for(2, LIMIT);
+    // 4.4.4.4 is no address of this machine, and neither are 1.1.1.1 and so on. Nothing else is to be told.
+    for server in 1..=3 {
+        let lines = servers.node(server).lines();
+        let warnings = lines.iter().filter(|line| line.starts_with("warning: "));
+        let others: Vec<_> =
+            warnings.filter(|line| !line.contains("is on no interface of this host")).collect();
+        assert!(others.is_empty(), "{others:?}");
     }
 }
 
 /// A uWSGI whose plugin is not where it looks must not run as a node that takes nothing over.
-#[test]
-fn the_examples_ini_does_not_start_without_the_plugin() {
-    for uwsgi in Uwsgi::ALL {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for (line, starts) in [("need-plugin = hetzner", false), ("plugin = hetzner", true)] {
-            let ini = replaced(&example("failover.ini"), "need-plugin = hetzner", line);
-            let ini = replaced(&ini, "1.1.1.1:2000", &free_address().to_string());
-            let ini: String = ini
-                .lines()
-                .filter(|line| !line.contains("uwsgi-failover"))
-                .map(|line| format!("{line}\n"))
-                .collect();
-            let ini = replaced(&ini, "127.0.0.1:1717", &format!("{}/stats.sock", folder.path().display()));
-            fs::write(folder.path().join("failover.ini"), ini).expect("a writable folder");
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("exec {} --ini failover.ini", uwsgi.program().display())]);
-            let empty = [("UWSGI_PLUGINS_DIR", "/nonexistent")];
-            let mut node = Node::start_by(shell, uwsgi, folder.path(), "", &empty);
-            if starts {
-                node.wait_for_log("legion manager thread enabled", LIMIT);
-                continue;
-            }
-            let status = node.wait_for_exit(LIMIT).unwrap_or_else(|| panic!("it goes on:\n{}", node.log()));
-            assert_eq!(status.code(), Some(1), "{}", node.log());
-            assert!(node.log().contains("unable to load plugin \"hetzner\""), "{}", node.log());
+fn the_examples_ini_does_not_start_without_the_plugin(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (line, starts) in [("need-plugin = hetzner", false), ("plugin = hetzner", true)] {
+        let ini = replaced(&example("failover.ini"), "need-plugin = hetzner", line);
+        let ini = replaced(&ini, "1.1.1.1:2000", &free_address().to_string());
+        let ini: String = ini
+            .lines()
+            .filter(|line| !line.contains("uwsgi-failover"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let ini = replaced(&ini, "127.0.0.1:1717", &format!("{}/stats.sock", folder.path().display()));
+        fs::write(folder.path().join("failover.ini"), ini).expect("a writable folder");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec {} --ini failover.ini", uwsgi.program().display())]);
+        let empty = [("UWSGI_PLUGINS_DIR", "/nonexistent")];
+        let mut node = Node::start_by(shell, uwsgi, folder.path(), "", &empty);
+        if starts {
+            node.wait_for_log("legion manager thread enabled", LIMIT);
+            continue;
         }
+        let status = node.wait_for_exit(LIMIT).unwrap_or_else(|| panic!("it goes on:\n{}", node.log()));
+        assert_eq!(status.code(), Some(1), "{}", node.log());
+        assert!(node.log().contains("unable to load plugin \"hetzner\""), "{}", node.log());
     }
 }
 
 /// README, "Two servers".
-#[test]
-fn of_two_servers_and_an_arbiter_one_is_lord() {
-    for uwsgi in Uwsgi::ALL {
-        let mut servers = Servers::new(uwsgi, ["failover.ini", "failover.ini", "arbiter.ini"]);
-        assert!(!servers.inis[2].contains("plugin ="), "{}", servers.inis[2]);
-        servers.start_all();
-        servers.wait_for(1, LIMIT);
-        // uWSGI's own word for a node that is never Lord.
-        assert!(servers.node(1).log().contains("arbiter: "), "{}", servers.node(1).log());
-        servers.kill(1);
-        servers.wait_for(2, LIMIT);
-        servers.start(1);
-        servers.wait_for(1, LIMIT);
-        // Within a minute of an earlier lack of quorum uWSGI does not have a Lord step down for another one.
-        servers.links.cut_off(1);
-        servers.wait_for(2, seconds(90));
-        servers.stays_at(2);
-        servers.links.heal();
-        servers.wait_for(1, LIMIT);
-        let posts = servers.posts();
-        servers.kill(3);
-        servers.stays_at(1);
-        assert_eq!(servers.posts(), posts, "the two are a majority without it: {}", servers.state());
-    }
+fn of_two_servers_and_an_arbiter_one_is_lord(uwsgi: Uwsgi) {
+    let mut servers = Servers::new(uwsgi, ["failover.ini", "failover.ini", "arbiter.ini"]);
+    assert!(!servers.inis[2].contains("plugin ="), "{}", servers.inis[2]);
+    servers.start_all();
+    servers.wait_for(1, LIMIT);
+    // uWSGI's own word for a node that is never Lord.
+    assert!(servers.node(1).log().contains("arbiter: "), "{}", servers.node(1).log());
+    servers.kill(1);
+    servers.wait_for(2, LIMIT);
+    servers.start(1);
+    servers.wait_for(1, LIMIT);
+    // Within a minute of an earlier lack of quorum uWSGI does not have a Lord step down for another one.
+    servers.links.cut_off(1);
+    servers.wait_for(2, seconds(90));
+    servers.stays_at(2);
+    servers.links.heal();
+    servers.wait_for(1, LIMIT);
+    let posts = servers.posts();
+    servers.kill(3);
+    servers.stays_at(1);
+    assert_eq!(servers.posts(), posts, "the two are a majority without it: {}", servers.state());
 }
 
 /// README, "A planned handover".
-#[test]
-fn a_handover_is_one_switch_where_the_valor_is_lowered() {
-    for uwsgi in Uwsgi::ALL {
-        let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
-        servers.start_all();
-        servers.wait_for(1, LIMIT);
-        servers.stop(1);
-        servers.wait_for(2, LIMIT);
-        let told = servers.node(2).log();
-        assert!(told.contains("announced its death"), "{told}");
-        servers.inis[0] = replaced(&servers.inis[0], " 9999 ", " 9996 ");
-        servers.start(1);
-        servers.node(1).wait_for_log("WE HAVE QUORUM", LIMIT);
-        servers.stays_at(2);
-        assert_eq!(servers.posts(), 2, "{}", servers.state());
-    }
+fn a_handover_is_one_switch_where_the_valor_is_lowered(uwsgi: Uwsgi) {
+    let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
+    servers.start_all();
+    servers.wait_for(1, LIMIT);
+    servers.stop(1);
+    servers.wait_for(2, LIMIT);
+    let told = servers.node(2).log();
+    assert!(told.contains("announced its death"), "{told}");
+    servers.inis[0] = replaced(&servers.inis[0], " 9999 ", " 9996 ");
+    servers.start(1);
+    servers.node(1).wait_for_log("WE HAVE QUORUM", LIMIT);
+    servers.stays_at(2);
+    assert_eq!(servers.posts(), 2, "{}", servers.state());
 }
 
 /// The values of a key in the unit.
@@ -329,42 +325,38 @@ fn systemd_finds_nothing_wrong_with_the_unit() {
 
 /// What systemd would do, as far as it can be done without it: another user, no rights, a socket to be told on, and the
 /// signals of the unit.
-#[test]
-fn what_the_unit_says_of_uwsgi_is_so() {
-    for uwsgi in Uwsgi::ALL {
-        let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
-        let folder = servers.folder(1);
-        let socket = folder.join("notify.sock");
-        let told = UnixDatagram::bind(&socket).expect("a free path");
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("our own");
-        told.set_read_timeout(Some(LIMIT)).expect("not zero");
+fn what_the_unit_says_of_uwsgi_is_so(uwsgi: Uwsgi) {
+    let mut servers = Servers::new(uwsgi, ["failover.ini"; 3]);
+    let folder = servers.folder(1);
+    let socket = folder.join("notify.sock");
+    let told = UnixDatagram::bind(&socket).expect("a free path");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("our own");
+    told.set_read_timeout(Some(LIMIT)).expect("not zero");
 
-        assert_eq!(unit("ExecStart"), ["/usr/bin/uwsgi-core --ini /etc/uwsgi-failover/failover.ini"]);
-        let mut command = Command::new("setpriv");
-        if is_root() {
-            assert_eq!(unit("CapabilityBoundingSet"), [""]);
-            command.args(["--reuid", USER.0, "--regid", GROUP.0, "--clear-groups", "--bounding-set=-all"]);
-        }
-        assert_eq!(unit("NoNewPrivileges"), ["yes"]);
-        command.arg("--no-new-privs").arg(uwsgi.program());
-        servers.start_by(1, command, &[("NOTIFY_SOCKET", socket.to_str().expect("UTF-8"))]);
-
-        assert_eq!(unit("Type"), ["notify"]);
-        let mut message = [0; 1024];
-        loop {
-            let length =
-                told.recv(&mut message).unwrap_or_else(|error| panic!("{error}: {}", servers.state()));
-            if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
-                break;
-            }
-        }
-        // There is no other process that may have said it, so the default of NotifyAccess does.
-        assert_eq!(servers.node(1).workers(), [0; 0]);
-        servers.start(2);
-        servers.start(3);
-        servers.wait_for(1, LIMIT);
-        servers.stop(1);
-        servers.node(2).wait_for_log("announced its death", LIMIT);
-        servers.wait_for(2, LIMIT);
+    assert_eq!(unit("ExecStart"), ["/usr/bin/uwsgi-core --ini /etc/uwsgi-failover/failover.ini"]);
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        assert_eq!(unit("CapabilityBoundingSet"), [""]);
+        command.args(["--reuid", USER.0, "--regid", GROUP.0, "--clear-groups", "--bounding-set=-all"]);
     }
+    assert_eq!(unit("NoNewPrivileges"), ["yes"]);
+    command.arg("--no-new-privs").arg(uwsgi.program());
+    servers.start_by(1, command, &[("NOTIFY_SOCKET", socket.to_str().expect("UTF-8"))]);
+
+    assert_eq!(unit("Type"), ["notify"]);
+    let mut message = [0; 1024];
+    loop {
+        let length = told.recv(&mut message).unwrap_or_else(|error| panic!("{error}: {}", servers.state()));
+        if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
+            break;
+        }
+    }
+    // There is no other process that may have said it, so the default of NotifyAccess does.
+    assert_eq!(servers.node(1).workers(), [0; 0]);
+    servers.start(2);
+    servers.start(3);
+    servers.wait_for(1, LIMIT);
+    servers.stop(1);
+    servers.node(2).wait_for_log("announced its death", LIMIT);
+    servers.wait_for(2, LIMIT);
 }
