@@ -9,6 +9,7 @@ mod commands;
 mod examples;
 #[path = "soak/growth.rs"]
 mod growth;
+mod init_script;
 mod installation;
 mod keyval;
 mod legion;
