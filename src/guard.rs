@@ -16,6 +16,7 @@ use crate::host::{self, Peer, Uuid, View};
 use crate::hoster::{Failure, Kind, Need, Route};
 use crate::keeper::{self, Clock};
 use crate::metrics::count;
+use crate::robot;
 use crate::takeover::{Verdict, place};
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -33,12 +34,13 @@ pub struct Guard {
     argument: Vec<u8>,
     /// Whether the last run of the hook has failed, so that a Lord would be one without the IP.
     failed: AtomicBool,
+    /// Whether its thread runs.
+    watches: AtomicBool,
 }
 
 /// The guard of this hook of this Legion; it is started at the hook's first run, since threads do not survive
 /// uWSGI's fork, and uWSGI runs hooks in the process that stays.
 pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
-    static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
     let mut guards = GUARDS.lock().unwrap_or_else(PoisonError::into_inner);
     let known = |guard: &&Arc<Guard>| {
         guard.hook.legion == hook.legion
@@ -48,18 +50,35 @@ pub fn of(hook: Hook, argument: &[u8]) -> Arc<Guard> {
     if let Some(guard) = guards.iter().find(known) {
         return Arc::clone(guard);
     }
-    let guard = Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed: AtomicBool::new(false) };
-    let guard = Arc::new(guard);
-    let watched = Arc::clone(&guard);
-    if host::spawn(move || watched.keep_watch()).is_none() {
-        guard.hook.log("no guard: the system has no thread left; the next election tries again");
-    } else {
-        guards.push(Arc::clone(&guard));
-    }
+    let (failed, watches) = (AtomicBool::new(false), AtomicBool::new(false));
+    let guard = Arc::new(Guard { hook: Arc::new(hook), argument: argument.to_vec(), failed, watches });
+    guards.push(Arc::clone(&guard));
+    robot::note_guard(&guard.hook.options);
+    guard.start();
     guard
 }
 
+static GUARDS: Mutex<Vec<Arc<Guard>>> = Mutex::new(Vec::new());
+
+/// Starts the guards for which the system had no thread. Called about once a second.
+pub fn start_missing() {
+    GUARDS.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Guard::start);
+}
+
 impl Guard {
+    fn start(self: &Arc<Guard>) {
+        const WHAT: &str = "a thread for the guard";
+        if self.watches.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let watched = Arc::clone(self);
+        if host::spawn(move || watched.keep_watch()).is_some() {
+            return self.hook.well(WHAT);
+        }
+        self.watches.store(false, Ordering::Relaxed);
+        self.hook.trouble(WHAT, "the system has no thread left: nobody looks whether the IP stays here");
+    }
+
     /// Called with how the hook has ended, before uWSGI acts upon it.
     pub fn set_failed(&self, failed: bool) {
         self.failed.store(failed, Ordering::Relaxed);
@@ -97,6 +116,7 @@ impl Guard {
             };
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
+            reign.verify = robot::check_pause(&self.hook.options);
             if reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
@@ -133,8 +153,7 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if reign.is_outranked {
-            // That one becomes Lord, and asks for the IP itself.
+        if reign.is_doubtful {
             reign.retry();
         } else if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
@@ -166,7 +185,10 @@ impl Guard {
         // Asked again before each POST, for it can take a minute until that.
         let goes_on = || {
             let view = legion.view();
-            view.lord_since == since && !view.is_outranked && (alone || has_majority(&view.peers, size))
+            view.lord_since == since
+                && !view.is_outranked
+                && !view.is_stale()
+                && (alone || has_majority(&view.peers, size))
         };
         match self.hook.take_over(Need::Takeover, &goes_on) {
             Verdict::Here => {
@@ -203,8 +225,9 @@ struct Reign {
     /// The Legion's size, to which a majority is held.
     size: usize,
     votes: usize,
-    /// Whether a node in sight is to be Lord rather than this one.
-    is_outranked: bool,
+    /// Whether a node in sight is to be Lord rather than this one, and will ask for the IP itself; or uWSGI's Legion is
+    /// stuck, so that others may have elected another Lord.
+    is_doubtful: bool,
     peers: Vec<Uuid>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
@@ -234,7 +257,7 @@ impl Reign {
             verify,
             size: 1,
             votes: 0,
-            is_outranked: false,
+            is_doubtful: false,
             peers: uuids(view),
             due: after.iter().map(|after| now + *after).collect(),
             timer: None,
@@ -255,7 +278,7 @@ impl Reign {
         // Who leaves may have taken the IP just before.
         let changed = peers != self.peers;
         self.peers = peers;
-        self.is_outranked = view.is_outranked;
+        self.is_doubtful = view.is_outranked || view.is_stale();
         self.votes = votes(&view.peers);
         let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
         if frozen || !had_majority {

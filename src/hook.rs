@@ -12,6 +12,7 @@ use crate::keeper::{self, Ended};
 use crate::metrics::{Metrics, Place, count};
 use crate::options::{Options, Problem};
 use crate::own;
+use crate::readiness;
 use crate::robot::{BASE_URL, Robot};
 use crate::takeover::{Order, Setting, Verdict, place, take_over};
 
@@ -50,8 +51,23 @@ impl Hook {
     /// Logs the line, and triggers the hook's alarm with it.
     pub fn alarm(&self, line: &str) {
         self.log(line);
+        self.metrics.note_alarm(line);
         if let Some(alarm) = &self.options.alarm {
             host::alarm(alarm, &format!("{}: {line}", self.legion.name()));
+        }
+    }
+
+    /// Something is wrong that may last: an alarm once, until it is [`Hook::well`].
+    pub fn trouble(&self, what: &'static str, line: &str) {
+        if self.metrics.set_trouble(what, true) {
+            self.alarm(line);
+        }
+    }
+
+    /// That is mended, if it was wrong.
+    pub fn well(&self, what: &'static str) {
+        if self.metrics.set_trouble(what, false) {
+            self.log(&format!("there is {what} again"));
         }
     }
 
@@ -61,6 +77,7 @@ impl Hook {
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on };
         count(&self.metrics.takeovers);
+        self.metrics.readiness.set_busy(deadline + GRACE);
         // Only a node that suspends itself then makes room for another one.
         let may_hand_over = need == Need::Election
             && host::death_on_lord_error()
@@ -76,8 +93,12 @@ impl Hook {
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.readiness.set_idle();
         match verdict {
-            Verdict::Here => self.metrics.set_route(Place::Here),
+            Verdict::Here => {
+                self.metrics.set_route(Place::Here);
+                readiness::record(self, None);
+            }
             Verdict::Failed { .. } => count(&self.metrics.takeover_failures),
             Verdict::Dropped => {}
         }
@@ -86,8 +107,9 @@ impl Hook {
 
     /// Where the IP is routed now, for a check.
     pub fn whereabouts(&self) -> Result<Route, Failure> {
-        let robot = Robot::new(&self.options, self.metrics)?;
-        let found = robot.whereabouts(Need::Check, self.options.timeout);
+        let robot = Robot::new(&self.options, self.metrics);
+        let found = robot.and_then(|robot| robot.whereabouts(Need::Check, self.options.timeout));
+        readiness::record(self, found.as_ref().err());
         self.metrics.set_route(match &found {
             Ok(Some(address)) if *address == self.options.active_ip => Place::Here,
             Ok(_) => Place::Elsewhere,
@@ -96,16 +118,17 @@ impl Hook {
         found
     }
 
-    /// Deletes the route if it is here, and only then. Returns where it was found, or what went wrong.
-    pub fn release(&self) -> Result<Route, Failure> {
+    /// Deletes the route if it is here, and only then; each request takes at most `limit`. Returns where it was found, or
+    /// what went wrong.
+    pub fn release(&self, limit: Duration) -> Result<Route, Failure> {
         let Options { ip, active_ip, .. } = self.options;
         let robot = Robot::new(&self.options, self.metrics)?;
-        let found = robot.whereabouts(Need::Takeover, LONGEST_RELEASE)?;
+        let found = robot.whereabouts(Need::Takeover, limit)?;
         if found != Some(active_ip) {
             self.log(&format!("{ip} is {}, not here: nothing to release", place(found)));
             return Ok(found);
         }
-        match robot.release(LONGEST_RELEASE)? {
+        match robot.release(limit)? {
             None => self.log(&format!("{ip} is routed nowhere now: released")),
             route => self.log(&format!("{ip} is {} after its release", place(route))),
         }
@@ -175,8 +198,18 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         host::log(&format!(
             "{name}: a node with a higher valor is alive after all: leaving it to the next election"
         ));
-    } else if let Waited::TooLong = waited {
-        host::log(&format!("{name}: the takeover did not end by its deadline: given up"));
+    } else if !matches!(waited, Waited::Done(_)) && !host::is_ending() {
+        let why = match waited {
+            Waited::TooLong => "the takeover did not end by its deadline: given up",
+            _ => {
+                "it could not be begun, or has ended by a bug: is there a thread left? Check ulimit -u and TasksMax"
+            }
+        };
+        for guard in &guards {
+            let Options { ip, active_ip, .. } = guard.hook.options;
+            count(&guard.hook.metrics.takeover_failures);
+            guard.hook.alarm(&format!("FAILED to route {ip} to {active_ip}: {why}"));
+        }
     }
     let mut all_here = true;
     for (position, guard) in guards.iter().enumerate() {
@@ -264,7 +297,7 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         let failed = |failure: Failure| {
             hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
         };
-        hook.release().map_err(failed).is_ok()
+        hook.release(LONGEST_RELEASE).map_err(failed).is_ok()
     };
     let failed = hooks.iter().filter(|hook| !release(hook)).count();
     host::flush_log(LONGEST_FLUSH);

@@ -23,8 +23,15 @@ pub trait Hoster {
     /// Who is asked, for the log: `HOST, at most 60 s`.
     fn describe(&self) -> String;
 
-    /// Routes the failover IP to `target`. On success the text says what came back.
-    fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure>;
+    /// Routes the failover IP to `target`. On success the text says what came back. `begin` is called when nothing here
+    /// holds the request back.
+    fn route_to(
+        &self,
+        target: IpAddr,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+    ) -> Result<String, Failure>;
 
     /// Says where the failover IP is routed.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure>;
@@ -50,6 +57,8 @@ pub enum Kind {
     Final,
     /// Not sent, since it would exceed a budget.
     HeldBack,
+    /// The hoster wants no more such requests for now, whatever they ask for; it has said so, or lately.
+    Refused,
     /// Another switch of this failover IP is under way.
     Locked,
     /// The hoster was not reached.

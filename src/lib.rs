@@ -27,6 +27,7 @@ mod own;
 mod plugin;
 #[cfg(test)]
 mod random;
+mod readiness;
 mod robot;
 mod startup;
 mod takeover;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::host::{self, Legion};
+use crate::readiness::Readiness;
 
 /// The numbers of one failover IP of one Legion, since this process started.
 #[derive(Default)]
@@ -24,6 +25,16 @@ pub struct Metrics {
     pub requests_held_back: AtomicI64,
     /// Requests without a clear answer, and those that were refused.
     pub api_errors: AtomicI64,
+    /// Whether this node could take the IP over. 1: it could; 0: it could not; -1: unknown yet.
+    pub ready: AtomicI64,
+    /// Seconds since that was last found out; -1: never.
+    pub ready_age: AtomicI64,
+    /// Lines for which somebody was to be woken, whether or not the hook names an alarm.
+    pub alarms: AtomicI64,
+    pub readiness: Readiness,
+    last_alarm: Mutex<String>,
+    /// What is wrong now, and was told.
+    troubles: Mutex<Vec<&'static str>>,
 }
 
 /// One more.
@@ -48,6 +59,29 @@ impl Metrics {
         self.route.store(number, Ordering::Relaxed);
     }
 
+    /// Somebody was to be woken with this line.
+    pub fn note_alarm(&self, line: &str) {
+        count(&self.alarms);
+        *self.last_alarm.lock().unwrap_or_else(PoisonError::into_inner) = line.into();
+    }
+
+    /// What it was for, last time.
+    pub fn last_alarm(&self) -> String {
+        self.last_alarm.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that something is wrong, or not any more; returns whether that is new.
+    pub fn set_trouble(&self, what: &'static str, is_there: bool) -> bool {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = troubles.iter().position(|known| *known == what);
+        match (known, is_there) {
+            (None, true) => troubles.push(what),
+            (Some(at), false) => drop(troubles.swap_remove(at)),
+            _ => return false,
+        }
+        true
+    }
+
     /// The numbers of `ip` in `legion`: the same ones each time.
     pub fn of(legion: Legion, ip: IpAddr) -> &'static Metrics {
         static ALL: Mutex<Vec<(Legion, IpAddr, &Metrics)>> = Mutex::new(Vec::new());
@@ -57,6 +91,8 @@ impl Metrics {
         }
         let metrics: &Metrics = Box::leak(Box::default());
         metrics.set_route(Place::Unknown);
+        metrics.ready.store(-1, Ordering::Relaxed);
+        metrics.ready_age.store(-1, Ordering::Relaxed);
         all.push((legion, ip, metrics));
         metrics
     }
@@ -76,6 +112,9 @@ impl Metrics {
             ("requests", Counter, &self.requests),
             ("requests_held_back", Counter, &self.requests_held_back),
             ("api_errors", Counter, &self.api_errors),
+            ("ready", Gauge, &self.ready),
+            ("ready_age", Gauge, &self.ready_age),
+            ("alarms", Counter, &self.alarms),
         ];
         for (position, (name, kind, value)) in all.into_iter().enumerate() {
             host::register_metric(

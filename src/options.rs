@@ -26,7 +26,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest `deadline` and `verify`, in seconds.
 const DAY: f64 = 24.0 * 3600.0;
 /// Twelve checks an hour, of the hundred requests that the API allows.
-const DEFAULT_VERIFY: Duration = Duration::from_secs(300);
+pub const DEFAULT_VERIFY: Duration = Duration::from_secs(300);
 
 /// What a hook asks for, for one of its failover IPs.
 #[derive(Clone)]

@@ -60,13 +60,15 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. Where that cannot be known it is
-/// taken to be.
-pub fn is_here(address: IpAddr) -> bool {
-    let Ok(own) = interface_addresses() else { return true };
+/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. `None` where that cannot be told:
+/// a sandbox may bar what the kernel is asked by (netlink).
+pub fn is_here(address: IpAddr) -> Option<bool> {
     // All of 127.0.0.0/8 is, though only one address is named.
-    matches!(address, IpAddr::V4(address) if address.is_loopback())
-        || own.iter().any(|own| net(*own) == net(address))
+    if matches!(address, IpAddr::V4(address) if address.is_loopback()) {
+        return Some(true);
+    }
+    let own = interface_addresses().ok()?;
+    Some(own.iter().any(|own| net(*own) == net(address)))
 }
 
 #[cfg(test)]
@@ -96,8 +98,8 @@ mod tests {
     fn an_ipv6_address_stands_for_its_net() {
         let own: IpAddr = "2a01:4f8:0:5176:1:2:3:4".parse().unwrap();
         assert_eq!(net(own).to_string(), "2a01:4f8:0:5176::");
-        assert!(is_here("127.1.2.3".parse().unwrap()));
-        assert!(!is_here("198.51.100.77".parse().unwrap()));
+        assert_eq!(is_here("127.1.2.3".parse().unwrap()), Some(true));
+        assert_eq!(is_here("198.51.100.77".parse().unwrap()), Some(false));
     }
 
     #[test]

@@ -6,14 +6,15 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::process;
 use std::ptr;
 
 use crate::commands;
+use crate::guard;
 use crate::hook::{self, Hook};
 use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::host::{self, Legion, log};
 use crate::keeper;
+use crate::readiness;
 use crate::startup;
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
@@ -83,7 +84,7 @@ extern "C" fn on_load() {
     if let Err(sentence) = checked {
         log(&sentence);
         // A node without the action would become Lord all the same, and leave the IP where it is.
-        process::exit(1);
+        host::leave(1);
     }
     host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
     host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
@@ -94,12 +95,13 @@ extern "C" fn on_load() {
 /// wrong, and behind a command.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
-        let found = startup::read_hooks().unwrap_or_else(|problems| {
+        let read = startup::read_hooks();
+        if let Some(code) = commands::run(&read) {
+            host::leave(code);
+        }
+        if let Err(problems) = read {
             problems.iter().for_each(|problem| log(problem));
-            process::exit(1);
-        });
-        if let Some(command) = commands::asked_for() {
-            process::exit(commands::run(command, &found));
+            host::leave(1);
         }
         true
     })
@@ -122,6 +124,7 @@ extern "C" fn init() -> c_int {
             }
         }
         startup::note_what_to_read_ahead(&found);
+        readiness::watch(&found);
         keeper::prepare(|legion| {
             let of_legion = |found: &&startup::Found| found.legion == legion && found.phase == "legion-lord";
             found.iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
@@ -135,6 +138,8 @@ extern "C" fn master_cycle() {
     door(|| {
         keeper::start();
         startup::read_ahead();
+        guard::start_missing();
+        readiness::look_if_due();
         true
     });
 }

@@ -17,6 +17,7 @@ use crate::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
 pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
 
 /// One hook of ours, where it stands, and what it says.
+#[derive(Clone)]
 pub struct Found {
     pub legion: Legion,
     pub phase: &'static str,
@@ -121,10 +122,10 @@ fn about(options: &Options) -> impl Iterator<Item = String> {
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
     [
-        (!own::is_here(active_ip)).then(|| {
+        (own::is_here(active_ip) == Some(false)).then(|| {
             format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
         }),
-        (!own::is_here(ip)).then(|| {
+        (own::is_here(ip) == Some(false)).then(|| {
             format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
         }),
         (url.scheme_str() == Some("http") && !loopback)

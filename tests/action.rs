@@ -260,7 +260,7 @@ fn speaks_no_tls_to_a_plain_port_and_nothing_without_trust() {
     let found =
         run(Uwsgi::Pypi, &[hook(&tls.url(ip("4.4.4.4")), "")], &[("SSL_CERT_FILE", "/nonexistent.pem")]);
     assert!(!found[0].0);
-    assert!(found[0].1[1].contains("no trusted CA certificates"), "{found:?}");
+    assert!(found[0].1[0].contains("no trusted CA certificates"), "{found:?}");
     assert!(tls.journal().is_empty() && plain.journal().is_empty());
 }
 
@@ -290,7 +290,7 @@ fn proxies_are_taken_from_the_environment() {
 
     let broken = [("https_proxy", "http://user:NOT-A-REAL-PASSWORD@[")];
     let found = run(Uwsgi::Pypi, &[proxied], &broken);
-    assert!(found[0].1[1].contains("the proxy in the environment (https_proxy"), "{found:?}");
+    assert!(found[0].1[0].contains("the proxy in the environment (https_proxy"), "{found:?}");
 }
 
 /// The proxy of a plain http URL may itself be reached by TLS, and is no less to be trusted for that.

@@ -1,22 +1,31 @@
 //! `make chaos`: random fault schedules on real uWSGI nodes, and after each one the question whether there is one
 //! Lord, with the failover IP.
 //!
-//! A seed stands for a schedule, always the same one: `plan` draws it, `stage` plays it, `check` looks at what is
+//! A seed stands for a schedule, always the same one: `plan` draws it, with `kinds` and `site` for what real
+//! installations have; `setting` makes the nodes, `stage` plays it, `switches` and `check` look at what was done and is
 //! left behind, `evidence` is what is kept of a schedule that failed.
 
 #[path = "chaos/check.rs"]
 mod check;
 #[path = "chaos/evidence.rs"]
 mod evidence;
+#[path = "chaos/kinds.rs"]
+mod kinds;
 #[path = "chaos/plan.rs"]
 mod plan;
 #[path = "robot/mod.rs"]
 mod robot;
+#[path = "chaos/setting.rs"]
+mod setting;
+#[path = "chaos/site.rs"]
+mod site;
 #[path = "chaos/stage.rs"]
 mod stage;
 // Not everything that the tests need is needed here.
 #[allow(dead_code)]
 mod support;
+#[path = "chaos/switches.rs"]
+mod switches;
 
 use std::env;
 use std::fs;
@@ -28,6 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use kinds::Kinds;
 use plan::Plan;
 use stage::Stage;
 use support::process::{interrupted, watch_for_ctrl_c};
@@ -36,7 +46,11 @@ const USAGE: &str = "\
 chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a time (4; at most 32).
 
 PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
-keys that only this one knows.";
+keys that only this one knows.
+
+KINDS=old in the environment: plays only the faults of clean nodes, which are a part of each schedule. Or some of
+away, pause, log, hooks, uid, freq, second, clocks, ips, with commas between them: plays these in every schedule.
+Default: all, each in some of them; uid only as root.";
 
 /// The length of the progress bar.
 const BAR: u64 = 40;
@@ -47,10 +61,11 @@ struct Campaign {
     first: u64,
     jobs: u64,
     plugin: Option<PathBuf>,
+    kinds: Kinds,
 }
 
 impl Campaign {
-    fn read(arguments: &[String], plugin: Option<PathBuf>) -> Result<Campaign, String> {
+    fn read(arguments: &[String], plugin: Option<PathBuf>, kinds: &str) -> Result<Campaign, String> {
         let number = |at: usize, default: u64| match arguments.get(at) {
             Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number")),
             None => Ok(default),
@@ -66,6 +81,7 @@ impl Campaign {
             first: number(1, 1)?,
             jobs: number(2, 4)?.clamp(1, 32),
             plugin: plugin.transpose()?,
+            kinds: Kinds::read(kinds)?,
         };
         if arguments.len() > 3 { Err("there are more than three arguments".into()) } else { Ok(campaign) }
     }
@@ -82,7 +98,7 @@ impl Campaign {
                         if number >= self.schedules {
                             break;
                         }
-                        let Some((line, good)) = play(self.first + number, self.plugin.as_deref()) else {
+                        let Some((line, good)) = self.play(self.first + number) else {
                             break;
                         };
                         let kept = kept.fetch_add(u64::from(good), Ordering::Relaxed) + u64::from(good);
@@ -93,6 +109,22 @@ impl Campaign {
             }
         });
         (played.into_inner(), kept.into_inner())
+    }
+
+    /// Plays the schedule of a seed: a line that says how it went, and whether it went well. `None` when interrupted.
+    fn play(&self, seed: u64) -> Option<(String, bool)> {
+        let (began, plugin) = (Instant::now(), self.plugin.as_deref());
+        let plan = Plan::draw(seed, plugin.is_some(), &self.kinds);
+        let folder = evidence::folder(seed);
+        let _ = fs::remove_dir_all(&folder);
+        let how = panic::catch_unwind(AssertUnwindSafe(|| judge(&plan, plugin, &folder)))
+            .unwrap_or_else(|_| Some(Err("this program, or a node's end, has panicked; see above".into())))?;
+        let seconds = began.elapsed().as_secs();
+        let (end, good) = match how {
+            Ok(end) => (end, true),
+            Err(end) => (end, false),
+        };
+        Some((format!("seed {seed}: {plan}: {end} ({seconds} s)"), good))
     }
 
     /// A line for a schedule that was played, and on a terminal a bar below all lines.
@@ -116,7 +148,8 @@ fn main() -> ExitCode {
     watch_for_ctrl_c();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let plugin = env::var_os("PLUGIN").filter(|path| !path.is_empty());
-    let campaign = match Campaign::read(&arguments, plugin.map(PathBuf::from)) {
+    let kinds = env::var("KINDS").unwrap_or_default();
+    let campaign = match Campaign::read(&arguments, plugin.map(PathBuf::from), &kinds) {
         Ok(campaign) => campaign,
         Err(why) => {
             eprintln!("{why}\n\n{USAGE}");
@@ -136,22 +169,6 @@ fn main() -> ExitCode {
     if kept == campaign.schedules { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Plays the schedule of a seed: a line that says how it went, and whether it went well. `None` when interrupted.
-fn play(seed: u64, plugin: Option<&Path>) -> Option<(String, bool)> {
-    let began = Instant::now();
-    let plan = Plan::draw(seed, plugin.is_some());
-    let folder = evidence::folder(seed);
-    let _ = fs::remove_dir_all(&folder);
-    let how = panic::catch_unwind(AssertUnwindSafe(|| judge(&plan, plugin, &folder)))
-        .unwrap_or_else(|_| Some(Err("this program, or a node's end, has panicked; see above".into())))?;
-    let seconds = began.elapsed().as_secs();
-    let (end, good) = match how {
-        Ok(end) => (end, true),
-        Err(end) => (end, false),
-    };
-    Some((format!("seed {seed}: {plan}: {end} ({seconds} s)"), good))
-}
-
 fn judge(plan: &Plan, plugin: Option<&Path>, folder: &Path) -> Option<Result<String, String>> {
     let mut stage = Stage::set(plan, plugin);
     stage.play();
@@ -160,17 +177,19 @@ fn judge(plan: &Plan, plugin: Option<&Path>, folder: &Path) -> Option<Result<Str
         return None;
     }
     let mut problems: Vec<String> = settled.as_ref().err().cloned().into_iter().collect();
-    problems.extend(check::problems(&mut stage));
-    match settled {
+    let switches = switches::switches(&stage);
+    problems.extend(check::problems(&mut stage, &switches));
+    let needless = switches.iter().filter(|switch| !switch.needed).count();
+    let count = format!("{} switches, {needless} of them needed by nobody", switches.len());
+    let keep = || match evidence::keep(&stage, &problems, &switches, folder) {
+        Ok(()) => format!("see {}", folder.display()),
+        Err(error) => format!("cannot write to {}: {error}", folder.display()),
+    };
+    Some(match settled {
         Ok(time) if problems.is_empty() => {
-            Some(Ok(format!("ok, {:.0} s after the last fault", time.as_secs_f64())))
+            let kept = if needless > 0 { format!("; {}", keep()) } else { String::new() };
+            Ok(format!("ok, {:.0} s after the last fault, {count}{kept}", time.as_secs_f64()))
         }
-        _ => {
-            let kept = match evidence::keep(&stage, &problems, folder) {
-                Ok(()) => format!("see {}", folder.display()),
-                Err(error) => format!("cannot write to {}: {error}", folder.display()),
-            };
-            Some(Err(format!("FAILED: {}; {kept}", problems.join("; "))))
-        }
-    }
+        _ => Err(format!("FAILED: {}; {count}; {}", problems.join("; "), keep())),
+    })
 }

@@ -4,7 +4,9 @@
 
 mod action;
 mod answers;
+mod beside;
 mod builds;
+mod check;
 mod commands;
 mod examples;
 #[path = "soak/growth.rs"]
@@ -16,6 +18,8 @@ mod legion;
 mod membership;
 mod package;
 mod promise;
+mod readiness;
+mod rejected;
 mod robot;
 mod scene;
 mod startup;

@@ -125,8 +125,9 @@ fn a_node_whose_clock_differs_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
         scene.legion.node(3).freeze();
         thread::sleep(seconds(8));
         scene.legion.node(3).thaw();
-        assert!(wait_until(LIMIT, || !scene.posts_of(3).is_empty() || together()), "{}", scene.state());
-        scene.stays_at(1, seconds(10));
+        // Without a quorum it may be a Lord without the IP, until it has heard the others.
+        wait_until(seconds(10), || !scene.posts_of(3).is_empty());
+        scene.wait_for(1, LIMIT);
         assert!(scene.posts_of(3).is_empty(), "{}", scene.state());
     });
 }
@@ -152,7 +153,8 @@ fn a_machine_that_was_paused_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
             assert!(wait_until(LIMIT, || again() || stolen()), "{}", scene.state());
             assert!(!stolen(), "{}", scene.state());
         }
-        scene.stays_at(1, seconds(8));
+        wait_until(seconds(8), || !scene.posts_of(paused).is_empty());
+        scene.wait_for(1, LIMIT);
         assert!(scene.posts_of(paused).is_empty(), "{}", scene.state());
     });
 }
@@ -174,9 +176,9 @@ fn a_node_that_was_frozen_takes_none_of_two_ips(uwsgi: Uwsgi) {
         scene.legion.node(3).freeze();
         thread::sleep(seconds(8));
         scene.legion.node(3).thaw();
+        wait_until(seconds(8), || scene.posts() > posts);
         let again = || at_1() && scene.see_each_other(&[1, 2, 3]);
-        assert!(wait_until(LIMIT, || scene.posts() > posts || again()), "{}", scene.state());
-        assert!(!wait_until(seconds(6), || !at_1()), "{}", scene.state());
+        assert!(wait_until(LIMIT, again), "{}", scene.state());
         assert_eq!(scene.posts(), posts, "{}", scene.state());
     }
 }

@@ -129,6 +129,7 @@ fn a_log_that_nobody_reads_does_not_hold_a_takeover(uwsgi: Uwsgi) {
 fn another_node_takes_over_from_one_that_its_log_holds(uwsgi: Uwsgi) {
     let (scene, journal) =
         stuck_during_a_takeover(uwsgi, ",timeout=5,deadline=5", "post target=1.1.1.1 times=1 delay 3s");
+    assert!(wait_until(LIMIT, || scene.robot.route(failover_ip()) == route_of(1)), "{}", scene.state());
     // The deadline, the tolerance, and some rounds.
     scene.wait_for(2, seconds(30));
     scene.stays_at(2, seconds(10));

@@ -34,10 +34,6 @@ impl Announcer {
         Some(Announcer { legion, cipher })
     }
 
-    pub fn legion(&self) -> Legion {
-        self.legion
-    }
-
     /// Says to all nodes that this one is alive, as uWSGI would.
     pub fn announce(&mut self) {
         let pairs = pairs(self.legion);

@@ -118,7 +118,11 @@ impl<'a> Ears<'a> {
     }
 
     fn hear_all(&mut self) {
-        legions().into_iter().for_each(|legion| self.hear(legion));
+        for legion in legions() {
+            self.hear(legion);
+            // uWSGI drops nobody for what it could not hear, and who has announced its death meanwhile.
+            legion.note_seen(|uuid| self.last_heard.get(&(legion, *uuid)).copied());
+        }
     }
 
     /// Takes what has come in off the socket. Unread, it would overflow it, and what is old when uWSGI reads it
@@ -146,14 +150,6 @@ impl<'a> Ears<'a> {
             }
         }
     }
-
-    /// Tells uWSGI whom it would have heard: nobody is dropped for what it could not hear, and who has announced its
-    /// death meanwhile is.
-    fn close(self) {
-        for legion in legions() {
-            legion.note_seen(|uuid| self.last_heard.get(&(legion, *uuid)).copied());
-        }
-    }
 }
 
 /// Listens for so long, announcing this node, until the election is outvoted or the process is ending. In the Legion's
@@ -169,7 +165,6 @@ pub fn listen(election: &Election, time: Duration) {
         thread::sleep(left.min(TICK));
         ears.tick();
     }
-    ears.close();
 }
 
 /// Runs `work` in a thread of its own and waits for it, but no longer than `limit`: meanwhile this thread, which is the
@@ -181,7 +176,6 @@ pub fn wait_for<T: Send + 'static>(
 ) -> Waited<T> {
     let mut ears = Ears::open(election);
     if election.is_some_and(Election::is_outvoted) {
-        ears.close();
         return Waited::Gone;
     }
     let began = Instant::now();
@@ -207,6 +201,5 @@ pub fn wait_for<T: Send + 'static>(
     if !matches!(waited, Waited::Done(_)) {
         election.into_iter().for_each(|election| election.is_over.store(true, Ordering::Relaxed));
     }
-    ears.close();
     waited
 }

@@ -333,3 +333,87 @@ int hetzner_host_has_alarm(const char *name) {
 			return 1;
 	return 0;
 }
+
+/*
+ * The user and the group that uWSGI is to be, as its uwsgi_as_root() finds them; 0 where it stays what it is. Returns what
+ * cannot be found, or NULL.
+ */
+static const char *find_user(uid_t *uid, gid_t *gid) {
+	*uid = uwsgi.uid;
+	*gid = uwsgi.gid;
+	if (uwsgi.gidname) {
+		struct group *group = getgrnam(uwsgi.gidname);
+		if (!group)
+			return "gid";
+		*gid = group->gr_gid;
+	}
+	if (uwsgi.uidname) {
+		struct passwd *user = getpwnam(uwsgi.uidname);
+		if (!user)
+			return "uid";
+		*uid = user->pw_uid;
+	}
+	return NULL;
+}
+
+/* Who uWSGI is to be for as long as it serves; -1 where nothing is said of it, or its master stays root. */
+int64_t hetzner_host_user_to_be(void) {
+	uid_t uid;
+	gid_t gid;
+	if (uwsgi.master_as_root || find_user(&uid, &gid) || !uid)
+		return -1;
+	return uid;
+}
+
+static const char *set_groups(uid_t uid, gid_t gid) {
+	struct uwsgi_string_list *name;
+	gid_t groups[64];
+	size_t count = 0;
+	struct passwd *user = getpwuid(uid);
+
+	if (uwsgi.no_initgroups || !uid || !user ? setgroups(0, NULL) : initgroups(user->pw_name, gid))
+		return "gid";
+	/* They take the place of the user's own. */
+	for (name = uwsgi.additional_gids; name && count < sizeof(groups) / sizeof(*groups); name = name->next) {
+		struct group *group;
+		groups[count] = (gid_t) atoi(name->value);
+		if (!groups[count]) {
+			group = getgrnam(name->value);
+			if (!group)
+				return "add-gid";
+			groups[count] = group->gr_gid;
+		}
+		count++;
+	}
+	return count && setgroups(count, groups) ? "add-gid" : NULL;
+}
+
+/*
+ * Becomes who uWSGI will be, where it will be, in the steps of its uwsgi_as_root(): for good, so only for a command. Returns
+ * the option that fails, with errno where the system says why, or NULL.
+ */
+const char *hetzner_host_become_user(void) {
+	uid_t uid;
+	gid_t gid;
+	const char *unknown = find_user(&uid, &gid);
+	errno = 0;
+	if (!geteuid() && !uwsgi.master_as_root) {
+		if (unknown)
+			return unknown;
+		/* The group's members are named in the file outside. */
+		if (gid && (unknown = set_groups(uid, gid)))
+			return unknown;
+		if (uwsgi.chroot && chroot(uwsgi.chroot))
+			return "chroot";
+		if (gid && setgid(gid))
+			return "gid";
+		if (uid && setuid(uid))
+			return "uid";
+	}
+	return uwsgi.chdir && chdir(uwsgi.chdir) ? "chdir" : NULL;
+}
+
+/* Where uWSGI will be; NULL where its root stays what it is. */
+const char *hetzner_host_root_to_be(void) {
+	return geteuid() ? NULL : uwsgi.chroot;
+}

@@ -75,6 +75,18 @@ pub struct View {
 }
 
 impl View {
+    /// Since when nobody was heard, of those that are in sight; `None` where nobody is.
+    pub fn silence(&self) -> Option<Duration> {
+        let heard = self.peers.iter().map(|peer| peer.last_seen).max()?;
+        Some(Duration::from_secs(u64::try_from(now() - heard).unwrap_or_default()))
+    }
+
+    /// Whether uWSGI would have dropped everybody who is in sight, if its Legion's thread were running: what is seen here
+    /// is of no use then.
+    pub fn is_stale(&self) -> bool {
+        self.silence().is_some_and(|silence| silence > tolerance() + Duration::from_secs(1))
+    }
+
     /// Whether there is another node that can be Lord.
     pub fn has_another_candidate(&self) -> bool {
         self.peers.iter().any(|peer| peer.valor > 0)

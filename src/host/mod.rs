@@ -10,8 +10,10 @@ mod legion;
 mod log;
 mod memory;
 mod net;
+mod user;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
@@ -24,6 +26,7 @@ pub use legion::{Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legio
 pub use log::{flush as flush_log, log, start_writer as start_log_writer};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
+pub use user::{become_user, end_by_signals, root_to_be, user, user_name, user_to_be};
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
@@ -44,6 +47,19 @@ unsafe extern "C" {
     );
     fn hetzner_host_alarm(name: *const c_char, message: *const c_char, length: usize);
     fn hetzner_host_has_alarm(name: *const c_char) -> c_int;
+}
+
+/// Ends the process with what is printed, and nothing else. exit() would run what uWSGI has registered to clean up after
+/// itself: it removes pidfiles and runs exit hooks, which are the running instance's while this process, with the same
+/// ini, is none.
+pub fn leave(code: c_int) -> ! {
+    // A reader that has gone changes nothing.
+    let _ = std::io::stdout().flush();
+    // SAFETY: fflush() with NULL writes what C's own streams hold; both may be called at any time.
+    unsafe {
+        libc::fflush(ptr::null_mut());
+        libc::_exit(code)
+    }
 }
 
 /// Compares the uWSGI that this process is with the one that the plugin was built for.

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::host::{self, View};
+
 /// How long a node stays away at least, from its second failure in a row on.
 const PAUSES: [u64; 5] = [0, 30, 60, 120, 240];
 /// A member for so long, it was well: the next failure is a first one.
@@ -52,7 +54,10 @@ pub struct Comeback {
     away: Option<Away>,
 }
 
+/// While this node is no member.
 struct Away {
+    /// For another one, that it has heard: it may be a member as soon as that one is in sight.
+    has_made_room: bool,
     not_before: Instant,
     /// Whether a look has to succeed first.
     looks: bool,
@@ -72,10 +77,9 @@ impl Comeback {
         self.ended = Some(ended);
     }
 
-    /// Called twice a second with what uWSGI says of this node: whether it announces itself as dead, and for how long it
-    /// is suspended.
-    pub fn observe(&mut self, dead: bool, suspended: Duration, now: Instant) -> Step {
-        if !dead {
+    /// Called some times a second with what uWSGI says of this node, and for how long it is suspended.
+    pub fn observe(&mut self, view: &View, suspended: Duration, now: Instant) -> Step {
+        if !view.dead {
             self.away = None;
             self.dead_for = 0;
             let since = *self.member_since.get_or_insert(now);
@@ -90,13 +94,13 @@ impl Comeback {
             if suspended.is_zero() && self.dead_for < 3 {
                 return Step::Nothing;
             }
-            let ended = self.ended.take();
-            if ended == Some(Ended::Outvoted) {
-                return Step::Return("it has left the IP to another node");
-            }
-            self.leave(ended == Some(Ended::Failed), suspended, now);
+            let away = self.leave(suspended, now);
+            self.away = Some(away);
         }
         let Some(away) = &mut self.away else { return Step::Nothing };
+        if away.has_made_room && view.is_outranked {
+            return Step::Return("it has left the IP to another node");
+        }
         let left = away.not_before.saturating_duration_since(now);
         if !left.is_zero() {
             return Step::StayAway { left, why: away.news.take() };
@@ -111,15 +115,21 @@ impl Comeback {
         Step::StayAway { left, why: None }
     }
 
-    fn leave(&mut self, looks: bool, suspended: Duration, now: Instant) {
+    fn leave(&mut self, suspended: Duration, now: Instant) -> Away {
+        let ended = self.ended.take();
+        let (has_made_room, looks) = (ended == Some(Ended::Outvoted), ended == Some(Ended::Failed));
+        let (is_looking, is_told) = (false, false);
+        if has_made_room {
+            let (not_before, news) = (now + suspended.min(host::tolerance()), None);
+            return Away { has_made_room, not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news };
+        }
         let pause = Duration::from_secs(PAUSES[self.failures.min(PAUSES.len() - 1)]);
         self.failures += 1;
         let news = (pause > suspended).then(|| {
             format!("it has failed {} times in a row: it stays away for {} s", self.failures, pause.as_secs())
         });
         let not_before = now + pause.max(suspended);
-        let (is_looking, is_told) = (false, false);
-        self.away = Some(Away { not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news });
+        Away { has_made_room, not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news }
     }
 
     /// A look has shown that a takeover could be made, or why not.
@@ -152,16 +162,23 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn view(dead: bool) -> View {
+        View { lord_since: 0, dead, suspended_until: 0, is_outranked: false, peers: Vec::new() }
+    }
+
+    const DEAD: fn() -> View = || view(true);
+    const MEMBER: fn() -> View = || view(false);
+
     /// Fails at `now`; returns for how long the node is away, where no look is asked for.
     fn fail(comeback: &mut Comeback, now: &mut Instant) -> u64 {
         let failed = *now;
-        assert!(matches!(comeback.observe(true, N, *now), Step::StayAway { .. }));
+        assert!(matches!(comeback.observe(&DEAD(), N, *now), Step::StayAway { .. }));
         loop {
             *now += seconds(1);
-            match comeback.observe(true, Duration::ZERO, *now) {
+            match comeback.observe(&DEAD(), Duration::ZERO, *now) {
                 Step::Return(why) => {
                     assert_eq!(why, "the suspension is over");
-                    assert_eq!(comeback.observe(false, Duration::ZERO, *now), Step::Nothing);
+                    assert_eq!(comeback.observe(&MEMBER(), Duration::ZERO, *now), Step::Nothing);
                     return now.duration_since(failed).as_secs();
                 }
                 Step::StayAway { .. } => {}
@@ -176,16 +193,18 @@ mod tests {
         let away: Vec<u64> = (0..7).map(|_| fail(&mut comeback, &mut now)).collect();
         assert_eq!(away, [10, 30, 60, 120, 240, 240, 240]);
         now += WELL;
-        assert_eq!(comeback.observe(false, Duration::ZERO, now), Step::Nothing);
+        assert_eq!(comeback.observe(&MEMBER(), Duration::ZERO, now), Step::Nothing);
         assert_eq!(fail(&mut comeback, &mut now), 10);
     }
 
     #[test]
-    fn who_left_the_ip_to_another_is_back_at_once() {
+    fn who_left_the_ip_to_another_is_back_as_soon_as_that_one_is_in_sight() {
         let (mut comeback, now) = (Comeback::new(), Instant::now());
         comeback.note(Ended::Outvoted);
-        assert_eq!(comeback.observe(true, N, now), Step::Return("it has left the IP to another node"));
-        comeback.observe(false, Duration::ZERO, now);
+        assert!(matches!(comeback.observe(&DEAD(), N, now), Step::StayAway { .. }));
+        let outranked = View { is_outranked: true, ..DEAD() };
+        assert_eq!(comeback.observe(&outranked, N, now), Step::Return("it has left the IP to another node"));
+        comeback.observe(&MEMBER(), Duration::ZERO, now);
         // It counts for nothing, and for one time.
         let mut later = now;
         assert_eq!(fail(&mut comeback, &mut later), 10);
@@ -195,22 +214,22 @@ mod tests {
     fn where_the_api_failed_a_look_decides() {
         let (mut comeback, now) = (Comeback::new(), Instant::now());
         comeback.note(Ended::Failed);
-        assert!(matches!(comeback.observe(true, N, now), Step::StayAway { why: None, .. }));
+        assert!(matches!(comeback.observe(&DEAD(), N, now), Step::StayAway { why: None, .. }));
         let now = now + N;
-        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Look);
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Look);
         assert_eq!(
-            comeback.observe(true, Duration::ZERO, now),
+            comeback.observe(&DEAD(), Duration::ZERO, now),
             Step::StayAway { left: Duration::ZERO, why: None }
         );
         comeback.looked(Some("refused".into()), now);
-        let Step::StayAway { left, why: Some(why) } = comeback.observe(true, Duration::ZERO, now) else {
+        let Step::StayAway { left, why: Some(why) } = comeback.observe(&DEAD(), Duration::ZERO, now) else {
             panic!("nothing is told");
         };
         assert!(left == FIRST_LOOK && why.contains("refused"), "{left:?} {why}");
-        assert_eq!(comeback.observe(true, Duration::ZERO, now + FIRST_LOOK), Step::Look);
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now + FIRST_LOOK), Step::Look);
         comeback.looked(None, now + FIRST_LOOK);
         assert_eq!(
-            comeback.observe(true, Duration::ZERO, now + FIRST_LOOK),
+            comeback.observe(&DEAD(), Duration::ZERO, now + FIRST_LOOK),
             Step::Return("the suspension is over")
         );
     }
@@ -218,11 +237,11 @@ mod tests {
     #[test]
     fn a_death_that_is_just_being_said_is_no_suspension_yet() {
         let (mut comeback, now) = (Comeback::new(), Instant::now());
-        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
-        assert!(matches!(comeback.observe(true, N, now), Step::StayAway { .. }));
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Nothing);
+        assert!(matches!(comeback.observe(&DEAD(), N, now), Step::StayAway { .. }));
         let mut comeback = Comeback::new();
-        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
-        assert_eq!(comeback.observe(true, Duration::ZERO, now), Step::Nothing);
-        assert!(matches!(comeback.observe(true, Duration::ZERO, now), Step::Return(_)));
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Nothing);
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Nothing);
+        assert!(matches!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Return(_)));
     }
 }

@@ -1,13 +1,14 @@
 //! The keeper: one thread that keeps this process a member of its Legions.
 //!
 //! uWSGI falls silent while datagrams come in faster than its own `legion-freq`; it never lets a node back that it has
-//! suspended; and a process that was paused is elected by itself before it has heard anybody. So twice a second the
+//! suspended; and a process that was paused is elected by itself before it has heard anybody. So some times a second the
 //! keeper announces what is overdue, brings back whoever is suspended (`comeback`), and notes who is in sight and
 //! whether the process ran all the time (`sight`).
 
 mod comeback;
 mod sight;
 
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -21,15 +22,17 @@ use comeback::{Comeback, Step};
 pub use sight::Clock;
 use sight::Sight;
 
-const TICK: Duration = Duration::from_millis(500);
-/// How much later than its `legion-freq` uWSGI may be by itself: it counts in whole seconds.
-const LATE: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
+/// How much later than its `legion-freq` uWSGI may be by itself.
+const LATE: Duration = Duration::from_millis(500);
 
 /// All that is known of this process's Legions beside what uWSGI keeps.
 static KEPT: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
 
 struct Kept {
-    announcer: Announcer,
+    legion: Legion,
+    /// None where OpenSSL gives no second cipher.
+    announcer: Option<Announcer>,
     announced: Instant,
     /// The lord hooks of ours.
     hooks: Vec<Hook>,
@@ -42,21 +45,20 @@ fn kept() -> MutexGuard<'static, Vec<Kept>> {
 }
 
 fn with<T>(legion: Legion, act: impl FnOnce(&mut Kept) -> T) -> Option<T> {
-    kept().iter_mut().find(|kept| kept.announcer.legion() == legion).map(act)
+    kept().iter_mut().find(|kept| kept.legion == legion).map(act)
 }
 
 /// Notes every Legion of this process, with its lord hooks of ours. Before uWSGI starts its Legions.
 pub fn prepare(hooks_of: impl Fn(Legion) -> Vec<Hook>) {
-    let keep = |legion: Legion| {
-        Some(Kept {
-            announcer: Announcer::new(legion)?,
-            announced: Instant::now(),
-            hooks: hooks_of(legion),
-            sight: Sight::new(legion.configured_size()),
-            comeback: Comeback::new(),
-        })
+    let keep = |legion: Legion| Kept {
+        legion,
+        announcer: Announcer::new(legion),
+        announced: Instant::now(),
+        hooks: hooks_of(legion),
+        sight: Sight::new(legion.configured_size()),
+        comeback: Comeback::new(),
     };
-    *kept() = host::legions().into_iter().filter_map(keep).collect();
+    *kept() = host::legions().into_iter().map(keep).collect();
 }
 
 /// Starts the keeper, if it does not run yet. In the process that stays.
@@ -92,16 +94,32 @@ pub fn voters(legion: Legion, size: usize) -> usize {
 
 /// A lord hook of ours has ended so; told before uWSGI acts upon it.
 pub fn note_end(legion: Legion, ended: Ended) {
-    with(legion, |kept| kept.comeback.note(ended));
+    let note = |kept: &mut Kept| {
+        kept.comeback.note(ended);
+        if ended == Ended::Outvoted {
+            // uWSGI has not heard that node yet.
+            kept.sight.distrust(Instant::now());
+        }
+    };
+    with(legion, note);
 }
 
 fn keep() {
+    // uWSGI does so only after a first round of silence.
+    kept().iter_mut().for_each(Kept::announce);
+    // A panic has been logged when it is caught here; a node that is never back would be worse.
+    while panic::catch_unwind(watch).is_err() {
+        thread::sleep(TICK);
+    }
+}
+
+fn watch() {
     let mut clock = Clock::start();
     while !host::is_ending() {
         thread::sleep(TICK);
         let gap = clock.tick(TICK);
         for kept in kept().iter_mut() {
-            let view = kept.announcer.legion().view();
+            let view = kept.legion.view();
             let now = Instant::now();
             kept.sight.observe(&view, now, host::now(), gap);
             kept.announce_if_overdue(&view, now);
@@ -112,18 +130,21 @@ fn keep() {
 }
 
 impl Kept {
+    fn announce(&mut self) {
+        self.announced = Instant::now();
+        self.announcer.iter_mut().for_each(Announcer::announce);
+    }
+
     /// Only for a Legion's thread that hears others, and so is well: one that is stuck must not seem alive.
     fn announce_if_overdue(&mut self, view: &View, now: Instant) {
-        if view.dead || view.suspended_until > host::now() || self.announcer.legion().mark() {
+        if view.dead || view.suspended_until > host::now() || self.legion.mark() {
             self.announced = now;
             return;
         }
         let round = host::round();
-        let heard = view.peers.iter().map(|peer| peer.last_seen).max().unwrap_or_default();
-        let hears = host::now() - heard <= i64::try_from(round.as_secs()).unwrap_or(i64::MAX);
+        let hears = view.silence().is_some_and(|silence| silence <= round);
         if hears && now.duration_since(self.announced) >= round + LATE && !host::is_ending() {
-            self.announced = now;
-            self.announcer.announce();
+            self.announce();
         }
     }
 
@@ -132,9 +153,9 @@ impl Kept {
         if self.hooks.is_empty() || host::is_ending() {
             return;
         }
-        let legion = self.announcer.legion();
+        let legion = self.legion;
         let suspended = u64::try_from(view.suspended_until - host::now()).unwrap_or_default();
-        match self.comeback.observe(view.dead, Duration::from_secs(suspended), now) {
+        match self.comeback.observe(view, Duration::from_secs(suspended), now) {
             Step::Nothing => {}
             Step::StayAway { left, why } => {
                 // Suspended by uWSGI too, or it would elect itself where nobody else is in sight.

@@ -10,6 +10,9 @@ use crate::host::{self, Uuid, View};
 /// What is late by so much was not running: a busy machine may delay a thread by a second.
 const PAUSED: Duration = Duration::from_secs(2);
 
+/// How much later than usual an announcement may come, from a node that is alive.
+const LATE: Duration = Duration::from_millis(1500);
+
 /// Notices when the process was not running, or the clock was set.
 pub struct Clock {
     monotonic: Instant,
@@ -38,7 +41,7 @@ pub struct Sight {
     /// When this process began to look, and when it looked last.
     began: Instant,
     looked: Instant,
-    /// When the process was last found not to have run.
+    /// When who is in sight was last found not to be all: the process has not run.
     paused: Option<Instant>,
     peers: Vec<Seen>,
     /// Whether there ever was one, and when one was last dropped for its silence.
@@ -118,6 +121,11 @@ impl Sight {
         self.had_peers |= !self.peers.is_empty();
     }
 
+    /// Somebody was heard who is not in sight.
+    pub fn distrust(&mut self, now: Instant) {
+        self.paused = Some(now);
+    }
+
     /// How many nodes have said that they leave.
     pub fn farewells(&self) -> usize {
         self.farewells.len()
@@ -129,7 +137,7 @@ impl Sight {
         if self.size == Some(1) {
             return None;
         }
-        let round = self.longest_silence.clamp(host::round(), host::tolerance().max(host::round()));
+        let round = self.longest_silence.clamp(host::round(), host::tolerance().max(host::round())) + LATE;
         let end = match (self.peers.is_empty(), self.lost) {
             (false, _) => None,
             (true, Some(lost)) => Some(lost + round),
@@ -194,13 +202,13 @@ mod tests {
         sight.observe(&seen, after(8), 108, false);
         assert_eq!(sight.listening_time(after(8)), None);
         sight.observe(&seen, after(9), 109, true);
-        assert_eq!(sight.listening_time(after(9)), Some(8 * SECOND));
-        for second in 10..=17 {
+        assert_eq!(sight.listening_time(after(9)), Some(8 * SECOND + LATE));
+        for second in 10..=19 {
             sight.observe(&seen, after(second), 100 + i64::from(second), false);
         }
-        assert_eq!(sight.listening_time(after(17)), None);
+        assert_eq!(sight.listening_time(after(19)), None);
         sight.observe(&seen, after(30), 130, false);
-        assert_eq!(sight.listening_time(after(30)), Some(8 * SECOND), "the keeper was paused, too");
+        assert_eq!(sight.listening_time(after(30)), Some(8 * SECOND + LATE), "the keeper was paused, too");
     }
 
     #[test]
@@ -208,10 +216,10 @@ mod tests {
         let (mut sight, now) = sight();
         sight.observe(&view(&[(1, 100)]), now, 100, false);
         sight.observe(&view(&[]), now, 116, false);
-        assert_eq!(sight.listening_time(now), Some(3 * SECOND));
+        assert_eq!(sight.listening_time(now), Some(3 * SECOND + LATE));
         sight.observe(&view(&[]), now + SECOND, 117, false);
-        assert_eq!(sight.listening_time(now + SECOND), Some(2 * SECOND));
-        assert_eq!(sight.listening_time(now + 3 * SECOND), None);
+        assert_eq!(sight.listening_time(now + SECOND), Some(2 * SECOND + LATE));
+        assert_eq!(sight.listening_time(now + 5 * SECOND), None);
     }
 
     #[test]

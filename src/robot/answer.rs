@@ -188,7 +188,7 @@ impl Reader<'_> {
                  10 minutes)",
             ),
             (403, _) => (
-                Kind::Final,
+                Kind::Refused,
                 "this address or user is not allowed, or locked out: asking again makes it worse",
             ),
             (404, "FAILOVER_NEW_SERVER_NOT_FOUND") => {
@@ -382,10 +382,8 @@ mod tests {
     #[test]
     fn every_answer_has_its_kind() {
         for (kind, cases) in [
-            (
-                Kind::Final,
-                &[(400, "INVALID_INPUT"), (401, ""), (403, "X"), (404, "NOT_FOUND"), (404, "")][..],
-            ),
+            (Kind::Final, &[(400, "INVALID_INPUT"), (401, ""), (404, "NOT_FOUND"), (404, "")][..]),
+            (Kind::Refused, &[(403, "X"), (403, "RATE_LIMIT_EXCEEDED"), (403, "")]),
             (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
             (
                 Kind::NotDone,

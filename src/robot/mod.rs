@@ -1,16 +1,18 @@
 //! Hetzner's Robot webservice: everything that is Robot's own.
 //!
-//! `answer` knows what comes back, `transport` how to get there, `tls` whom to trust on the way, `budget` how often;
-//! this file is the other side of the seam.
+//! `answer` knows what comes back, `transport` how to get there, by `connect` and `proxy`, `tls` whom to trust on the
+//! way, `budget` how often; this file is the other side of the seam.
 
 mod answer;
 mod budget;
+mod connect;
 mod proxy;
+mod rejected;
 mod tls;
 mod transport;
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -20,9 +22,10 @@ use ureq::{Agent, Body};
 
 use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 use crate::metrics::{Metrics, count};
-use crate::options::Options;
+use crate::options::{DEFAULT_VERIFY, Options};
 use answer::{Answer, Reader};
-use budget::{Hold, Outcome, Request, ledger};
+use budget::{Hold, Outcome, Question, Request, ledger};
+use connect::Way;
 pub use tls::read_trust_store;
 use transport::seconds;
 
@@ -42,13 +45,14 @@ pub struct Robot {
     metrics: &'static Metrics,
     /// Kept from one request to the next, since a look may use the connection of what came before it.
     agent: OnceLock<Agent>,
+    way: Arc<Way>,
 }
 
 impl Robot {
     /// Fails where the password cannot be read.
     pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
         let password = options.login.password.read().map_err(|why| Failure::new(Kind::Final, why))?;
-        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new() })
+        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new(), way: Arc::default() })
     }
 
     fn host(&self) -> &str {
@@ -71,69 +75,105 @@ impl Robot {
         [String::from_utf8_lossy(&self.password).into_owned(), base64]
     }
 
-    /// Sends a request, if the budgets allow it, learns from what comes back, and has it read by `read`.
+    fn question(&self, request: Request, need: Need) -> Question<'_> {
+        let Options { ip, ref login, .. } = self.options;
+        Question { user: &login.username, password: &self.password, ip, request, need }
+    }
+
+    /// Sends a request, if the budgets allow it, learns from what comes back, and has it read by `read`. `begin` is
+    /// called when they do.
     fn ask<T>(
         &self,
-        request: Request,
-        need: Need,
+        (request, need): (Request, Need),
         limit: Duration,
+        begin: &dyn Fn(),
         send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
         read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let agent = match self.agent.get() {
             Some(agent) => agent,
             None => {
-                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify)?;
+                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify, &self.way)?;
                 self.agent.get_or_init(|| agent)
             }
         };
-        let user = &self.options.login.username;
-        if let Err(hold) = ledger().admit(user, self.options.ip, request, need, Instant::now()) {
+        let question = self.question(request, need);
+        let login = rejected::Login {
+            api: self.host(),
+            user: &self.options.login.username,
+            password: &self.password,
+        };
+        let admitted = match rejected::held(&login) {
+            Some(remaining) => Err(Hold::locked_out(remaining)),
+            None => ledger().admit(&question, Instant::now()),
+        };
+        let slot = admitted.map_err(|hold| {
             count(&self.metrics.requests_held_back);
-            return Err(held_back(hold));
-        }
+            held_back(hold)
+        })?;
+        begin();
         count(&self.metrics.requests);
-        let answer = send(agent).and_then(transport::read_answer);
-        let answer = answer.map_err(|error| transport::failure(&error, self.host(), limit));
-        let result = answer.and_then(|answer| {
-            let held = {
-                let mut ledger = ledger();
-                ledger.learn(user, self.outcome(&answer), Instant::now());
-                ledger.held(user, Instant::now()).filter(|_| answer.status == 401)
-            };
-            let secrets = self.secrets();
-            let reader = Reader { ip: self.options.ip, secrets: &secrets.each_ref().map(String::as_str) };
-            read(&reader, &answer).map_err(|mut failure| {
-                if let Some(hold) = held {
-                    failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
+        self.way.begin(limit);
+        let result = match send(agent).and_then(transport::read_answer) {
+            Err(error) => {
+                let failure = transport::failure(&error, self.host(), &self.way);
+                // What fails on the way there, for whatever reason, has cost nothing.
+                let outcome = if self.way.is_sent() { Outcome::Other } else { Outcome::NotSent };
+                ledger().learn(&question, slot, outcome, Instant::now());
+                Err(failure)
+            }
+            Ok(answer) => {
+                self.way.has_answered();
+                let secrets = self.secrets();
+                let reader = Reader { ip: self.options.ip, secrets: &secrets.each_ref().map(String::as_str) };
+                let result = read(&reader, &answer).map_err(|failure| failure.with_status(answer.status));
+                let outcome = outcome(&answer, result.is_ok());
+                match outcome {
+                    Outcome::LoginRejected => rejected::add(&login),
+                    Outcome::Done | Outcome::LoginAccepted => rejected::forget(&login),
+                    _ => {}
                 }
-                failure.with_status(answer.status)
-            })
-        });
+                let held = {
+                    let mut ledger = ledger();
+                    let now = Instant::now();
+                    ledger.learn(&question, slot, outcome, now);
+                    ledger.held(&question, now).filter(|_| answer.status == 401)
+                };
+                result.map_err(|mut failure| {
+                    if let Some(hold) = held {
+                        failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
+                    }
+                    failure
+                })
+            }
+        };
         if result.is_err() {
             count(&self.metrics.api_errors);
         }
         result
     }
+}
 
-    fn outcome(&self, answer: &Answer) -> Outcome {
-        match answer.status {
-            401 => Outcome::LoginRejected,
-            403 => Outcome::Refused(answer::rate_limited_for(answer).unwrap_or(REFUSED_FOR)),
-            200 | 400 | 404 | 409 => Outcome::LoginAccepted,
-            _ => Outcome::Other,
-        }
+fn outcome(answer: &Answer, is_done: bool) -> Outcome {
+    match answer.status {
+        401 => Outcome::LoginRejected,
+        403 => match answer::rate_limited_for(answer) {
+            Some(time) => Outcome::Limited(time),
+            None => Outcome::Refused(REFUSED_FOR),
+        },
+        200 | 409 if is_done => Outcome::Done,
+        200 | 400 | 404 | 409 => Outcome::LoginAccepted,
+        _ => Outcome::Other,
     }
 }
 
 /// A request that was not sent, and until when.
 fn held_back(hold: Hold) -> Failure {
-    let kind = if hold.for_all { Kind::Final } else { Kind::HeldBack };
     let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + hold.remaining;
     let (hour, minute, second) =
         (until.as_secs() / 3600 % 24, until.as_secs() / 60 % 60, until.as_secs() % 60);
     let why = hold.why;
-    Failure::new(kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
+    Failure::new(hold.kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
 }
 
 impl Hoster for Robot {
@@ -143,7 +183,13 @@ impl Hoster for Robot {
         format!("{}, at most {} s{unverified}", self.host(), seconds(self.options.timeout))
     }
 
-    fn route_to(&self, target: IpAddr, need: Need, limit: Duration) -> Result<String, Failure> {
+    fn route_to(
+        &self,
+        target: IpAddr,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+    ) -> Result<String, Failure> {
         let limit = limit.min(self.options.timeout);
         let send = |agent: &Agent| {
             let post = agent.post(&self.options.url).config().timeout_global(Some(limit));
@@ -152,7 +198,7 @@ impl Hoster for Robot {
             post.header("Authorization", self.authorization())
                 .send_form([("active_server_ip", target.to_string())])
         };
-        self.ask(Request::Post, need, limit, send, |reader, answer| reader.switched(answer, target))
+        self.ask((Request::Post, need), limit, begin, send, |reader, answer| reader.switched(answer, target))
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
@@ -161,7 +207,7 @@ impl Hoster for Robot {
             let get = agent.get(&self.options.url).config().timeout_global(Some(limit)).build();
             get.header("Authorization", self.authorization()).call()
         };
-        self.ask(Request::Get, need, limit, send, |reader, answer| reader.route(answer))
+        self.ask((Request::Get, need), limit, &|| (), send, |reader, answer| reader.route(answer))
     }
 
     fn release(&self, limit: Duration) -> Result<Route, Failure> {
@@ -170,14 +216,50 @@ impl Hoster for Robot {
             let delete = agent.delete(&self.options.url).config().timeout_global(Some(limit)).build();
             delete.header("Authorization", self.authorization()).call()
         };
-        // Hetzner counts it apart; a node that steps down sends one, and counts it with its POSTs.
-        self.ask(Request::Post, Need::Takeover, limit, send, |reader, answer| reader.route(answer))
+        let what = (Request::Delete, Need::Takeover);
+        self.ask(what, limit, &|| (), send, |reader, answer| reader.route(answer))
     }
 }
 
 /// Whether a hook with these options checks the API's certificate.
 pub fn needs_trust_store(options: &Options) -> bool {
     options.url.scheme_str() == Some("https") && !options.ssl_no_verify
+}
+
+/// How long from now no look is sent with this login, if so.
+pub fn held_back_for(options: &Options) -> Option<Duration> {
+    let password = options.login.password.read().ok()?;
+    let user = &options.login.username;
+    let api = options.url.authority().map_or("", |authority| authority.as_str());
+    let noted = rejected::held(&rejected::Login { api, user, password: &password });
+    let (request, need) = (Request::Get, Need::Check);
+    let question = Question { user, password: &password, ip: options.ip, request, need };
+    noted.or_else(|| ledger().held(&question, Instant::now()).map(|hold| hold.remaining))
+}
+
+/// Notes a guard that is going to check with this login, for [`check_pause`].
+pub fn note_guard(options: &Options) {
+    ledger().watch(&options.login.username);
+}
+
+/// How long a guard waits for its next check: `verify`, or longer where all IPs of the login together would use up
+/// what the API allows an hour. Zero is never.
+pub fn check_pause(options: &Options) -> Duration {
+    ledger().check_pause(&options.login.username, options.verify, Instant::now())
+}
+
+/// For the start: what is wrong with `verify`, where `ips` failover IPs are checked with this login.
+pub fn verify_warning(options: &Options, ips: usize) -> Option<String> {
+    let (verify, shortest) = (options.verify, budget::shortest_check_pause(ips));
+    if verify.is_zero() || verify >= shortest || verify == DEFAULT_VERIFY {
+        return None;
+    }
+    let (verify, shortest) = (seconds(verify), shortest.as_secs());
+    let whose = if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
+    Some(format!(
+        "verify is {verify} s, but the API's limit an hour allows no more than a check each {shortest} s {whose}: it is \
+         asked less often than that; set verify={shortest} or more"
+    ))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,35 +27,61 @@ use ureq::unversioned::transport::{
 use crate::hoster::{Failure, Kind};
 
 /// Settings that trust the system's CAs, once they have been read.
-static TRUSTING: Mutex<Option<Arc<ClientConfig>>> = Mutex::new(None);
+static TRUSTING: Mutex<Trusting> = Mutex::new(Trusting { settings: None, is_stale: false });
 
-/// Settings for one connection or many. Reads the trust store where nothing has done so yet.
+struct Trusting {
+    settings: Option<Arc<ClientConfig>>,
+    /// Whether a CA may have been added since.
+    is_stale: bool,
+}
+
+fn trusting() -> MutexGuard<'static, Trusting> {
+    TRUSTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Settings for one connection or many. Reads the trust store where nothing has done so yet, or it may have changed.
 pub fn settings(ssl_no_verify: bool) -> Result<Arc<ClientConfig>, Failure> {
     if ssl_no_verify {
         let verifier = Arc::new(NoVerifier(provider().signature_verification_algorithms.supported_schemes()));
         let dangerous = builder().dangerous().with_custom_certificate_verifier(verifier);
         return Ok(Arc::new(dangerous.with_no_client_auth()));
     }
-    let mut trusting = TRUSTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = &*trusting {
-        return Ok(Arc::clone(known));
-    }
-    let read = read()?;
-    *trusting = Some(Arc::clone(&read));
-    Ok(read)
+    trusting().settings(read)
 }
 
 /// Reads the trust store anew. Where that fails, what was read before goes on being trusted.
 pub fn read_trust_store() -> Result<(), Failure> {
     // Not under the lock: a takeover does not wait for a disk when it could do without.
     let read = read()?;
-    *TRUSTING.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    *trusting() = Trusting { settings: Some(read), is_stale: false };
     Ok(())
 }
 
 /// Has the trust store read anew before the next connection: a CA that was not known may have been added since.
-pub fn forget_trust_store() {
-    *TRUSTING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+pub fn doubt_trust_store() {
+    trusting().is_stale = true;
+}
+
+impl Trusting {
+    fn settings(
+        &mut self,
+        read: impl FnOnce() -> Result<Arc<ClientConfig>, Failure>,
+    ) -> Result<Arc<ClientConfig>, Failure> {
+        match &self.settings {
+            Some(known) if !self.is_stale => Ok(Arc::clone(known)),
+            // What cannot be read now is read at the next try; until then the old ones are better than none.
+            Some(known) => match read() {
+                Ok(read) => Ok(self.take(read)),
+                Err(_) => Ok(Arc::clone(known)),
+            },
+            None => Ok(self.take(read()?)),
+        }
+    }
+
+    fn take(&mut self, read: Arc<ClientConfig>) -> Arc<ClientConfig> {
+        *self = Trusting { settings: Some(Arc::clone(&read)), is_stale: false };
+        read
+    }
 }
 
 /// The system's trusted CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them.
@@ -121,7 +147,9 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let adapter =
             TransportAdapter::new(Box::new(transport) as Box<dyn Transport>, details.current_time.clone());
         let mut stream = StreamOwned::new(connection, adapter);
-        stream.sock.set_timeout(time_left(details));
+        let mut timeout = details.timeout;
+        timeout.after = time_left(details).map_or(Duration::NotHappening, Duration::Exact);
+        stream.sock.set_timeout(timeout);
         stream.conn.complete_io(&mut stream.sock).map_err(|error| {
             match error.downcast::<rustls::Error>() {
                 Ok(error) => in_handshake(error),
@@ -133,13 +161,12 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-/// What finding and reaching the host has left of the time limit.
-fn time_left(details: &ConnectionDetails) -> NextTimeout {
-    let mut timeout = details.timeout;
-    if let (Duration::Exact(limit), Instant::Exact(began)) = (timeout.after, details.now) {
-        timeout.after = limit.saturating_sub(began.elapsed()).into();
+/// What the steps before have left of a connection's time limit.
+pub fn time_left(details: &ConnectionDetails) -> Option<std::time::Duration> {
+    match (details.timeout.after, details.now) {
+        (Duration::Exact(limit), Instant::Exact(began)) => Some(limit.saturating_sub(began.elapsed())),
+        _ => None,
     }
-    timeout
 }
 
 /// A connection with TLS.
@@ -233,5 +260,27 @@ impl ServerCertVerifier for NoVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trust_store_that_cannot_be_read_again_replaces_no_good_one() {
+        let new =
+            || Ok(Arc::new(builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()));
+        let unreadable = || Err(Failure::new(Kind::Final, "no trusted CA certificates"));
+        let mut trusting = Trusting { settings: None, is_stale: false };
+        assert!(trusting.settings(unreadable).is_err());
+        let first = trusting.settings(new).expect("it was read");
+        let is_first =
+            |found: Result<Arc<ClientConfig>, Failure>| Arc::ptr_eq(&found.expect("one is known"), &first);
+        assert!(is_first(trusting.settings(new)), "read once");
+        trusting.is_stale = true;
+        assert!(is_first(trusting.settings(unreadable)));
+        // The next try reads again, and finds what was added.
+        assert!(!is_first(trusting.settings(new)));
     }
 }

@@ -1,19 +1,16 @@
 //! How a request gets to the API and its answer back: TLS, proxies, limits, and what went wrong on the way.
 
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::CertificateError;
-use ureq::config::Config;
 use ureq::http::{Response, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector, NextTimeout, SocksConnector, TcpConnector, time,
-};
-use ureq::{Agent, Body, Error, Proxy, ProxyProtocol};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector, TcpConnector};
+use ureq::{Agent, Body, Error, Proxy, ProxyProtocol, Timeout};
 
 use super::answer::Answer;
+use super::connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
 use super::proxy;
 use super::tls::{self, HandshakeError, TlsConnector};
 use crate::hoster::{Failure, Kind};
@@ -30,7 +27,7 @@ const PIECE: usize = 2 * 1024;
 const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP client for `url`. Each request sets its own time limit.
-pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
+pub fn agent(url: &Uri, ssl_no_verify: bool, way: &Arc<Way>) -> Result<Agent, Failure> {
     let proxy = proxy(url)?;
     let by_tls = url.scheme_str() == Some("https")
         || proxy.as_ref().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
@@ -45,31 +42,15 @@ pub fn agent(url: &Uri, ssl_no_verify: bool) -> Result<Agent, Failure> {
         // Full before the header is known to be too long, it would look like an end.
         .input_buffer_size(2 * LONGEST_HEADER)
         .output_buffer_size(PIECE)
+        .timeout_resolve(Some(LONGEST_LOOKUP))
+        .timeout_connect(Some(LONGEST_CONNECT))
         .build();
     let connector = SocksConnector::default()
         .chain(ConnectProxyConnector::default())
-        .chain(TcpConnector::default())
-        .chain(TlsConnector(tls));
-    Ok(Agent::with_parts(config, connector, NameResolver::default()))
-}
-
-/// ureq's, but for the thread that it starts for its time limit: an address needs no looking up.
-#[derive(Default, Debug)]
-struct NameResolver(DefaultResolver);
-
-impl Resolver for NameResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        mut limit: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let host = host_of(uri);
-        if host.parse::<IpAddr>().is_ok() {
-            limit.after = time::Duration::NotHappening;
-        }
-        self.0.resolve(uri, config, limit)
-    }
+        .chain(Connect { way: Arc::clone(way), tcp: TcpConnector::default() })
+        .chain(TlsConnector(tls))
+        .chain(Note { way: Arc::clone(way), url: url.clone() });
+    Ok(Agent::with_parts(config, connector, Lookup(Arc::clone(way))))
 }
 
 fn proxy(url: &Uri) -> Result<Option<Proxy>, Failure> {
@@ -98,17 +79,30 @@ pub fn read_answer(mut response: Response<Body>) -> Result<Answer, Error> {
     })
 }
 
-/// What it means that a request got no whole answer.
-pub fn failure(error: &Error, host: &str, limit: Duration) -> Failure {
-    if let Some(failure) = tls_failure(error, host) {
-        return failure;
+/// What it means that a request got no whole answer, and how far it came.
+pub fn failure(error: &Error, host: &str, way: &Way) -> Failure {
+    let failure = tls_failure(error, host).unwrap_or_else(|| other_failure(error, host, way));
+    // Of what was never sent nothing is in doubt.
+    match failure.kind {
+        Kind::Unknown if !way.is_sent() => Failure { kind: Kind::NotSent, ..failure },
+        _ => failure,
     }
+}
+
+fn other_failure(error: &Error, host: &str, way: &Way) -> Failure {
+    let (is_sent, time) = (way.is_sent(), seconds(way.elapsed()));
     match error {
-        Error::Timeout(_) => {
-            Failure::new(Kind::Unknown, format!("no whole answer from {host} within {} s", seconds(limit)))
+        Error::Timeout(_) if is_sent => {
+            let limit = seconds(way.limit());
+            Failure::new(Kind::Unknown, format!("no whole answer from {host} within {limit} s"))
         }
+        Error::Timeout(Timeout::Resolve) => Failure::new(
+            Kind::NotSent,
+            format!("{host}: no answer to the name resolution (DNS) within {time} s"),
+        ),
+        Error::Timeout(_) => Failure::new(Kind::NotSent, format!("{host}: no connection within {time} s")),
         Error::HostNotFound => Failure::new(Kind::NotSent, format!("{host} was not found (DNS)")),
-        Error::Io(error) => io_failure(error, host),
+        Error::Io(error) => io_failure(error, host, is_sent),
         Error::BodyExceedsLimit(_) => {
             Failure::new(Kind::Unknown, format!("the answer of {host} is longer than {LONGEST_BODY} bytes"))
         }
@@ -138,14 +132,13 @@ fn tls_failure(error: &Error, host: &str) -> Option<Failure> {
     let (kind, what) = match error {
         rustls::Error::InvalidCertificate(reason) => {
             if *reason == CertificateError::UnknownIssuer {
-                tls::forget_trust_store();
+                tls::doubt_trust_store();
             }
             (Kind::Final, describe_certificate(reason))
         }
         rustls::Error::InvalidMessage(_) if in_handshake => {
             (Kind::Unknown, "it does not speak TLS there: check url".into())
         }
-        // Not sent, when it was the handshake; but another try soon is no more likely to fare better.
         other => (Kind::Unknown, printable(&other.to_string(), &[])),
     };
     Some(Failure::new(kind, format!("TLS with {host} failed: {what}")))
@@ -170,14 +163,15 @@ fn describe_certificate(reason: &CertificateError) -> String {
     format!("{what}: {hint}")
 }
 
-fn io_failure(error: &io::Error, host: &str) -> Failure {
+fn io_failure(error: &io::Error, host: &str, is_sent: bool) -> Failure {
     let (kind, what) = match error.kind() {
         io::ErrorKind::ConnectionRefused => (Kind::NotSent, "connection refused".into()),
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
             (Kind::NotSent, "no way to get there".into())
         }
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
-            (Kind::Unknown, "connection broken before the whole answer was there".into())
+            let when = if is_sent { "before the whole answer was there" } else { "before anything was sent" };
+            (Kind::Unknown, format!("connection broken {when}"))
         }
         // std gives a failed name resolution no kind of its own.
         _ if error.to_string().starts_with("failed to lookup address") => {

@@ -17,6 +17,7 @@ pub struct Row {
     /// How the takeover's last line goes on, as Lord or not. HOST is the server's, TIME the time limit in seconds.
     pub post: Result<&'static str, &'static str>,
     pub get: Get,
+    is_late: bool,
 }
 
 /// Where a GET finds the IP.
@@ -53,6 +54,7 @@ fn right(name: &'static str, play: impl Into<Play>) -> Row {
         ipv6: false,
         post: Ok("HTTP 200, after "),
         get: Get::Here,
+        is_late: false,
     }
 }
 
@@ -64,7 +66,11 @@ fn bad(name: &'static str, play: impl Into<Play>, line: &'static str) -> Row {
 impl Row {
     /// Whether the time limit ends it.
     pub fn is_late(&self) -> bool {
-        self.post == Err(LATE)
+        self.is_late || self.post == Err(LATE)
+    }
+
+    fn late(self) -> Row {
+        Row { is_late: true, ..self }
     }
 
     /// Only over http.
@@ -192,6 +198,7 @@ const BROKEN_JSON: &str = "HTTP 200 with truncated or broken JSON (";
 const NO_JSON: &str = "HTTP 200 with a text that is no JSON (";
 const NO_HTTP: &str = "the answer of HOST is no HTTP";
 const BROKEN: &str = "HOST: connection broken before the whole answer was there";
+const NOTHING_SENT: &str = "HOST: connection broken before anything was sent";
 const STALLED: &str = "HOST: body data reading stalled";
 const LATE: &str = "no whole answer from HOST within TIME s";
 const LONG: &str = "the answer of HOST is longer than 65536 bytes";
@@ -933,11 +940,14 @@ fn handshakes() -> Vec<Row> {
         tls("ssh-on-the-tls-port", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n".to_vec(), NO_TLS),
         tls("nuls-in-the-handshake", vec![0; 64], NO_TLS),
         tls("record-too-long", [22, 3, 3, 0xff, 0xff].to_vec(), NO_TLS),
-        tls("half-a-record", record(22, &[2; 40])[..20].to_vec(), BROKEN),
-        tls("close-in-the-handshake", vec![], BROKEN),
-        bad("close-at-once", [], BROKEN).https().shake(Shake::AtOnce),
-        bad("reset-in-the-handshake", [Step::Reset], BROKEN).https().shake(Shake::Blind),
-        bad("hang-in-the-handshake", [Step::Hang], LATE).https().shake(Shake::Blind),
+        tls("half-a-record", record(22, &[2; 40])[..20].to_vec(), NOTHING_SENT),
+        tls("close-in-the-handshake", vec![], NOTHING_SENT),
+        bad("close-at-once", [], NOTHING_SENT).https().shake(Shake::AtOnce),
+        bad("reset-in-the-handshake", [Step::Reset], NOTHING_SENT).https().shake(Shake::Blind),
+        bad("hang-in-the-handshake", [Step::Hang], "HOST: no connection within ")
+            .late()
+            .https()
+            .shake(Shake::Blind),
         bad(
             "bad-record-in-the-answer",
             [head.clone(), Step::Raw(record(23, &[7; 40]))],
@@ -1014,10 +1024,11 @@ pub fn sequences() -> Vec<Sequence> {
         seq("elsewhere-then-again", elsewhere(), &[elsewhere(), here()], "PGP", again),
         seq("maintenance-then-here", error(503, "X"), &[error(503, "X"), here()], "PGG", found),
         seq("look-is-no-object", close(), &[ok("{}").into(), here()], "PGG", found),
-        // Whether it was sent cannot be told from these, so it is looked for.
-        seq("alert-in-the-handshake-then-here", handshake(&[Step::Raw(alert(80))]), &[here()], "G", found),
-        seq("cut-in-the-handshake-then-here", handshake(&[]), &[here()], "G", found),
-        seq("old-tls-then-here", handshake(&[Step::Raw(server_hello(1))]), &[here()], "G", found),
+        // Nothing was sent yet, so there is nothing to look for.
+        seq("alert-in-the-handshake-then-here", handshake(&[Step::Raw(alert(80))]), &[here()], "P", again),
+        seq("cut-in-the-handshake-then-here", handshake(&[]), &[here()], "P", again),
+        seq("hang-in-the-handshake-then-here", handshake(&[Step::Hang]), &[here()], "P", again),
+        seq("old-tls-then-here", handshake(&[Step::Raw(server_hello(1))]), &[here()], "P", again),
         // What comes unasked on a connection that stays open is no answer to the next request.
         seq(
             "unasked-answer",
@@ -1050,7 +1061,8 @@ pub fn sequences() -> Vec<Sequence> {
         refused("refused-404", error(404, "NOT_FOUND"), "HTTP 404 NOT_FOUND "),
         refused("refused-302", redirect("302 Found", "https://TRAP/").into(), "HTTP 302, a redirect to "),
         blind("look-is-401", error(401, "UNAUTHORIZED"), "HTTP 401 UNAUTHORIZED "),
-        blind("look-is-403", error(403, "RATE_LIMIT_EXCEEDED"), "HTTP 403 RATE_LIMIT_EXCEEDED "),
+        // The switch may yet be made, and another POST would be the last resort.
+        blind("look-is-403", error(403, "RATE_LIMIT_EXCEEDED"), "held back until "),
         blind("look-is-404", error(404, "NOT_FOUND"), "HTTP 404 NOT_FOUND "),
         blind("look-is-302", redirect("302 Found", "/").into(), "HTTP 302, a redirect to /: never followed"),
         Sequence {

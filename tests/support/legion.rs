@@ -37,9 +37,22 @@ pub struct Legion {
     /// What each ini says beside the Legion itself.
     inis: Vec<String>,
     env: Vec<(String, String)>,
+    /// What only one node has in its environment.
+    own_env: Vec<Vec<(String, String)>>,
+    /// Whose log is a pipe that can be blocked.
+    piped: Vec<bool>,
     nodes: Vec<Option<Node>>,
     /// Between every two nodes, where the test wants to cut them.
     links: Option<Links>,
+    /// Another Legion of the same nodes.
+    second: Option<Second>,
+}
+
+/// A second Legion, in which the last node has the highest valor.
+struct Second {
+    name: String,
+    addresses: Vec<SocketAddr>,
+    links: Links,
 }
 
 impl Legion {
@@ -48,15 +61,28 @@ impl Legion {
         let inis = hooks.iter().map(|hook| {
             format!("plugin = hetzner\nlegion-lord = {LEGION} hetzner-failoverip:{hook}\n{options}")
         });
+        Legion { inis: inis.collect(), ..Legion::of(uwsgi, hooks.len()) }
+    }
+
+    /// A Legion of so many nodes, whose inis say nothing beside it until [`Legion::set_ini`].
+    pub fn of(uwsgi: Uwsgi, nodes: usize) -> Legion {
         Legion {
             uwsgi,
             folder: tempfile::tempdir().expect("a temporary folder"),
-            addresses: hooks.iter().map(|_| free_address()).collect(),
-            inis: inis.collect(),
+            addresses: (0..nodes).map(|_| free_address()).collect(),
+            inis: vec![String::new(); nodes],
             env: Vec::new(),
-            nodes: hooks.iter().map(|_| None).collect(),
+            own_env: vec![Vec::new(); nodes],
+            piped: vec![false; nodes],
+            nodes: (0..nodes).map(|_| None).collect(),
             links: None,
+            second: None,
         }
+    }
+
+    /// What the ini of node N says beside the Legion itself, from its next start on.
+    pub fn set_ini(&mut self, node: usize, lines: String) {
+        self.inis[node - 1] = lines;
     }
 
     /// Lets the nodes load another plugin than the one that was built for their uWSGI. Its path must end in
@@ -74,14 +100,37 @@ impl Legion {
         self
     }
 
+    /// Makes all nodes members of a second Legion too, in which the last one has the highest valor. It has links of
+    /// its own. Before the first node is started.
+    pub fn with_second(mut self, name: &str) -> Legion {
+        let addresses: Vec<SocketAddr> = self.addresses.iter().map(|_| free_address()).collect();
+        self.second = Some(Second { name: name.into(), links: Links::between(&addresses), addresses });
+        self
+    }
+
     /// The links, which [`Legion::with_links`] has made.
     pub fn links(&self) -> &Links {
         self.links.as_ref().expect("the Legion has links")
     }
 
+    /// The links of the first Legion, and those of the second where there is one.
+    pub fn all_links(&self) -> impl Iterator<Item = &Links> {
+        self.links.iter().chain(self.second.iter().map(|second| &second.links))
+    }
+
     /// Sets an environment variable for the nodes that start from now on.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.into(), value.into()));
+    }
+
+    /// Sets environment variables for node N alone, from its next start on.
+    pub fn set_own_env(&mut self, node: usize, env: impl IntoIterator<Item = (String, String)>) {
+        self.own_env[node - 1].extend(env);
+    }
+
+    /// Makes the log of node N a pipe that can be blocked, from its next start on.
+    pub fn pipe_log(&mut self, node: usize) {
+        self.piped[node - 1] = true;
     }
 
     /// The ini of node N, without what the test setting adds.
@@ -93,6 +142,13 @@ impl Legion {
             let direct = self.addresses[peer - 1];
             let address = self.links.as_ref().map_or(direct, |links| links.address(node, peer));
             ini += &format!("legion-node = {LEGION} {address}\n");
+        }
+        if let Some(Second { name, addresses, links }) = &self.second {
+            ini +=
+                &format!("legion = {name} {} {} aes-128-cbc:secret2\n", addresses[node - 1], 10_000 + node);
+            for peer in (1..=addresses.len()).filter(|peer| *peer != node) {
+                ini += &format!("legion-node = {name} {}\n", links.address(node, peer));
+            }
         }
         ini + &self.inis[node - 1]
     }
@@ -117,8 +173,10 @@ impl Legion {
     /// Starts node N, or starts it again; its log goes on where it ended.
     pub fn start(&mut self, node: usize) {
         let folder = self.folder(node);
-        let env: Vec<(&str, &str)> = self.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        self.nodes[node - 1] = Some(Node::start(self.uwsgi, &folder, &self.ini(node), &env));
+        let env = self.env.iter().chain(&self.own_env[node - 1]);
+        let env: Vec<(&str, &str)> = env.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let start = if self.piped[node - 1] { Node::start_piped } else { Node::start };
+        self.nodes[node - 1] = Some(start(self.uwsgi, &folder, &self.ini(node), &env));
     }
 
     /// Starts all nodes.

@@ -1,11 +1,14 @@
 //! What the tests and the demo share: real uWSGI nodes, started, watched and ended.
 
+pub mod clock;
 pub mod legion;
 pub mod links;
+pub mod log;
 pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod refusal;
+pub mod shim;
 pub mod svg;
 pub mod timeline;
 pub mod uwsgi;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::process;
+use super::log::PipedLog;
+use super::process::{self, Keeper};
 use super::uwsgi::Uwsgi;
 use super::{assert_no_secret, wait_until};
 
@@ -18,6 +20,10 @@ use super::{assert_no_secret, wait_until};
 pub struct Node {
     child: Child,
     folder: PathBuf,
+    /// Where its log is a pipe.
+    piped: Option<PipedLog>,
+    /// Where it changes its user.
+    _keeper: Option<Keeper>,
 }
 
 impl Node {
@@ -27,12 +33,25 @@ impl Node {
     }
 
     /// The same by a command of the caller's, which becomes that `uwsgi` and is given its arguments.
-    pub fn start_by(
+    pub fn start_by(command: Command, uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
+        let log = open_log(folder);
+        Node::start_logging(command, uwsgi, folder, ini, env, log.into(), None)
+    }
+
+    /// The same as [`Node::start`], but with a log that can be blocked.
+    pub fn start_piped(uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
+        let (piped, log) = PipedLog::to(open_log(folder)).expect("a descriptor is free");
+        Node::start_logging(Command::new(uwsgi.program()), uwsgi, folder, ini, env, log, Some(piped))
+    }
+
+    fn start_logging(
         mut command: Command,
         uwsgi: Uwsgi,
         folder: &Path,
         ini: &str,
         env: &[(&str, &str)],
+        log: OwnedFd,
+        piped: Option<PipedLog>,
     ) -> Node {
         let plugins = uwsgi.plugins();
         let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
@@ -42,19 +61,19 @@ impl Node {
             stats.display()
         );
         fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
-        // A test may want to read what is logged by itself, as a journal does.
-        let pipe = folder.join("log.pipe");
-        let log = if pipe.exists() { pipe } else { folder.join("log") };
-        let log = File::options().create(true).append(true).open(log).expect("as above");
         command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
+        // Nor is what others of this machine note there.
+        command.env("TMPDIR", folder);
         command.envs(env.iter().copied());
         command.stdout(log.try_clone().expect("a descriptor is free")).stderr(log);
         let child = process::spawn(&mut command).expect("uWSGI starts");
-        Node { child, folder: folder.into() }
+        let changes_user = ini.lines().any(|line| line.starts_with("uid"));
+        let keeper = changes_user.then(|| Keeper::of(child.id()).expect("there is a shell"));
+        Node { child, folder: folder.into(), piped, _keeper: keeper }
     }
 
     /// The id of the master.
@@ -88,6 +107,14 @@ impl Node {
         self.legion(legion).is_some_and(|state| state["i_am_the_lord"].as_i64() > Some(0))
     }
 
+    /// The Legions that it says it is Lord of.
+    pub fn lord_of(&self) -> Vec<String> {
+        let stats = self.stats().unwrap_or_default();
+        let legions = stats["legions"].as_array().into_iter().flatten();
+        let reigned = legions.filter(|state| state["i_am_the_lord"].as_i64() > Some(0));
+        reigned.filter_map(|state| state["legion"].as_str()).map(str::to_string).collect()
+    }
+
     /// What the stats server says of `legion`.
     pub fn legion(&self, legion: &str) -> Option<Value> {
         self.stats()?["legions"].as_array()?.iter().find(|state| state["legion"] == legion).cloned()
@@ -117,6 +144,16 @@ impl Node {
         process::signal_group(self.child.id(), process::SIGCONT);
     }
 
+    /// From now on nobody reads its log, until [`Node::read_log_on`]; one of [`Node::start_piped`].
+    pub fn block_log(&self) {
+        self.piped.as_ref().expect("its log is a pipe").block();
+    }
+
+    /// Ends what [`Node::block_log`] began.
+    pub fn read_log_on(&self) {
+        self.piped.as_ref().expect("its log is a pipe").read_on();
+    }
+
     /// The ids of the workers.
     pub fn workers(&self) -> Vec<u32> {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
@@ -144,10 +181,20 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
+        // It reads what is left.
+        self.piped = None;
         if !std::thread::panicking() {
             assert_no_secret(&self.log());
         }
     }
+}
+
+/// The file that a log goes on in.
+fn open_log(folder: &Path) -> File {
+    // A test may want to read what is logged by itself, as a journal does.
+    let pipe = folder.join("log.pipe");
+    let log = if pipe.exists() { pipe } else { folder.join("log") };
+    File::options().create(true).append(true).open(log).expect("the folder is writable")
 }
 
 /// An address for a Legion that no other test has: a port that was free a moment ago may be another's now, and that

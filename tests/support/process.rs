@@ -2,8 +2,10 @@
 
 #![allow(unsafe_code)]
 
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 // The demo needs fewer.
@@ -12,7 +14,7 @@ pub use libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 
 /// Starts `command` in a process group of its own, so that it and its workers can be ended together, and only
 /// they. It is killed when the thread that started it ends, so that Ctrl-C leaves nothing behind.
-pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
+pub fn spawn(command: &mut Command) -> io::Result<Child> {
     // SAFETY: prctl() is async-signal-safe, and touches nothing of the parent.
     unsafe {
         command.pre_exec(|| {
@@ -21,6 +23,50 @@ pub fn spawn(command: &mut Command) -> std::io::Result<Child> {
         });
     }
     command.process_group(0).spawn()
+}
+
+/// Ends a process group when this program ends, however that is. For a process that changes its user: the kernel
+/// forgets then what [`spawn`] has asked of it.
+pub struct Keeper {
+    shell: Child,
+    _until: Option<ChildStdin>,
+}
+
+impl Keeper {
+    /// Of the group that [`spawn`] made.
+    pub fn of(group: u32) -> io::Result<Keeper> {
+        let mut shell = Command::new("sh");
+        // It reads until its standard input is closed, which only this program has open.
+        shell.args(["-c", "read _; kill -9 -- \"-$0\"", &group.to_string()]).process_group(0);
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let until = shell.stdin.take();
+        Ok(Keeper { shell, _until: until })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+/// A pipe: the end to read from, and the end to write into.
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: pipe2() writes two descriptors into an array of ours, which nobody else knows, or fails.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
+/// Whether this program may do what root may, as to start others as whoever it wants.
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, and returns a number.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// Sends `signal` to one process.

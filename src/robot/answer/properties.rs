@@ -95,7 +95,8 @@ fn is_success(answer: &Answer, said: Option<Route>, target: IpAddr) -> bool {
 /// What is documented, whatever else the answer holds.
 fn check_kind(answer: &Answer, kind: Kind) {
     match answer.status {
-        300..=399 | 400 | 401 | 403 | 404 => assert_eq!(kind, Kind::Final),
+        300..=399 | 400 | 401 | 404 => assert_eq!(kind, Kind::Final),
+        403 => assert_eq!(kind, Kind::Refused),
         503 => assert_eq!(kind, Kind::NotDone),
         _ => {}
     }

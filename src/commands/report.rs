@@ -1,0 +1,120 @@
+//! What a command has found out, and how it is printed: lines for people, or one JSON document.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::act::target;
+use super::asked::Command;
+use crate::hook::Hook;
+use crate::hoster::Route;
+
+/// How a step went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    Ok,
+    Note,
+    Warning,
+    Error,
+}
+
+impl Mark {
+    fn word(self) -> &'static str {
+        match self {
+            Mark::Ok => "ok",
+            Mark::Note => "note",
+            Mark::Warning => "warning",
+            Mark::Error => "ERROR",
+        }
+    }
+}
+
+/// One line.
+pub struct Step(pub Mark, pub String);
+
+impl Step {
+    fn json(&self) -> Value {
+        let Step(mark, text) = self;
+        json!({"result": mark.word(), "text": text})
+    }
+}
+
+/// What a command has found out of one failover IP.
+pub struct Report {
+    /// Where the IP is: `here`, `elsewhere`, `nowhere`, `unknown`.
+    pub state: &'static str,
+    pub route: Route,
+    /// Why what was asked for is not done, or not known.
+    pub reason: Option<String>,
+    pub steps: Vec<Step>,
+    /// What the command's exit status is for this IP alone.
+    pub code: i32,
+}
+
+/// All that a command prints.
+pub struct Document {
+    /// `None` where the command line names none, or several.
+    pub command: Option<Command>,
+    pub code: i32,
+    /// Why nothing was asked at all.
+    pub error: Option<String>,
+    /// What is wrong with the configuration.
+    pub problems: Vec<String>,
+    /// What is no single IP's.
+    pub steps: Vec<Step>,
+    pub ips: Vec<(Hook, Report)>,
+}
+
+impl Document {
+    pub fn error(command: Option<Command>, code: i32, sentence: &str) -> Document {
+        let error = Some(sentence.to_string());
+        Document { command, code, error, problems: Vec::new(), steps: Vec::new(), ips: Vec::new() }
+    }
+
+    pub fn print(&self, as_json: bool) {
+        if as_json {
+            return print(&self.json().to_string());
+        }
+        for Step(mark, text) in &self.steps {
+            print(&format!("{:<8} {text}", mark.word()));
+        }
+        for (hook, report) in &self.ips {
+            let (name, ip) = (hook.legion.name(), hook.options.ip);
+            for Step(mark, text) in &report.steps {
+                print(&format!("{:<8} {name} {ip}: {text}", mark.word()));
+            }
+        }
+        // The log has told of what is wrong with the configuration and the command line.
+        if let (Some(error), Some(_), []) = (&self.error, self.command, &self.problems[..]) {
+            print(error);
+        }
+    }
+
+    fn json(&self) -> Value {
+        let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
+        let ip = |(hook, report): &(Hook, Report)| {
+            json!({
+                "legion": hook.legion.name(),
+                "ip": hook.options.ip,
+                "active_ip": target(hook),
+                "state": report.state,
+                "route": report.route,
+                "reason": report.reason,
+                "steps": steps(&report.steps),
+            })
+        };
+        json!({
+            "command": self.command.map(Command::name),
+            "exit_status": self.code,
+            "error": self.error,
+            "problems": self.problems,
+            "steps": steps(&self.steps),
+            "ips": self.ips.iter().map(ip).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn print(line: &str) {
+    // A reader that has gone is no reason to panic.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,257 @@
+//! Hours in a moment: what is sent, and what is held back.
+
+use super::*;
+
+const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
+const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(5, 5, 5, 5));
+
+const FIRST_POST: (Request, Need) = (Request::Post, Need::Election);
+const POST: (Request, Need) = (Request::Post, Need::Takeover);
+const GET: (Request, Need) = (Request::Get, Need::Takeover);
+const CHECK: (Request, Need) = (Request::Get, Need::Check);
+const DELETE: (Request, Need) = (Request::Delete, Need::Takeover);
+
+struct Clock {
+    ledger: Ledger,
+    now: Instant,
+    ip: IpAddr,
+    password: &'static [u8],
+}
+
+impl Clock {
+    fn new() -> Clock {
+        Clock { ledger: Ledger::default(), now: Instant::now(), ip: IP, password: b"old" }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    fn question(&self, (request, need): (Request, Need)) -> Question<'static> {
+        Question { user: b"u", password: self.password, ip: self.ip, request, need }
+    }
+
+    /// Whether it may be sent, and if so what comes of it.
+    fn ask_for(&mut self, what: (Request, Need), outcome: Outcome) -> bool {
+        let question = self.question(what);
+        let held = self.ledger.held(&question, self.now);
+        let slot = self.ledger.admit(&question, self.now);
+        assert_eq!(slot.err(), held);
+        slot.map(|slot| self.ledger.learn(&question, slot, outcome, self.now)).is_ok()
+    }
+
+    fn ask(&mut self, what: (Request, Need)) -> bool {
+        self.ask_for(what, Outcome::Other)
+    }
+
+    /// How many are sent when one is asked for each second.
+    fn ask_for_seconds(&mut self, what: (Request, Need), seconds: u64) -> usize {
+        (0..seconds)
+            .filter(|_| {
+                self.wait(1);
+                self.ask(what)
+            })
+            .count()
+    }
+}
+
+#[test]
+fn what_was_not_sent_does_not_count() {
+    let mut clock = Clock::new();
+    for what in [POST, GET, CHECK, DELETE, FIRST_POST] {
+        assert!((0..1000).all(|_| clock.ask_for(what, Outcome::NotSent)), "{what:?}");
+    }
+    assert!((0..3).all(|_| clock.ask(POST)));
+    assert!(!clock.ask(POST));
+}
+
+#[test]
+fn three_tries_at_once_and_then_one_each_four_minutes() {
+    let mut clock = Clock::new();
+    assert!((0..3).all(|_| clock.ask(POST)));
+    assert!(!clock.ask(POST) && clock.ask(FIRST_POST), "an election's first goes out");
+    clock.wait(239);
+    assert!(!clock.ask(POST), "four minutes from the last of them");
+    clock.wait(1);
+    assert!(clock.ask(POST) && !clock.ask(POST));
+    let sent = clock.ask_for_seconds(POST, 3600);
+    assert_eq!(sent, 15);
+    clock.wait(720);
+    assert!((0..3).all(|_| clock.ask(POST)) && !clock.ask(POST));
+}
+
+#[test]
+fn elections_that_go_well_are_no_tries() {
+    let mut clock = Clock::new();
+    assert!((0..10).all(|_| clock.ask_for(FIRST_POST, Outcome::Done)));
+    assert!((0..3).all(|_| clock.ask(POST)) && !clock.ask(POST));
+}
+
+/// However many elections fail before.
+#[test]
+fn nobody_waits_longer_than_four_minutes_for_its_own_tries() {
+    let mut clock = Clock::new();
+    assert!((0..1000).all(|_| clock.ask(FIRST_POST)));
+    assert!(clock.ledger.users[b"u".as_slice()].sent.len() <= KEPT);
+    clock.wait(240);
+    assert!(clock.ask(POST));
+}
+
+#[test]
+fn the_ips_of_a_login_take_turns_when_its_posts_are_used_up() {
+    let mut clock = Clock::new();
+    let ips: Vec<IpAddr> = (1..=9).map(|last| IpAddr::from([4, 4, 4, last])).collect();
+    let mut sent: HashMap<IpAddr, Vec<u64>> = HashMap::new();
+    for second in 0..4 * 3600_u64 {
+        clock.wait(1);
+        // A guard asks again after two minutes at most, and each at its own time.
+        for (number, ip) in ips.iter().enumerate() {
+            clock.ip = *ip;
+            if second % 120 == 7 * number as u64 && clock.ask(POST) {
+                sent.entry(*ip).or_default().push(second);
+            }
+        }
+    }
+    for (ip, sent) in &sent {
+        let longest = sent.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(u64::MAX);
+        assert!(longest <= 2800, "{ip} waited {longest} s: {sent:?}");
+    }
+    assert_eq!(sent.len(), 9);
+    let last_hour = sent.values().flatten().filter(|second| **second >= 3 * 3600).count();
+    assert!((14..=15).contains(&last_hour), "{last_hour}");
+}
+
+/// Elections of one Legion leave the Lord of another its tries.
+#[test]
+fn elections_put_nobody_off() {
+    let mut clock = Clock::new();
+    let mut sent = 0;
+    for _ in 0..60 {
+        clock.wait(60);
+        clock.ip = OTHER;
+        assert!(clock.ask(FIRST_POST));
+        clock.ip = IP;
+        sent += usize::from(clock.ask(POST));
+    }
+    assert!(sent >= 15, "{sent}");
+}
+
+#[test]
+fn two_rejected_logins_are_followed_by_silence() {
+    let mut clock = Clock::new();
+    for _ in 0..2 {
+        assert!(clock.ask_for(FIRST_POST, Outcome::LoginRejected));
+    }
+    clock.wait(599);
+    assert!(!clock.ask(FIRST_POST) && !clock.ask(GET));
+    let other = Question { user: b"other", ..clock.question(GET) };
+    assert!(clock.ledger.admit(&other, clock.now).is_ok());
+    clock.wait(1);
+    assert!(clock.ask_for(FIRST_POST, Outcome::LoginRejected));
+    assert!(!clock.ask(FIRST_POST));
+}
+
+#[test]
+fn a_new_password_is_tried_once_during_the_lock_out() {
+    let mut clock = Clock::new();
+    for _ in 0..2 {
+        assert!(clock.ask_for(POST, Outcome::LoginRejected));
+    }
+    assert!(!clock.ask(FIRST_POST), "the same password");
+    clock.password = b"new";
+    assert!(clock.ask_for(POST, Outcome::NotSent), "it did not get there");
+    assert!(clock.ask_for(POST, Outcome::LoginRejected));
+    for password in [b"new".as_slice(), b"old", b"newer"] {
+        clock.password = password;
+        assert!(!clock.ask(FIRST_POST));
+    }
+    clock.wait(600);
+    assert!(clock.ask_for(POST, Outcome::LoginRejected) && !clock.ask(POST));
+    clock.password = b"newest";
+    assert!(clock.ask_for(POST, Outcome::LoginAccepted) && clock.ask(GET));
+}
+
+/// Each of the two was wrong: neither is worth the third.
+#[test]
+fn a_password_that_was_rejected_is_no_new_one() {
+    let mut clock = Clock::new();
+    for password in [b"old".as_slice(), b"new"] {
+        clock.password = password;
+        assert!(clock.ask_for(POST, Outcome::LoginRejected));
+    }
+    clock.password = b"old";
+    assert!(!clock.ask(POST));
+}
+
+#[test]
+fn a_right_login_is_forgiven_an_earlier_wrong_one() {
+    let mut clock = Clock::new();
+    for outcome in [Outcome::LoginRejected, Outcome::LoginAccepted, Outcome::LoginRejected, Outcome::Other] {
+        assert!(clock.ask_for(GET, outcome));
+    }
+    assert!(clock.ask(GET));
+}
+
+#[test]
+fn a_limit_holds_its_own_method_alone() {
+    for (limited, others) in [(GET, [FIRST_POST, DELETE]), (FIRST_POST, [GET, DELETE]), (DELETE, [GET, POST])]
+    {
+        let mut clock = Clock::new();
+        assert!(clock.ask_for(limited, Outcome::Limited(Duration::from_secs(150))));
+        assert!(others.into_iter().all(|other| clock.ask_for(other, Outcome::LoginAccepted)), "{limited:?}");
+        // One a minute is left.
+        assert_eq!(clock.ask_for_seconds(limited, 149), 2, "{limited:?}");
+        clock.wait(1);
+        assert!(clock.ask(limited));
+    }
+}
+
+#[test]
+fn another_refusal_holds_everything_but_one_request_a_minute() {
+    let mut clock = Clock::new();
+    assert!(clock.ask_for(GET, Outcome::Refused(Duration::from_secs(150))));
+    assert!(!clock.ask(FIRST_POST) && !clock.ask(DELETE));
+    assert_eq!(clock.ask_for_seconds(FIRST_POST, 149), 2);
+    clock.wait(1);
+    assert!(clock.ask(FIRST_POST) && clock.ask(GET));
+}
+
+#[test]
+fn checks_of_all_ips_together_leave_takeovers_their_looks() {
+    let mut clock = Clock::new();
+    for number in 0..100 {
+        clock.ip = if number % 2 == 0 { IP } else { OTHER };
+        assert_eq!(clock.ask(CHECK), number < 45);
+    }
+    assert!((0..15).all(|_| clock.ask(GET)));
+    assert!(!clock.ask(GET) && clock.ask(POST));
+    // Nor is a takeover blind for an hour then.
+    assert_eq!(clock.ask_for_seconds(GET, 1200), 10);
+    clock.wait(3600);
+    assert!(clock.ask(CHECK) && clock.ask(GET));
+}
+
+#[test]
+fn checks_are_as_frequent_as_all_of_a_login_can_keep_up() {
+    for (ips, asked, most) in
+        [(1, 1, 45), (1, 60, 45), (1, 300, 12), (3, 300, 36), (4, 300, 45), (9, 300, 45)]
+    {
+        let mut clock = Clock::new();
+        let asked = Duration::from_secs(asked);
+        (0..ips).for_each(|_| clock.ledger.watch(b"u"));
+        let mut due = vec![clock.now; ips];
+        let mut sent = 0;
+        for second in 1..=2 * 3600 {
+            clock.wait(1);
+            let now = clock.now;
+            for due in due.iter_mut().filter(|due| **due <= now) {
+                assert!(clock.ask(CHECK), "{ips} {asked:?}: held back after {second} s");
+                sent += 1;
+                *due = clock.now + clock.ledger.check_pause(b"u", asked, clock.now);
+            }
+        }
+        assert!(sent <= 2 * (most + ips) && sent >= 24, "{ips} {asked:?}: {sent}");
+    }
+    let clock = Clock::new();
+    assert!(clock.ledger.check_pause(b"u", Duration::ZERO, clock.now).is_zero());
+}

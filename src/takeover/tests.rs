@@ -1,0 +1,320 @@
+//! One takeover after another, step by step.
+
+use std::cell::{Cell, RefCell};
+
+use super::*;
+
+const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
+const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(2, 2, 2, 2));
+
+/// A hoster that answers from a list, and a clock that only sleeps move.
+struct Fake {
+    posts: RefCell<Vec<Result<String, Failure>>>,
+    looks: RefCell<Vec<Result<Route, Failure>>>,
+    /// `P` and `G` with the second at which each was asked.
+    asked: RefCell<Vec<String>>,
+    lines: RefCell<Vec<String>>,
+    now: Cell<Duration>,
+    wanted_until: Duration,
+    sent: Cell<bool>,
+}
+
+impl Hoster for Fake {
+    fn describe(&self) -> String {
+        "a fake".into()
+    }
+
+    fn route_to(&self, target: IpAddr, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+        assert_eq!(target, TARGET);
+        // A POST that did not reach the hoster leaves the next one the first.
+        assert_eq!(need == Need::Election, !self.sent.get());
+        self.note('P');
+        let answer = next(&self.posts);
+        if !answer.as_ref().is_err_and(|failure| failure.kind == Kind::HeldBack) {
+            begin();
+        }
+        let sent = answer.as_ref().err().is_none_or(Failure::was_sent);
+        self.sent.set(self.sent.get() || sent);
+        answer
+    }
+
+    fn whereabouts(&self, need: Need, _: Duration) -> Result<Route, Failure> {
+        assert_eq!(need, Need::Takeover);
+        self.note('G');
+        next(&self.looks)
+    }
+
+    fn release(&self, _: Duration) -> Result<Route, Failure> {
+        unreachable!("no takeover releases")
+    }
+}
+
+impl Fake {
+    fn new(
+        posts: Vec<Result<String, Failure>>,
+        looks: Vec<Result<Route, Failure>>,
+        wanted_until: Duration,
+    ) -> Fake {
+        Fake {
+            posts: posts.into(),
+            looks: looks.into(),
+            asked: RefCell::default(),
+            lines: RefCell::default(),
+            now: Cell::default(),
+            wanted_until,
+            sent: Cell::default(),
+        }
+    }
+
+    fn note(&self, what: char) {
+        self.asked.borrow_mut().push(format!("{what}{}", self.now.get().as_secs()));
+    }
+}
+
+/// The last answer is given again and again.
+fn next<T: Clone>(answers: &RefCell<Vec<T>>) -> T {
+    let mut answers = answers.borrow_mut();
+    if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+}
+
+impl Setting for Fake {
+    fn log(&self, line: &str) {
+        self.lines.borrow_mut().push(line.to_string());
+    }
+
+    fn alarm(&self, line: &str) {
+        self.log(line);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now.get()
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.now.set(self.now.get() + time);
+    }
+
+    fn goes_on(&self) -> bool {
+        self.now.get() < self.wanted_until
+    }
+}
+
+fn failure(kind: Kind) -> Failure {
+    Failure::new(kind, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
+}
+
+fn ok() -> Result<String, Failure> {
+    Ok("HTTP 200".into())
+}
+
+fn post(kind: Kind) -> Result<String, Failure> {
+    Err(failure(kind))
+}
+
+fn at(address: IpAddr) -> Result<Route, Failure> {
+    Ok(Some(address))
+}
+
+fn order(hand_over_after: Option<Duration>) -> Order {
+    Order {
+        ip: [4, 4, 4, 4].into(),
+        target: TARGET,
+        deadline: Duration::from_secs(180),
+        need: Need::Election,
+        hand_over_after,
+    }
+}
+
+/// Runs a takeover with 180 s; returns the verdict, what was asked when, and the last line.
+fn run(posts: Vec<Result<String, Failure>>, looks: Vec<Result<Route, Failure>>) -> (Verdict, String, String) {
+    run_order(posts, looks, Duration::MAX, None)
+}
+
+fn run_order(
+    posts: Vec<Result<String, Failure>>,
+    looks: Vec<Result<Route, Failure>>,
+    wanted_until: Duration,
+    hand_over_after: Option<Duration>,
+) -> (Verdict, String, String) {
+    let fake = Fake::new(posts, looks, wanted_until);
+    let verdict = take_over(&fake, &order(hand_over_after), &fake);
+    let last = fake.lines.borrow().last().cloned().unwrap_or_default();
+    (verdict, fake.asked.into_inner().join(" "), last)
+}
+
+#[track_caller]
+fn check(
+    posts: Vec<Result<String, Failure>>,
+    looks: Vec<Result<Route, Failure>>,
+    verdict: Verdict,
+    asked: &str,
+    last: &str,
+) {
+    let (found, found_asked, found_last) = run(posts, looks);
+    assert_eq!((found, found_asked.as_str(), found_last.as_str()), (verdict, asked, last));
+}
+
+#[test]
+fn a_clear_yes_is_one_request() {
+    check(vec![ok()], vec![], Verdict::Here, "P0", "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 0.0 s)");
+}
+
+#[test]
+fn a_final_no_is_one_request() {
+    for kind in [Kind::Final, Kind::HeldBack] {
+        let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)";
+        check(vec![post(kind)], vec![], Verdict::Failed { sent: false }, "P0", last);
+    }
+}
+
+#[test]
+fn a_lost_answer_is_found_by_a_look() {
+    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 1.0 s)";
+    check(vec![post(Kind::Unknown)], vec![at(TARGET)], Verdict::Here, "P0 G1", last);
+}
+
+#[test]
+fn what_is_not_done_is_asked_for_again_but_three_times_at_most() {
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
+    check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 POSTs (after 7.0 s)";
+    check(
+        vec![post(Kind::NotDone)],
+        vec![at(OTHER)],
+        Verdict::Failed { sent: true },
+        "P0 G1 P1 G3 P3 G7",
+        last,
+    );
+}
+
+#[test]
+fn after_three_doubtful_posts_looks_go_on_for_as_long_as_a_switch_may_take() {
+    let all = "P0 G1 P1 G3 G7 G15 P15 G30 G45 G60 G75";
+    let (verdict, asked, _) = run(vec![post(Kind::Unknown)], vec![at(OTHER)]);
+    assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: true }, all));
+    let (verdict, asked, _) = run(vec![post(Kind::Unknown)], [vec![at(OTHER); 7], vec![at(TARGET)]].concat());
+    assert_eq!((verdict, asked.as_str()), (Verdict::Here, all));
+}
+
+/// A refusal, of whatever is asked, says nothing of the switch that may be under way.
+#[test]
+fn what_may_yet_come_is_waited_for_when_no_more_may_be_sent() {
+    for kind in [Kind::Final, Kind::HeldBack, Kind::Refused] {
+        let posts = vec![post(Kind::Unknown), post(kind)];
+        let (verdict, asked, _) = run(posts.clone(), vec![at(OTHER)]);
+        let all = "P0 G1 P1 G3 G7 G15 G30 G45 G60";
+        assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: true }, all), "{kind:?}");
+        let (verdict, asked, _) = run(posts, [vec![at(OTHER); 3], vec![at(TARGET)]].concat());
+        assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 G7 G15"), "{kind:?}");
+    }
+}
+
+#[test]
+fn who_may_not_look_posts_again() {
+    for kind in [Kind::HeldBack, Kind::Refused] {
+        let looks = vec![Err(failure(kind))];
+        let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 15.0 s)";
+        check(vec![post(Kind::Unknown), ok()], looks, Verdict::Here, "P0 G1 G3 G7 G15 P15", last);
+    }
+}
+
+#[test]
+fn what_is_held_back_is_not_said_to_be_sent() {
+    let fake = Fake::new(vec![post(Kind::HeldBack)], vec![], Duration::MAX);
+    take_over(&fake, &order(None), &fake);
+    let lines = fake.lines.into_inner();
+    assert_eq!(lines, ["FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)"]);
+}
+
+#[test]
+fn looks_go_on_until_shortly_before_the_deadline() {
+    let fake = Fake::new(vec![post(Kind::Unknown)], vec![at(OTHER)], Duration::MAX);
+    let order = Order { deadline: SHORTEST_DEADLINE / 2, ..order(None) };
+    assert_eq!(take_over(&fake, &order, &fake), Verdict::Failed { sent: true });
+    assert!(fake.asked.borrow().join(" ").ends_with("P15 G30 G43 G44"), "{:?}", fake.asked);
+}
+
+#[test]
+fn a_hoster_that_is_not_reached_is_tried_until_the_deadline() {
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 30.0 s)";
+    let posts = [vec![post(Kind::NotSent); 5], vec![ok()]].concat();
+    check(posts, vec![], Verdict::Here, "P0 P1 P3 P7 P15 P30", last);
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused; where it is, is unknown, and the \
+                deadline of 180 s is near (after 165.0 s)";
+    let (verdict, asked, found) = run(vec![post(Kind::NotSent)], vec![]);
+    assert_eq!((verdict, found.as_str()), (Verdict::Failed { sent: false }, last));
+    assert!(asked.ends_with("P165"), "{asked}");
+}
+
+#[test]
+fn where_nothing_could_be_sent_the_next_node_may_try() {
+    let in_25_s = |posts| {
+        let looks = vec![at(OTHER)];
+        run_order(posts, looks, Duration::MAX, Some(Duration::from_secs(25)))
+    };
+    let (verdict, asked, last) = in_25_s(vec![post(Kind::NotSent)]);
+    assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: false }, "P0 P1 P3 P7 P12 P17 P22"));
+    assert!(last.contains("connection refused; nothing could be sent from here"), "{last}");
+    // What was sent once may have moved it.
+    let (verdict, asked, _) = in_25_s(vec![post(Kind::Unknown), post(Kind::NotSent)]);
+    assert_eq!(verdict, Verdict::Failed { sent: true });
+    assert!(asked.starts_with("P0 G1 P1 G3 P3 G7 P7 G15 P15"), "{asked}");
+}
+
+#[test]
+fn a_lock_is_waited_for() {
+    // Free after 10 s, and nobody has moved the IP: the next try is at 15 s.
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 15.0 s)";
+    check(vec![post(Kind::Locked), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 G3 G7 G15 P15", last);
+    // Its switch has moved the IP elsewhere: the lock is gone.
+    let looks = vec![at(OTHER), at([3, 3, 3, 3].into())];
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
+    check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
+    // Before it has done that, the IP is still here: no reason to be content.
+    let looks = vec![at(TARGET), at(TARGET), at(OTHER)];
+    let posts = vec![post(Kind::Locked), post(Kind::Locked), ok()];
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 7.0 s)";
+    check(posts, looks, Verdict::Here, "P0 G1 P1 G3 G7 P7", last);
+    // Or it has just ended here.
+    let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
+    check(vec![post(Kind::Locked), ok()], vec![at(TARGET)], Verdict::Here, "P0 G1 P1", last);
+    // It was our own, of an earlier try.
+    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 3.0 s)";
+    check(vec![post(Kind::Locked)], vec![at(OTHER), at(TARGET)], Verdict::Here, "P0 G1 G3", last);
+}
+
+#[test]
+fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
+    let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
+    assert_eq!(verdict, Verdict::Failed { sent: true });
+    assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 P60 G75");
+    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 POSTs"), "{last}");
+    // No switch takes longer than that: what is still here stays here.
+    let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
+    assert_eq!(verdict, Verdict::Here);
+    assert_eq!(asked, "P0 G1 P1 G3 G7 G15 G30 G45 G60 P60 G75");
+}
+
+#[test]
+fn a_look_that_fails_decides_nothing_but_a_final_one() {
+    let looks = vec![Err(failure(Kind::Unknown)), Err(failure(Kind::HeldBack)), at(TARGET)];
+    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 7.0 s)";
+    check(vec![post(Kind::Unknown)], looks, Verdict::Here, "P0 G1 G3 G7", last);
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 1.0 s)";
+    check(
+        vec![post(Kind::Unknown)],
+        vec![Err(failure(Kind::Final))],
+        Verdict::Failed { sent: true },
+        "P0 G1",
+        last,
+    );
+}
+
+#[test]
+fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
+    let wanted = Duration::from_millis(900);
+    let (verdict, asked, _) = run_order(vec![post(Kind::Unknown)], vec![at(OTHER)], wanted, None);
+    assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, "P0"));
+    let (verdict, asked, _) = run_order(vec![ok()], vec![], Duration::ZERO, None);
+    assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
+}

@@ -1,0 +1,156 @@
+//! `--hetzner-check` says all that the start says, and judges as who uWSGI will be.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Output;
+
+use crate::commands::{document, hook, robot, run, run_in, stdout};
+use crate::robot::Config;
+use crate::support::PASSWORD;
+use crate::support::node::free_address;
+use crate::support::shim;
+use crate::support::uwsgi::Uwsgi;
+
+/// As in a sandbox: AF_NETLINK is not among the address families that are allowed.
+const NO_NETLINK: &str = "#include <errno.h>\nstruct ifaddrs;\n\
+    int getifaddrs(struct ifaddrs **all) { errno = EAFNOSUPPORT; return -1; }\n";
+
+fn folder() -> tempfile::TempDir {
+    // Another user has to pass through it.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("our own folder");
+    folder
+}
+
+fn check(uwsgi: Uwsgi, folder: &tempfile::TempDir, hook: &str, lines: &str) -> Output {
+    run_in(uwsgi, folder.path(), &[hook.to_string()], lines, &["--hetzner-check"])
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("procfs").uid() == 0
+}
+
+#[test]
+fn what_cannot_be_told_is_not_called_right() {
+    for uwsgi in Uwsgi::ALL {
+        let robot = robot(Config::default());
+        let folder = folder();
+        let shim = shim::build(folder.path(), NO_NETLINK);
+        let elsewhere = hook(&robot).replace("active_ip=127.0.0.1", "active_ip=198.51.100.7");
+        let env = [("LD_PRELOAD", shim.to_str().expect("UTF-8"))];
+        let output = run(uwsgi, &[elsewhere.clone()], &["--hetzner-check"], &env);
+        let said = stdout(&output);
+        let line =
+            said.lines().find(|line| line.contains("198.51.100.7 is on")).unwrap_or_else(|| panic!("{said}"));
+        assert!(
+            line.starts_with("warning  failover 127.0.0.9: cannot tell whether active_ip 198."),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        // With netlink it is known.
+        let said = stdout(&run(uwsgi, &[elsewhere], &["--hetzner-check"], &[]));
+        assert!(said.contains("active_ip=198.51.100.7 is on no interface"), "{said}");
+        assert!(!said.contains("cannot tell"), "{said}");
+    }
+}
+
+#[test]
+fn check_says_all_that_the_start_says() {
+    let robot = robot(Config::default());
+    let folder = folder();
+    let file = folder.path().join("password");
+    fs::write(&file, PASSWORD).expect("a writable folder");
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).expect("our own file");
+    let hook = hook(&robot)
+        .replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()))
+        .replace("ip=127.0.0.9,active_ip=127.0.0.1", "ip=127.0.0.9,active_ip=198.51.100.7");
+    let three =
+        format!("legion-node = failover {}\nlegion-node = failover {}\n", free_address(), free_address());
+    let other = format!("legion = other {} 1 aes-128-cbc:secret1\n", free_address());
+    let for_other =
+        format!("{three}{other}legion-lord = other {}\n", hook.replace("198.51.100.7", "198.51.100.8"));
+    let expected = [
+        "legion-death-on-lord-error is unset",
+        "Legion failover has no legion-quorum",
+        "Legion failover, legion-lord: active_ip=198.51.100.7 is on no interface",
+        "Legion failover, legion-lord: deadline is 3 s",
+        "Legion failover, legion-lord: password_file=",
+        "Legion other, legion-lord: active_ip=198.51.100.8 is on no interface",
+    ];
+    for uwsgi in Uwsgi::ALL {
+        let output = check(uwsgi, &folder, &hook, &for_other);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = stdout(&output);
+        for text in expected {
+            let times = said.lines().filter(|line| line.starts_with(&format!("warning  {text}"))).count();
+            assert_eq!(times, 1, "{text}: {said}");
+        }
+        let options = ["--hetzner-check", "--hetzner-json", "--hetzner-legion", "failover"];
+        let json = document(&run_in(uwsgi, folder.path(), &[hook.clone()], &for_other, &options));
+        let steps = json["steps"].as_array().expect("a list");
+        let said = |text: &str| {
+            steps.iter().any(|step| {
+                step["result"] == "warning"
+                    && step["text"].as_str().is_some_and(|said| said.starts_with(text))
+            })
+        };
+        let [others @ .., other] = expected;
+        assert!(others.iter().all(|text| said(text)) && !said(other), "{json}");
+    }
+}
+
+#[test]
+fn check_judges_as_who_uwsgi_will_be() {
+    let (user, name) = (65534, "nobody");
+    for uwsgi in Uwsgi::ALL {
+        let robot = robot(Config::default());
+        let folder = folder();
+        let file = folder.path().join("password");
+        fs::write(&file, PASSWORD).expect("a writable folder");
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("our own file");
+        let by_file = hook(&robot)
+            .replace(&format!("password={PASSWORD}"), &format!("password_file={}", file.display()));
+        let says = |said: &str, line: &str| said.lines().any(|known| known.starts_with(line));
+        let myself = stdout(&check(uwsgi, &folder, &by_file, ""));
+        let own = fs::metadata("/proc/self").expect("procfs").uid();
+        assert!(says(&myself, &format!("ok       checked as uid {own}")), "{myself}");
+        let lines = format!("uid = {name}\ngid = 65534\n");
+        let output = check(uwsgi, &folder, &by_file, &lines);
+        let said = stdout(&output);
+        if !is_root() {
+            assert!(says(&said, &format!("warning  checked as uid {own}")), "{said}");
+            assert!(said.contains(&format!("uWSGI is to run as uid {user} ({name})")), "{said}");
+            return;
+        }
+        assert!(
+            says(&said, &format!("ok       checked as uid {user} ({name}), gid 65534, as uWSGI will run")),
+            "{said}"
+        );
+        let told = |line: &str| {
+            (line.starts_with("warning") || line.starts_with("ERROR")) && line.contains("password_file=")
+        };
+        assert!(said.lines().any(told), "{said}");
+        // Readable for its group, as the README has it; and by `add-gid`.
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("our own file");
+        std::os::unix::fs::chown(&file, None, Some(12345)).expect("root may");
+        for (lines, readable) in [
+            ("uid = nobody\ngid = 65534\n", false),
+            ("uid = nobody\ngid = 12345\n", true),
+            ("uid = nobody\ngid = 65534\nadd-gid = 12345\n", true),
+            // The master stays root, and it is who reads it.
+            ("uid = nobody\ngid = 65534\nmaster-as-root = true\n", true),
+        ] {
+            let said = stdout(&check(uwsgi, &folder, &by_file, lines));
+            assert_eq!(!said.lines().any(told), readable, "{lines}{said}");
+        }
+        // In another root the file is another one, here none.
+        let root = folder.path().join("root");
+        fs::create_dir(&root).expect("a writable folder");
+        let lines = format!("uid = nobody\ngid = 12345\nchroot = {}\n", root.display());
+        let said = stdout(&check(uwsgi, &folder, &by_file, &lines));
+        assert!(says(&said, "ok       checked as uid 65534 (nobody), gid 12345, in the root "), "{said}");
+        assert!(said.lines().any(told), "{said}");
+        let said = stdout(&check(uwsgi, &folder, &by_file, "uid = no-such-user\n"));
+        assert!(says(&said, "ERROR    uWSGI will not start: uid: there is none of that name"), "{said}");
+    }
+}
