@@ -15,7 +15,7 @@ mod properties;
 mod text;
 
 use libfuzzer_sys::fuzz_target;
-use options::{Options, Problem};
+use options::{Options, Parsed, Remark, Weight, address_at_its_end};
 
 fuzz_target!(|argument: &[u8]| {
     properties::check(argument);

@@ -117,7 +117,8 @@ impl Guard {
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
             reign.verify = robot::check_pause(&self.hook.options);
-            if reign.is_due() {
+            // What is due waits until it is known whose the IP is to be.
+            if !reign.is_doubtful && reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
                 // The time that this took is no freeze.
@@ -129,11 +130,11 @@ impl Guard {
     /// Asks where the IP is, and does what follows from it.
     fn look(&self, reign: &mut Reign) {
         let options = &self.hook.options;
-        let (ip, target) = (options.ip, options.active_ip);
+        let ip = options.ip;
         match self.hook.whereabouts() {
-            Ok(Some(found)) if found == target => {
+            Ok(Some(found)) if Ok(found) == self.hook.active_ip() => {
                 if reign.trouble.is_some() || self.failed() {
-                    self.hook.log(&format!("{ip} is routed to {target} again"));
+                    self.hook.log(&format!("{ip} is routed to {found} again"));
                 }
                 self.set_failed(false);
                 reign.is_here();
@@ -153,9 +154,7 @@ impl Guard {
     fn is_elsewhere(&self, reign: &mut Reign, route: Route) {
         let ip = self.hook.options.ip;
         let place = place(route);
-        if reign.is_doubtful {
-            reign.retry();
-        } else if self.failed() {
+        if self.failed() {
             // Nobody else will do it: whoever is Lord at the other side of a cut has its own trouble.
             self.take_back(reign, &format!("this node is Lord without {ip}, which is {place}: trying again"));
         } else if reign.has_stood_elsewhere(route) {

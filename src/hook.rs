@@ -1,19 +1,21 @@
 //! What a hook does: a takeover in a thread of its own, while the Legion is kept informed, and a guard that watches
 //! over the route from then on; or the release of the route.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::guard::{self, Guard};
 use crate::host::{self, Election, Legion, Waited};
-use crate::hoster::{Failure, Hoster, Need, Route};
+use crate::hoster::{Failure, Hoster, Kind, Need, Route};
 use crate::keeper::{self, Ended};
 use crate::metrics::{Metrics, Place, count};
-use crate::options::{Options, Problem};
+use crate::options::{Options, Parsed};
 use crate::own;
 use crate::readiness;
 use crate::robot::{BASE_URL, Robot};
+use crate::startup;
 use crate::takeover::{Order, Setting, Verdict, place, take_over};
 
 /// For a release, which waits at a node's end: it is given up before anybody gets impatient.
@@ -28,20 +30,80 @@ const GRACE: Duration = Duration::from_secs(5);
 /// After how long a node that can send nothing leaves the IP to the others that are there.
 const HAND_OVER_AFTER: Duration = Duration::from_secs(25);
 
+/// The pauses between two tries to get what a takeover needs, in seconds; then the last one again and again.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+
 /// One failover IP of one hook of one Legion.
 #[derive(Clone)]
 pub struct Hook {
     pub legion: Legion,
     pub options: Options,
     pub metrics: &'static Metrics,
+    /// This host's own address, once it is found: what is routed to it must not be looked for at another one later.
+    own: Arc<OnceLock<IpAddr>>,
 }
 
 impl Hook {
-    /// The hook of `legion` with its `argument`: one for each failover IP that it names.
-    pub fn parse(legion: Legion, argument: &[u8]) -> Result<Vec<Hook>, Vec<Problem>> {
-        let options = Options::parse(argument, BASE_URL, &|url, ipv6| own::find(legion, url, ipv6))?;
-        let hook = |options: Options| Hook { legion, metrics: Metrics::of(legion, options.ip), options };
-        Ok(options.into_iter().map(hook).collect())
+    /// The hook of `legion` with its `argument`: one for each failover IP that it names, and what there is to say.
+    pub fn parse(legion: Legion, argument: &[u8]) -> (Vec<Hook>, Parsed) {
+        let parsed = Options::parse(argument, BASE_URL);
+        let hook = |options: &Options| {
+            own::is_no_own(options.ip);
+            let metrics = Metrics::of(legion, options.ip);
+            Hook { legion, metrics, options: options.clone(), own: Arc::default() }
+        };
+        (parsed.options.iter().map(hook).collect(), parsed)
+    }
+
+    /// Where to route the IP; or why that is not known now.
+    pub fn active_ip(&self) -> Result<IpAddr, String> {
+        let Options { ip, active_ip, url, .. } = &self.options;
+        match active_ip.or_else(|| self.own.get().copied()) {
+            Some(known) => Ok(known),
+            None => own::find(self.legion, url, ip.is_ipv6()).map(|found| *self.own.get_or_init(|| found)),
+        }
+    }
+
+    /// What the IP is asked about with: not to be had while the password's file cannot be read.
+    fn robot(&self) -> Result<Robot, Failure> {
+        let robot = Robot::new(&self.options, self.metrics)?;
+        if let Some(why) = self.options.login.password.news() {
+            let (uid, _) = host::user();
+            self.log(&format!(
+                "{why}, as uid {uid}: using what was read before; until it can be read again, a new password needs a \
+                 restart"
+            ));
+        }
+        Ok(robot)
+    }
+
+    /// All that a takeover needs before it can ask for anything.
+    fn equipped(&self) -> Result<(Robot, IpAddr), Failure> {
+        Ok((self.robot()?, self.active_ip().map_err(|why| Failure::new(Kind::NotSent, why))?))
+    }
+
+    /// The same, tried for so long: a file or an address that is not there now may be in a moment.
+    fn wait_until_equipped(&self, scene: &Scene, patience: Duration) -> Result<(Robot, IpAddr), Verdict> {
+        let ip = self.options.ip;
+        for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
+            let Failure { kind, sentence, .. } = match self.equipped() {
+                Ok(equipped) => return Ok(equipped),
+                Err(failure) => failure,
+            };
+            let pause = Duration::from_secs(*pause);
+            let after = scene.elapsed().as_secs_f64();
+            if kind == Kind::Final || scene.elapsed() + pause >= patience {
+                self.alarm(&format!("FAILED to route {ip} here: {sentence} (after {after:.1} s)"));
+                return Err(Verdict::Failed { sent: false });
+            }
+            let seconds = pause.as_secs();
+            self.log(&format!("not yet: {sentence} (after {after:.1} s); trying again in {seconds} s"));
+            scene.sleep(pause);
+            if !scene.goes_on() {
+                return Err(Verdict::Dropped);
+            }
+        }
+        unreachable!("the pauses have no end")
     }
 
     pub fn log(&self, line: &str) {
@@ -73,7 +135,7 @@ impl Hook {
 
     /// An ordinary takeover; before each step `goes_on` is asked.
     pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
-        let Options { ip, active_ip, deadline, .. } = self.options;
+        let Options { ip, deadline, .. } = self.options;
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on };
         count(&self.metrics.takeovers);
@@ -83,13 +145,12 @@ impl Hook {
             && host::death_on_lord_error()
             && self.legion.view().has_another_candidate();
         let hand_over_after = may_hand_over.then_some(HAND_OVER_AFTER);
-        let order = Order { ip, target: active_ip, deadline, need, hand_over_after };
-        let verdict = match Robot::new(&self.options, self.metrics) {
-            Ok(robot) => take_over(&robot, &order, &scene),
-            Err(failure) => {
-                self.alarm(&format!("FAILED to route {ip} to {active_ip}: {}", failure.sentence));
-                Verdict::Failed { sent: false }
+        let patience = hand_over_after.unwrap_or(deadline).min(deadline);
+        let verdict = match self.wait_until_equipped(&scene, patience) {
+            Ok((robot, target)) => {
+                take_over(&robot, &Order { ip, target, deadline, need, hand_over_after }, &scene)
             }
+            Err(verdict) => verdict,
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
@@ -107,24 +168,26 @@ impl Hook {
 
     /// Where the IP is routed now, for a check.
     pub fn whereabouts(&self) -> Result<Route, Failure> {
-        let robot = Robot::new(&self.options, self.metrics);
-        let found = robot.and_then(|robot| robot.whereabouts(Need::Check, self.options.timeout));
+        let asked = |(robot, target): (Robot, IpAddr)| {
+            robot.whereabouts(Need::Check, self.options.timeout).map(|route| (route, target))
+        };
+        let found = self.equipped().and_then(asked);
         readiness::record(self, found.as_ref().err());
         self.metrics.set_route(match &found {
-            Ok(Some(address)) if *address == self.options.active_ip => Place::Here,
+            Ok((Some(address), target)) if address == target => Place::Here,
             Ok(_) => Place::Elsewhere,
             Err(_) => Place::Unknown,
         });
-        found
+        found.map(|(route, _)| route)
     }
 
     /// Deletes the route if it is here, and only then; each request takes at most `limit`. Returns where it was found, or
     /// what went wrong.
     pub fn release(&self, limit: Duration) -> Result<Route, Failure> {
-        let Options { ip, active_ip, .. } = self.options;
-        let robot = Robot::new(&self.options, self.metrics)?;
+        let ip = self.options.ip;
+        let (robot, target) = self.equipped()?;
         let found = robot.whereabouts(Need::Takeover, limit)?;
-        if found != Some(active_ip) {
+        if found != Some(target) {
             self.log(&format!("{ip} is {}, not here: nothing to release", place(found)));
             return Ok(found);
         }
@@ -166,19 +229,22 @@ impl Setting for Scene<'_> {
     }
 }
 
-/// The hooks of an argument that was found right when uWSGI started; what is wrong by now is logged.
-fn parse_again(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
-    let report = |problems: Vec<Problem>| {
-        for problem in problems {
-            host::log(&format!("{}: nothing is sent, the hook is wrong: {problem}", legion.name()));
+/// The hooks of an argument, as they were read when uWSGI started; what is wrong with them is logged at each call.
+fn known(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
+    let name = legion.name();
+    let report = |wrong: startup::Wrong| {
+        for problem in wrong.problems {
+            let line = format!("{name}: nothing is sent, the hook is wrong: {problem}");
+            host::log(&line);
+            wrong.alarm.iter().for_each(|alarm| host::alarm(alarm, &line));
         }
     };
-    Hook::parse(legion, argument).map_err(report).ok()
+    startup::hooks_of(legion, argument).map_err(report).ok()
 }
 
 /// Runs a lord hook; returns whether all its failover IPs are here now. Called by uWSGI in the Legion's thread.
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
-    let Some(hooks) = parse_again(legion, argument) else { return false };
+    let Some(hooks) = known(legion, argument) else { return false };
     keeper::start();
     let longest = hooks.iter().map(|hook| hook.options.deadline).max().unwrap_or_default();
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
@@ -206,9 +272,9 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
             }
         };
         for guard in &guards {
-            let Options { ip, active_ip, .. } = guard.hook.options;
+            let ip = guard.hook.options.ip;
             count(&guard.hook.metrics.takeover_failures);
-            guard.hook.alarm(&format!("FAILED to route {ip} to {active_ip}: {why}"));
+            guard.hook.alarm(&format!("FAILED to route {ip} here: {why}"));
         }
     }
     let mut all_here = true;
@@ -273,7 +339,7 @@ fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
 /// Runs a hook that releases; returns whether none of its failover IPs is here now because of this node. Called by uWSGI
 /// in the Legion's thread, or at its end in the master's.
 pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
-    let Some(hooks) = parse_again(legion, argument) else { return false };
+    let Some(hooks) = known(legion, argument) else { return false };
     // Another node moves the IP to itself. Released first it would be nowhere meanwhile; and released late, it would be
     // taken from the node that has it by then.
     let why = if legion.view().has_another_candidate() {

@@ -55,9 +55,9 @@ pub struct Failure {
 pub enum Kind {
     /// Asking again changes nothing, or makes it worse.
     Final,
-    /// Not sent, since it would exceed a budget.
+    /// No more of such requests for now, by a budget of ours or by the hoster's limit. Others may be accepted.
     HeldBack,
-    /// The hoster wants no more such requests for now, whatever they ask for; it has said so, or lately.
+    /// The hoster wants no more requests for now, whatever they ask for; it has said so, or lately.
     Refused,
     /// Another switch of this failover IP is under way.
     Locked,

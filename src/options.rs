@@ -1,23 +1,34 @@
 //! The argument of a hook: from text to checked values.
 //!
-//! Every problem is found before anything is sent, and all of them at once. No problem shows the password,
-//! not even as the rest of one that holds an unescaped comma.
+//! Everything is found before anything is sent, and all at once: what cannot work, and what works, but not as one may
+//! think. What the C plugin took and what can still work is never refused, and has the C plugin's meaning where that is
+//! safe: it read its argument by uWSGI's own keyval parser, which passes over unknown keys and takes the last of two
+//! values, handed `timeout` to atoi() and everything else to curl. No remark shows the password, not even as the rest of
+//! one that holds an unescaped comma.
+
+// With their paths, since `make fuzz` takes this file in from elsewhere.
+#[path = "options/keys.rs"]
+mod keys;
+#[path = "options/password.rs"]
+mod password;
+#[path = "options/url.rs"]
+mod url;
 
 use std::ffi::OsStr;
-use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ureq::http::Uri;
-use ureq::http::uri::Authority;
 
 use crate::keyval::{self, Item};
 use crate::text::printable;
+pub use keys::distance;
+use keys::{Key, unknown};
+pub use password::Password;
+pub use url::{address_at_its_end, host_of};
 
 /// The longest `timeout`, in seconds: a switch takes a minute, so an hour is already a mistake.
 const LONGEST_TIMEOUT: f64 = 3600.0;
@@ -34,8 +45,9 @@ pub struct Options {
     pub login: Login,
     /// The failover IP, or the net address of an IPv6 failover net.
     pub ip: IpAddr,
-    /// Where to route it: a server's main IP, or for IPv6 the net address of its main net. Default: this host's own.
-    pub active_ip: IpAddr,
+    /// Where to route it: a server's main IP, or for IPv6 the net address of its main net. `None`, the default: this
+    /// host's own.
+    pub active_ip: Option<IpAddr>,
     /// Where all requests go.
     pub url: Uri,
     /// For one request, from name resolution to the last byte of the body. Default: 60 s.
@@ -57,188 +69,135 @@ pub struct Login {
     pub password: Password,
 }
 
-/// Where the password stands.
-#[derive(Clone)]
-pub enum Password {
-    Given(Vec<u8>),
-    /// Read at each takeover, so that a new one needs no restart.
-    File(PathBuf),
+/// What there is to say of an argument, and how much it weighs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    pub weight: Weight,
+    pub text: String,
 }
 
-/// Longer than any password, shorter than what a mistaken path may lead to.
-const LONGEST_PASSWORD: u64 = 4096;
-
-impl Password {
-    /// The password, or a sentence that says why there is none.
-    pub fn read(&self) -> Result<Vec<u8>, String> {
-        let path = match self {
-            Password::Given(password) => return Ok(password.clone()),
-            Password::File(path) => path,
-        };
-        let named = |what: &str| format!("password_file={}: {what}", path.display());
-        let mut password = Vec::new();
-        let read =
-            File::open(path).and_then(|file| file.take(LONGEST_PASSWORD + 1).read_to_end(&mut password));
-        read.map_err(|error| named(&error.to_string()))?;
-        if password.len() as u64 > LONGEST_PASSWORD {
-            return Err(named("too long for a password"));
-        }
-        if password.last() == Some(&b'\n') {
-            password.pop();
-            if password.last() == Some(&b'\r') {
-                password.pop();
-            }
-        }
-        if password.is_empty() { Err(named("it is empty")) } else { Ok(password) }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It cannot work.
+    Wrong,
+    /// What it needs cannot be had now, and may be later.
+    Away,
+    /// It works, but perhaps not as was meant.
+    Doubtful,
 }
 
-/// What is wrong with one key, and what to write instead.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Problem(String);
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+fn wrong(text: String) -> Remark {
+    Remark { weight: Weight::Wrong, text }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Username,
-    Password,
-    PasswordFile,
-    Ip,
-    ActiveIp,
-    Url,
-    Timeout,
-    Deadline,
-    Verify,
-    SslNoVerify,
-    Alarm,
+fn doubt(text: String) -> Remark {
+    Remark { weight: Weight::Doubtful, text }
 }
 
-/// Every spelling; the first one of a key is its name.
-const SPELLINGS: [(&str, Key); 14] = [
-    ("username", Key::Username),
-    ("user", Key::Username),
-    ("password", Key::Password),
-    ("pass", Key::Password),
-    ("password_file", Key::PasswordFile),
-    ("ip", Key::Ip),
-    ("active_ip", Key::ActiveIp),
-    ("active_server_ip", Key::ActiveIp),
-    ("url", Key::Url),
-    ("timeout", Key::Timeout),
-    ("deadline", Key::Deadline),
-    ("verify", Key::Verify),
-    ("ssl_no_verify", Key::SslNoVerify),
-    ("alarm", Key::Alarm),
-];
-
-impl Key {
-    fn parse(spelling: &[u8]) -> Option<Key> {
-        SPELLINGS.iter().find(|(known, _)| known.as_bytes() == spelling).map(|&(_, key)| key)
-    }
-
-    fn name(self) -> &'static str {
-        SPELLINGS.iter().find(|&&(_, key)| key == self).map_or("", |&(name, _)| name)
-    }
+/// What an argument was read as.
+pub struct Parsed {
+    /// One for each failover IP, in order; none where something is wrong.
+    pub options: Vec<Options>,
+    pub remarks: Vec<Remark>,
+    /// Also where something is wrong.
+    pub alarm: Option<String>,
 }
 
 const IP_MEANING: &str = "the failover IP, like 4.4.4.4 or 2a01:4f8:fff1::";
-const ACTIVE_IP_MEANING: &str = "the main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like \
-                                 2a01:4f8:0:5176::";
-
-/// Finds this host's own address for a request to a URL, of IPv6 if so said; or says why there is none.
-pub type FindOwn<'a> = &'a dyn Fn(&Uri, bool) -> Result<IpAddr, String>;
+pub const ACTIVE_IP_MEANING: &str = "the main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like \
+                                     2a01:4f8:0:5176::";
 
 impl Options {
-    /// Reads a hook's argument: one for each failover IP. Every problem is reported, not only the first.
-    pub fn parse(argument: &[u8], base_url: &str, own: FindOwn) -> Result<Vec<Options>, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let given = Given::read(keyval::split(argument), &mut problems);
+    /// Reads a hook's argument. Everything that is to be said of it is, not only the first.
+    pub fn parse(argument: &[u8], base_url: &str) -> Parsed {
+        let mut remarks = Vec::new();
+        let given = Given::read(keyval::split(argument), &mut remarks);
 
-        let username = given.required(Key::Username, "the Robot webservice user", &mut problems);
+        let username = given.required(Key::Username, "the Robot webservice user", &mut remarks);
         if username.is_some_and(|name| name.contains(&b':')) {
-            problems
-                .push(Problem("username must not contain a colon: HTTP Basic auth cannot send it".into()));
+            remarks.push(doubt(
+                "username has a colon: by the rules of HTTP Basic auth the API takes what is behind it for the start of \
+                 the password"
+                    .into(),
+            ));
         }
-        let password = given.password(&mut problems);
-        let ips = given.addresses(Key::Ip, IP_MEANING, &mut problems);
-        let targets = given.targets(&ips, &mut problems);
-        let timeout = given.seconds(Key::Timeout, LONGEST_TIMEOUT, &mut problems).unwrap_or(DEFAULT_TIMEOUT);
-        let deadline = given.seconds(Key::Deadline, DAY, &mut problems).unwrap_or(timeout * 3);
+        let password = given.password(&mut remarks);
+        let url = given.url(&mut remarks);
+        let ips = given.ips(url.as_deref(), &mut remarks);
+        let targets = given.targets(&ips, &mut remarks);
+        let timeout = given.timeout(&mut remarks);
+        let deadline = given.seconds(Key::Deadline, DAY, &mut remarks).unwrap_or(timeout * 3);
         let verify = match given.value(Key::Verify) {
             Some(b"0") => Duration::ZERO,
-            _ => given.seconds(Key::Verify, DAY, &mut problems).unwrap_or(DEFAULT_VERIFY),
+            _ => given.seconds(Key::Verify, DAY, &mut remarks).unwrap_or(DEFAULT_VERIFY),
         };
-        let ssl_no_verify = given.ssl_no_verify(&mut problems);
+        let ssl_no_verify = given.ssl_no_verify(&mut remarks);
         let alarm = given.value(Key::Alarm).map(|name| String::from_utf8_lossy(name).into_owned());
 
         let mut options = Vec::new();
         for &ip in &ips {
-            let url = given.url(ip, ips.len(), base_url, &mut problems);
-            let target = match (targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()), &url) {
-                (Some(target), _) => Some(*target),
-                (None, Some(url)) if given.item(Key::ActiveIp).is_none() => own(url, ip.is_ipv6())
-                    .map_err(|why| {
-                        problems.push(Problem(format!("{why}: write active_ip={ACTIVE_IP_MEANING}")))
-                    })
-                    .ok(),
-                _ => None,
+            let url = match &url {
+                Some(url) => url::for_ip(url, ip, ips.len(), &mut remarks),
+                // Digits, letters, points and colons: an IP address cannot make the URL invalid.
+                None => Some(format!("{base_url}{ip}").parse().expect("an IP address fits into a URL")),
             };
-            if let (Some(username), Some(password), Some(active_ip), Some(url)) =
-                (username, &password, target, url)
-            {
-                let login = Login { username: username.to_vec(), password: password.clone() };
-                let alarm = alarm.clone();
+            if let (Some(username), Some(password), Some(url)) = (username, &password, url) {
                 options.push(Options {
-                    login,
+                    login: Login { username: username.to_vec(), password: password.clone() },
                     ip,
-                    active_ip,
+                    active_ip: targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()).copied(),
                     url,
                     timeout,
                     deadline,
                     verify,
                     ssl_no_verify,
-                    alarm,
+                    alarm: alarm.clone(),
                 });
             }
         }
-        // The same may be wrong for each IP.
-        problems.dedup();
-        if problems.is_empty() { Ok(options) } else { Err(problems) }
+        // The same may be to say of each IP.
+        remarks.dedup();
+        if remarks.iter().any(|remark| remark.weight == Weight::Wrong) {
+            options.clear();
+        }
+        Parsed { options, remarks, alarm }
     }
 }
 
-/// The items of known keys, in order; of two for one key, both say the same.
+/// The items of known keys, each once, with the value that counts.
 struct Given(Vec<(Key, Option<Vec<u8>>)>);
 
 impl Given {
-    fn read(items: Vec<Item>, problems: &mut Vec<Problem>) -> Given {
+    fn read(items: Vec<Item>, remarks: &mut Vec<Remark>) -> Given {
         let mut given: Vec<(Key, Option<Vec<u8>>)> = Vec::new();
         let mut maybe_password = false;
         for Item { key, value } in items {
-            let Some(known) = Key::parse(&key) else {
+            let known = Key::parse(&key);
+            let is_bare = value.is_none() && known != Some(Key::SslNoVerify);
+            let Some(known) = known.filter(|_| !(is_bare && maybe_password)) else {
                 // A comma too many (`a=1,,b=2`) says nothing wrong.
                 if !key.is_empty() || value.is_some() {
-                    problems.push(unknown(&key, value.is_some(), maybe_password));
+                    remarks.push(unknown(&key, value.is_some(), maybe_password));
                 }
                 continue;
             };
             maybe_password = matches!(known, Key::Password);
-            if value.is_none() && known != Key::SslNoVerify {
+            if is_bare {
                 let name = known.name();
-                problems.push(Problem(format!("{name} has no value: write {name}=...")));
+                remarks.push(doubt(format!("{name} has no value: write {name}=...")));
                 continue;
             }
-            match given.iter().find(|(key, _)| *key == known) {
-                Some((_, before)) if *before != value => problems.push(Problem(format!(
-                    "{} is given twice with different values: keep one",
-                    both_spellings(known)
-                ))),
-                Some(_) => {}
+            let value = value.map(|value| trimmed(known, value, remarks));
+            match given.iter_mut().find(|(key, _)| *key == known) {
+                Some((_, before)) => {
+                    if *before != value {
+                        remarks.push(doubt(format!(
+                            "{} is given twice with different values: the last one counts",
+                            known.all_spellings()
+                        )));
+                    }
+                    *before = value;
+                }
                 None => given.push((known, value)),
             }
         }
@@ -253,49 +212,71 @@ impl Given {
         self.item(key).flatten()
     }
 
-    fn required(&self, key: Key, meaning: &str, problems: &mut Vec<Problem>) -> Option<&[u8]> {
+    fn required(&self, key: Key, meaning: &str, remarks: &mut Vec<Remark>) -> Option<&[u8]> {
         let state = match self.value(key) {
             Some([]) => "is empty",
             Some(value) => return Some(value),
             None => "is missing",
         };
         let name = key.name();
-        problems.push(Problem(format!("{name} {state}: write {name}={meaning}")));
+        remarks.push(wrong(format!("{name} {state}: write {name}={meaning}")));
         None
     }
 
-    fn password(&self, problems: &mut Vec<Problem>) -> Option<Password> {
+    fn password(&self, remarks: &mut Vec<Remark>) -> Option<Password> {
         let Some(path) = self.value(Key::PasswordFile) else {
             let meaning = "the webservice user's password, or password_file=a file that holds it";
-            return self
-                .required(Key::Password, meaning, problems)
-                .map(|text| Password::Given(text.to_vec()));
+            return self.required(Key::Password, meaning, remarks).map(|text| Password::Given(text.to_vec()));
         };
         if self.item(Key::Password).is_some() {
-            problems.push(Problem("password and password_file are both given: keep one".into()));
+            remarks.push(wrong("password and password_file are both given: keep one".into()));
         }
-        let password = Password::File(OsStr::from_bytes(path).into());
+        let password = Password::in_file(Path::new(OsStr::from_bytes(path)));
         if let Err(why) = password.read() {
-            problems
-                .push(Problem(format!("{}: expected a file that holds the password", printable(&why, &[]))));
+            let text = format!("{}: expected a file that holds the password", printable(&why, &[]));
+            remarks.push(Remark { weight: Weight::Away, text });
         }
         Some(password)
     }
 
+    /// The text of `url`, with a scheme and without a login.
+    fn url(&self, remarks: &mut Vec<Remark>) -> Option<String> {
+        url::read(&String::from_utf8_lossy(self.value(Key::Url)?), remarks)
+    }
+
+    /// The failover IPs. A `url` replaces all, so what it ends in is the one that is moved.
+    fn ips(&self, url: Option<&str>, remarks: &mut Vec<Remark>) -> Vec<IpAddr> {
+        let in_url = url.and_then(address_at_its_end);
+        let value = self.value(Key::Ip).unwrap_or_default();
+        let is_other = |address: &IpAddr| parse_text(value) != Some(*address);
+        // Of several each has its own place in the url.
+        let is_one = !value.is_empty() && !value.contains(&b';');
+        match in_url.filter(|address| is_one && is_other(address)) {
+            Some(address) => {
+                let shown = shown(Key::Ip, value);
+                remarks.push(doubt(format!(
+                    "url leads to {address}, and replaces {shown}: write ip={address}, or {{ip}} into the url"
+                )));
+                vec![address]
+            }
+            None => self.addresses(Key::Ip, IP_MEANING, remarks),
+        }
+    }
+
     /// The addresses of a list with semicolons; none where the key is missing or a value is none.
-    fn addresses(&self, key: Key, meaning: &str, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
-        let Some(value) = self.required(key, meaning, problems) else { return Vec::new() };
+    fn addresses(&self, key: Key, meaning: &str, remarks: &mut Vec<Remark>) -> Vec<IpAddr> {
+        let Some(value) = self.required(key, meaning, remarks) else { return Vec::new() };
         let mut addresses = Vec::new();
         for item in value.split(|byte| *byte == b';') {
             match parse_text(item) {
                 Some(address) if addresses.contains(&address) => {
-                    problems.push(Problem(format!("{} names {address} twice", shown(key, value))));
+                    remarks.push(wrong(format!("{} names {address} twice", shown(key, value))));
                 }
                 Some(address) => addresses.push(address),
                 None => {
                     let hint = if item.contains(&b'/') { ", without a prefix length" } else { "" };
                     let shown = shown(key, item);
-                    problems.push(Problem(format!("{shown} is no IP address: expected {meaning}{hint}")));
+                    remarks.push(wrong(format!("{shown} is no IP address: expected {meaning}{hint}")));
                 }
             }
         }
@@ -303,23 +284,23 @@ impl Given {
     }
 
     /// Where to route, one address a family; none where this host's own is meant.
-    fn targets(&self, ips: &[IpAddr], problems: &mut Vec<Problem>) -> Vec<IpAddr> {
+    fn targets(&self, ips: &[IpAddr], remarks: &mut Vec<Remark>) -> Vec<IpAddr> {
         if self.item(Key::ActiveIp).is_none() {
             return Vec::new();
         }
-        let targets = self.addresses(Key::ActiveIp, ACTIVE_IP_MEANING, problems);
+        let targets = self.addresses(Key::ActiveIp, ACTIVE_IP_MEANING, remarks);
         for family in [false, true] {
             let of_family = |list: &[IpAddr]| list.iter().filter(|ip| ip.is_ipv6() == family).count();
             let (wanted, given) = (of_family(ips), of_family(&targets));
             let name = if family { "IPv6" } else { "IPv4" };
             let list = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(";");
             if given > 1 {
-                problems.push(Problem(format!(
+                remarks.push(wrong(format!(
                     "active_ip={} has more than one of {name}: keep one",
                     list(&targets)
                 )));
             } else if !ips.is_empty() && !targets.is_empty() && (wanted > 0) != (given > 0) {
-                problems.push(Problem(format!(
+                remarks.push(wrong(format!(
                     "ip={} and active_ip={} are of different families: there must be one active_ip of each family \
                      of ip",
                     list(ips),
@@ -327,67 +308,64 @@ impl Given {
                 )));
             }
         }
+        for target in &targets {
+            if let Some(ip) = ips.iter().find(|ip| net(**ip) == net(*target)) {
+                let one = if ip == target { "the same address" } else { "of one /64 net" };
+                remarks.push(wrong(format!(
+                    "ip={ip} and active_ip={target} are {one}: a failover IP cannot be routed to itself; expected \
+                     {ACTIVE_IP_MEANING}"
+                )));
+            }
+        }
         targets
     }
 
-    fn url(&self, ip: IpAddr, ips: usize, base_url: &str, problems: &mut Vec<Problem>) -> Option<Uri> {
-        let Some(value) = self.value(Key::Url) else {
-            // Digits, letters, points and colons: an IP address cannot make the URL invalid.
-            return Some(format!("{base_url}{ip}").parse().expect("an IP address fits into a URL"));
-        };
-        let expected = "expected http://HOST/PATH or https://HOST/PATH";
-        let text = String::from_utf8_lossy(value);
-        if ips > 1 && !text.contains("{ip}") {
-            problems.push(Problem(
-                "url leads to one place, but there are several IPs: write {ip} where it stands".into(),
-            ));
-            return None;
+    /// The C plugin left its reading to atoi(), and 0 was no limit at all.
+    fn timeout(&self, remarks: &mut Vec<Remark>) -> Duration {
+        let Some(value) = self.value(Key::Timeout) else { return DEFAULT_TIMEOUT };
+        if let Some(seconds) = seconds(value, LONGEST_TIMEOUT) {
+            return seconds;
         }
-        // The value itself is not shown: people put a login into it.
-        let Ok(uri) = text.replace("{ip}", &ip.to_string()).parse::<Uri>() else {
-            problems.push(Problem(format!("url is no URL: {expected}")));
-            return None;
+        let longest = Duration::from_secs_f64(LONGEST_TIMEOUT);
+        let read = match atoi(value) {
+            0 => DEFAULT_TIMEOUT,
+            some => Duration::from_secs(some).min(longest),
         };
-        let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-        if !known_scheme || uri.host().is_none_or(str::is_empty) {
-            problems
-                .push(Problem(format!("url has no host, or a scheme that is not http or https: {expected}")));
-        } else if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            problems
-                .push(Problem("url holds a login before its host: put it into username and password".into()));
-        } else if uri.authority().is_some_and(has_no_real_port) {
-            problems.push(Problem("url names a port that is none: expected 1 to 65535".into()));
-        }
-        Some(uri)
+        remarks.push(doubt(format!(
+            "{} is no timeout: taken as {}; expected {}",
+            shown(Key::Timeout, value),
+            read.as_secs(),
+            expected_seconds(LONGEST_TIMEOUT)
+        )));
+        read
     }
 
-    fn seconds(&self, key: Key, longest: f64, problems: &mut Vec<Problem>) -> Option<Duration> {
+    fn seconds(&self, key: Key, longest: f64, remarks: &mut Vec<Remark>) -> Option<Duration> {
         let value = self.value(key)?;
-        // Only digits and a point: parse::<f64> alone would take `inf` and `1e3`.
-        let plain = value.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-        let seconds = parse_text::<f64>(value).filter(|s| plain && *s > 0.0 && *s <= longest);
+        let seconds = seconds(value, longest);
         if seconds.is_none() {
             let off = if key == Key::Verify { "0 (never), or " } else { "" };
-            problems.push(Problem(format!(
-                "{} is no {}: expected {off}seconds, whole or decimal, above 0 and at most {longest}",
+            remarks.push(wrong(format!(
+                "{} is no {}: expected {off}{}",
                 shown(key, value),
-                key.name()
+                key.name(),
+                expected_seconds(longest)
             )));
         }
-        // Not below what a socket can time.
-        seconds.map(|seconds| Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
+        seconds
     }
 
-    fn ssl_no_verify(&self, problems: &mut Vec<Problem>) -> bool {
+    /// To the C plugin any value was a yes, `0` too. What is not plainly one leaves the password protected.
+    fn ssl_no_verify(&self, remarks: &mut Vec<Remark>) -> bool {
         let Some(value) = self.item(Key::SslNoVerify) else { return false };
         let Some(value) = value else { return true };
         match value.to_ascii_lowercase().as_slice() {
-            b"1" | b"true" | b"yes" | b"on" => true,
-            b"0" | b"false" | b"no" | b"off" => false,
+            b"1" | b"true" | b"yes" | b"on" | b"y" | b"t" | b"enable" | b"enabled" => true,
+            b"0" | b"false" | b"no" | b"off" | b"n" | b"f" | b"disable" | b"disabled" => false,
             _ => {
-                problems.push(Problem(format!(
-                    "{} is neither yes nor no: expected 1, true, yes or on (no verification), or 0, false, no \
-                     or off",
+                remarks.push(doubt(format!(
+                    "{} is neither yes nor no, so the API's TLS certificate is verified: expected 1, true, yes or on \
+                     (no verification), or 0, false, no or off",
                     shown(Key::SslNoVerify, value)
                 )));
                 false
@@ -396,68 +374,52 @@ impl Given {
     }
 }
 
-/// An item whose key nobody knows. Right behind the password it may be the rest of one with a comma in it:
-/// then it is shown only where it is plainly a mistyped key.
-fn unknown(key: &[u8], has_value: bool, maybe_password: bool) -> Problem {
-    let name = String::from_utf8_lossy(key);
-    let close = SPELLINGS
-        .iter()
-        .map(|&(known, _)| (distance(&name, known), known))
-        .filter(|(distance, known)| has_value && *distance <= 2 && *distance < known.len() / 2)
-        .min();
-    let shown = printable(&name, &[]);
-    match close {
-        Some((_, known)) => Problem(format!("unknown key \"{shown}\": did you mean {known}?")),
-        None if maybe_password => Problem(
-            "an unknown key, not shown, right behind password: if the password has a comma, write it as \\,"
-                .into(),
-        ),
-        None => {
-            let known: Vec<&str> = SPELLINGS.iter().map(|&(name, _)| name).collect();
-            Problem(format!("unknown key \"{shown}\": expected one of {}", known.join(", ")))
-        }
+/// The value without blanks around it, but for what may have some.
+fn trimmed(key: Key, value: Vec<u8>, remarks: &mut Vec<Remark>) -> Vec<u8> {
+    if matches!(key, Key::Username | Key::Password | Key::PasswordFile) {
+        return value;
+    }
+    let without = value.trim_ascii();
+    if without.len() == value.len() {
+        return value;
+    }
+    remarks.push(doubt(format!("{} has blanks around its value: taken without them", key.name())));
+    without.to_vec()
+}
+
+fn seconds(value: &[u8], longest: f64) -> Option<Duration> {
+    // Only digits and a point: parse::<f64> alone would take `inf` and `1e3`.
+    let plain = value.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let seconds = parse_text::<f64>(value).filter(|s| plain && *s > 0.0 && *s <= longest);
+    // Not below what a socket can time.
+    seconds.map(|seconds| Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
+}
+
+fn expected_seconds(longest: f64) -> String {
+    format!("seconds, whole or decimal, above 0 and at most {longest}")
+}
+
+/// As C's atoi() of a text without blanks at its start, with 0 for what is negative.
+fn atoi(text: &[u8]) -> u64 {
+    let digits = text.strip_prefix(b"+").unwrap_or(text).iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+/// Of an IPv6 address, its /64: that is how Robot names a server, and a failover net.
+pub fn net(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => std::net::Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
-/// How many characters differ between two names (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-fn both_spellings(key: Key) -> String {
-    let spellings: Vec<&str> = SPELLINGS.iter().filter(|(_, k)| *k == key).map(|&(name, _)| name).collect();
-    spellings.join("/")
-}
-
-/// `key=value` for a problem; never called for the password.
+/// `key=value` for a remark; never called for the password.
 fn shown(key: Key, value: &[u8]) -> String {
     format!("{}={}", key.name(), printable(&String::from_utf8_lossy(value), &[]))
 }
 
 fn parse_text<T: FromStr>(value: &[u8]) -> Option<T> {
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// The host of a URL, an IPv6 address without its brackets.
-pub fn host_of(url: &Uri) -> &str {
-    url.host().unwrap_or_default().trim_matches(['[', ']'])
-}
-
-/// Whether a port is named that is none; requests would go to the scheme's own instead.
-fn has_no_real_port(authority: &Authority) -> bool {
-    let named = authority.as_str().strip_prefix(authority.host()).is_some_and(|port| port.len() > ":".len());
-    named && authority.port_u16().is_none_or(|port| port == 0)
 }
 
 #[cfg(test)]
@@ -469,17 +431,20 @@ mod tests {
 
     const REQUIRED: &str = "username=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1";
 
-    fn parse(argument: &str) -> Result<Vec<Options>, Vec<Problem>> {
-        let own = |_: &Uri, ipv6: bool| match ipv6 {
-            false => Ok([9, 9, 9, 9].into()),
-            true => Err("active_ip is missing, and there is none".into()),
-        };
-        Options::parse(argument.as_bytes(), "https://robot/failover/", &own)
+    fn parse(argument: &str) -> Parsed {
+        Options::parse(argument.as_bytes(), "https://robot/failover/")
     }
 
+    fn texts(parsed: &Parsed) -> Vec<String> {
+        parsed.remarks.iter().map(|remark| remark.text.clone()).collect()
+    }
+
+    /// Read without a remark.
     #[track_caller]
     fn all(argument: &str) -> Vec<Options> {
-        parse(argument).unwrap_or_else(|problems| panic!("{argument}: {problems:?}"))
+        let parsed = parse(argument);
+        assert_eq!(texts(&parsed), [""; 0], "{argument}");
+        parsed.options
     }
 
     #[track_caller]
@@ -493,10 +458,19 @@ mod tests {
 
     #[track_caller]
     fn bad(argument: &str) -> Vec<String> {
-        match parse(argument) {
-            Ok(_) => panic!("{argument} was accepted"),
-            Err(problems) => problems.iter().map(ToString::to_string).collect(),
-        }
+        let parsed = parse(argument);
+        let refused = parsed.remarks.iter().any(|remark| remark.weight != Weight::Doubtful);
+        assert!(refused, "{argument} was accepted");
+        texts(&parsed)
+    }
+
+    /// Accepted, with one doubt.
+    #[track_caller]
+    fn check_doubt(argument: &str, expected: &str) -> Options {
+        let mut parsed = parse(argument);
+        assert_eq!(texts(&parsed), [expected], "{argument}");
+        assert_eq!(parsed.remarks[0].weight, Weight::Doubtful, "{argument}");
+        parsed.options.remove(0)
     }
 
     /// One problem, and its whole text.
@@ -511,7 +485,7 @@ mod tests {
         assert_eq!(options.login.username, b"FOO");
         assert_eq!(password(&options), b"BAR");
         assert_eq!(options.ip.to_string(), "4.4.4.4");
-        assert_eq!(options.active_ip.to_string(), "1.1.1.1");
+        assert_eq!(options.active_ip, Some([1, 1, 1, 1].into()));
         assert_eq!(options.timeout, Duration::from_secs(60));
         assert!(options.url == "https://robot/failover/4.4.4.4" && !options.ssl_no_verify);
     }
@@ -533,19 +507,20 @@ mod tests {
         {
             assert_eq!(good(&format!("{REQUIRED},ssl_no_verify{value}")).ssl_no_verify, *off, "{value}");
         }
-        check_bad(
+        let options = check_doubt(
             &format!("{REQUIRED},ssl_no_verify=maybe"),
-            "ssl_no_verify=maybe is neither yes nor no: expected 1, true, yes or on (no verification), or 0, \
-             false, no or off",
+            "ssl_no_verify=maybe is neither yes nor no, so the API's TLS certificate is verified: expected 1, true, yes \
+             or on (no verification), or 0, false, no or off",
         );
+        assert!(!options.ssl_no_verify);
     }
 
     #[test]
     fn names_every_problem_at_once() {
-        let problems = bad("password=BAR,ip=4.4.4.444,active_ip=x,timeout=never");
+        let problems = bad("password=BAR,ip=4.4.4.444,active_ip=x,deadline=never");
         assert_eq!(problems.len(), 4, "{problems:?}");
         for (problem, key) in
-            problems.iter().zip(["username", "ip=4.4.4.444", "active_ip=x", "timeout=never"])
+            problems.iter().zip(["username", "ip=4.4.4.444", "active_ip=x", "deadline=never"])
         {
             assert!(problem.starts_with(key), "{problem}");
         }
@@ -557,7 +532,7 @@ mod tests {
             "username=FOO,password=,ip=4.4.4.4,active_ip=1.1.1.1",
             "password is empty: write password=the webservice user's password, or password_file=a file that holds it",
         );
-        check_bad(
+        check_doubt(
             "username,user=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1",
             "username has no value: write username=...",
         );
@@ -565,30 +540,32 @@ mod tests {
 
     #[test]
     fn suggests_the_key_that_was_meant() {
-        check_bad(&format!("{REQUIRED},timout=5"), "unknown key \"timout\": did you mean timeout?");
-        check_bad(&format!("{REQUIRED}, timeout=5"), "unknown key \" timeout\": did you mean timeout?");
-        let problem = &bad(&format!("{REQUIRED},colour=red"))[0];
-        assert!(problem.starts_with("unknown key \"colour\": expected one of username, user,"), "{problem}");
+        check_doubt(&format!("{REQUIRED},timout=5"), "unknown key \"timout\": did you mean timeout?");
+        check_doubt(&format!("{REQUIRED}, timeout=5"), "unknown key \" timeout\": did you mean timeout?");
+        let doubt = &texts(&parse(&format!("{REQUIRED},colour=red")))[0];
+        assert!(doubt.starts_with("unknown key \"colour\": expected one of username, user,"), "{doubt}");
+        let problems = bad("usrname=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1");
+        assert_eq!(problems[0], "unknown key \"usrname\": did you mean username?");
+        assert!(problems[1].starts_with("username is missing"), "{problems:?}");
     }
 
     #[test]
     fn never_shows_a_piece_of_the_password() {
         let hidden =
             "an unknown key, not shown, right behind password: if the password has a comma, write it as \\,";
-        for rest in ["hunter2", "hunter2=x", "a,hunter2", "ip2"] {
+        for rest in ["hunter2", "hunter2=x", "a,hunter2", "ip2", "user"] {
             let argument = format!("username=FOO,password=BAR,{rest},ip=4.4.4.4,active_ip=1.1.1.1");
-            for problem in bad(&argument) {
-                assert_eq!(problem, hidden, "{argument}");
-            }
+            check_doubt(&argument, hidden);
         }
-        check_bad(
+        check_doubt(
             "username=FOO,password=BAR,timout=3,ip=4.4.4.4,active_ip=1.1.1.1",
             "unknown key \"timout\": did you mean timeout?",
         );
-        check_bad(
+        let options = check_doubt(
             &format!("{REQUIRED},pass=hunter2"),
-            "password/pass is given twice with different values: keep one",
+            "password/pass is given twice with different values: the last one counts",
         );
+        assert_eq!(password(&options), b"hunter2");
     }
 
     #[test]
@@ -605,16 +582,82 @@ mod tests {
         );
     }
 
+    /// What C's atoi() made of it, but never no limit.
     #[test]
-    fn rejects_a_timeout_that_is_none() {
-        for value in ["0", "0.0", "-1", "3601", "inf", "nan", "1e3", "60s", "", "1.2.3"] {
-            let problem = &bad(&format!("{REQUIRED},timeout={value}"))[0];
-            assert!(
-                problem.starts_with(&format!("timeout={value} is no timeout: expected seconds")),
-                "{problem}"
+    fn reads_a_timeout_that_is_none_as_the_c_plugin_did() {
+        for (value, expected) in [
+            ("0", 60),
+            ("0.0", 60),
+            ("-1", 60),
+            ("abc", 60),
+            ("inf", 60),
+            ("", 60),
+            ("7200", 3600),
+            ("1e3", 1),
+            ("60s", 60),
+            ("30 seconds", 30),
+            ("+5", 5),
+            ("1.2.3", 1),
+            ("99999999999999999999999", 3600),
+        ] {
+            let expected_text = format!(
+                "timeout={value} is no timeout: taken as {expected}; expected seconds, whole or decimal, above 0 and at \
+                 most 3600"
             );
+            let options = check_doubt(&format!("{REQUIRED},timeout={value}"), &expected_text);
+            assert_eq!(options.timeout, Duration::from_secs(expected), "{value}");
         }
         assert_eq!(good(&format!("{REQUIRED},timeout=3600")).timeout, Duration::from_secs(3600));
+    }
+
+    /// Everything that the C plugin took and that could still work, with what becomes of it.
+    #[test]
+    fn what_the_c_plugin_took_still_starts() {
+        let base = "https://robot/failover/4.4.4.4";
+        // What is added or replaced; which IP then goes where, by which URL.
+        for (argument, ip, target, url) in [
+            (format!("{REQUIRED},colour=red"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},colour"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},url"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED}, ip=5.5.5.5"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},ip=5.5.5.5"), "5.5.5.5", "1.1.1.1", "https://robot/failover/5.5.5.5"),
+            (format!("{REQUIRED},active_server_ip=2.2.2.2"), "4.4.4.4", "2.2.2.2", base),
+            (REQUIRED.replace("=1.1.1.1", "= 1.1.1.1"), "4.4.4.4", "1.1.1.1", base),
+            (REQUIRED.replace("=4.4.4.4", "=4.4.4.4 "), "4.4.4.4", "1.1.1.1", base),
+            (REQUIRED.replace("FOO", "FOO:BAR"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},url="), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},url=https://u:p@robot/failover/4.4.4.4"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},url=robot/failover/4.4.4.4"), "4.4.4.4", "1.1.1.1", base),
+            (
+                format!("{REQUIRED},url=127.0.0.1:80/failover/4.4.4.4"),
+                "4.4.4.4",
+                "1.1.1.1",
+                "http://127.0.0.1:80/failover/4.4.4.4",
+            ),
+            (format!("{REQUIRED},url= {base} "), "4.4.4.4", "1.1.1.1", base),
+            (REQUIRED.replace("4.4.4.4", "main") + ",url=" + base, "4.4.4.4", "1.1.1.1", base),
+            (REQUIRED.replace("4.4.4.4", "5.5.5.5") + ",url=" + base, "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},timeout=0"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},timeout=soon"), "4.4.4.4", "1.1.1.1", base),
+            (format!("{REQUIRED},ssl_no_verify="), "4.4.4.4", "1.1.1.1", base),
+        ] {
+            let parsed = parse(&argument);
+            let doubts: Vec<&Remark> = parsed.remarks.iter().collect();
+            assert!(!doubts.is_empty(), "without a word: {argument}");
+            assert!(doubts.iter().all(|remark| remark.weight == Weight::Doubtful), "{argument}: {doubts:?}");
+            let [one] = &parsed.options[..] else { panic!("{argument}") };
+            assert_eq!(one.ip.to_string(), ip, "{argument}");
+            assert_eq!(one.active_ip.map(|target| target.to_string()).as_deref(), Some(target), "{argument}");
+            assert_eq!(one.url, url, "{argument}");
+            assert!(!one.ssl_no_verify, "{argument}");
+        }
+        // What it needed, or could never have worked with.
+        for key in ["username", "password", "ip"] {
+            let argument = REQUIRED.split(',').filter(|item| !item.starts_with(&format!("{key}=")));
+            assert!(
+                bad(&argument.collect::<Vec<_>>().join(","))[0].starts_with(&format!("{key} is missing"))
+            );
+        }
     }
 
     #[test]
@@ -636,17 +679,16 @@ mod tests {
     #[test]
     fn rejects_a_url_without_showing_it() {
         for url in [
-            "robot",
             "ftp://host/",
             "https:///x",
-            "http://u:hunter2@host/",
+            "http://u:hunter2@ho st/",
             "http://ho st/",
-            "",
             "http://host:99999/",
             "http://[::1]:0/",
         ] {
-            let problem = &bad(&format!("{REQUIRED},url={url}"))[0];
-            assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
+            for problem in bad(&format!("{REQUIRED},url={url}")) {
+                assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
+            }
         }
         let url = "https://host:8080/failover/4.4.4.4?x=y";
         assert_eq!(good(&format!("{REQUIRED},url={url}")).url, url);
@@ -654,10 +696,20 @@ mod tests {
 
     #[test]
     fn routes_to_this_host_where_nothing_else_is_said() {
-        assert_eq!(good("user=u,pass=p,ip=4.4.4.4").active_ip.to_string(), "9.9.9.9");
-        let problem = &bad("user=u,pass=p,ip=2a01:4f8:fff1::")[0];
+        assert_eq!(good("user=u,pass=p,ip=4.4.4.4").active_ip, None);
+        assert_eq!(good("user=u,pass=p,ip=2a01:4f8:fff1::").active_ip, None);
+    }
+
+    #[test]
+    fn a_failover_ip_is_not_routed_to_itself() {
+        check_bad(
+            "user=u,pass=p,ip=4.4.4.4;5.5.5.5,active_ip=5.5.5.5",
+            "ip=5.5.5.5 and active_ip=5.5.5.5 are the same address: a failover IP cannot be routed to itself; expected the \
+             main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like 2a01:4f8:0:5176::",
+        );
+        let problem = &bad("user=u,pass=p,ip=2a01:4f8:fff1::,active_ip=2a01:4f8:fff1:0:1::")[0];
         assert!(
-            problem.starts_with("active_ip is missing, and there is none: write active_ip=the main IP"),
+            problem.starts_with("ip=2a01:4f8:fff1:: and active_ip=2a01:4f8:fff1:0:1:: are of one /64 net: "),
             "{problem}"
         );
     }
@@ -666,7 +718,8 @@ mod tests {
     fn one_hook_may_have_several_ips() {
         let several = "user=u,pass=p,ip=4.4.4.4;2a01:4f8:fff1::;5.5.5.5,active_ip=2a01:4f8::;1.1.1.1";
         let found = all(several);
-        let pairs: Vec<String> = found.iter().map(|one| format!("{} → {}", one.ip, one.active_ip)).collect();
+        let pairs: Vec<String> =
+            found.iter().map(|one| format!("{} → {}", one.ip, one.active_ip.unwrap())).collect();
         assert_eq!(pairs, ["4.4.4.4 → 1.1.1.1", "2a01:4f8:fff1:: → 2a01:4f8::", "5.5.5.5 → 1.1.1.1"]);
         assert_eq!(all(&format!("{several},url=http://h/x/{{ip}}"))[1].url, "http://h/x/2a01:4f8:fff1::");
         check_bad(

@@ -7,6 +7,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
+use std::sync::{Once, OnceLock};
 
 use crate::commands;
 use crate::guard;
@@ -78,31 +79,49 @@ extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_v
     });
 }
 
+/// Set where this uWSGI is none that the plugin was built for, and has to go on all the same: nothing of it may be read.
+static UNFIT: OnceLock<String> = OnceLock::new();
+
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
     let checked = host::check_layout();
     if let Err(sentence) = checked {
         log(&sentence);
-        // A node without the action would become Lord all the same, and leave the IP where it is.
-        host::leave(1);
+        if !host::is_reload() {
+            // A node without the action would become Lord all the same, and leave the IP where it is.
+            host::leave(1);
+        }
+        // uWSGI was upgraded below a running site, which is to go on serving. The hooks fail, and say why.
+        let _ = UNFIT.set(sentence);
     }
     host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
     host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
-    host::call_asap(c"hetzner", asap);
+    if UNFIT.get().is_none() {
+        host::call_asap(c"hetzner", asap);
+    }
 }
 
 /// uWSGI has read its configuration; nothing is bound, forked or in the background yet. Ends uWSGI where a hook is
-/// wrong, and behind a command.
+/// wrong, and behind a command; but a reload goes on.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
         let read = startup::read_hooks();
         if let Some(code) = commands::run(&read) {
             host::leave(code);
         }
-        if let Err(problems) = read {
-            problems.iter().for_each(|problem| log(problem));
-            host::leave(1);
+        match read {
+            Ok(_) => {}
+            Err(problems) if host::is_reload() => {
+                for problem in problems {
+                    log(&format!("{problem} (this is a reload, so that uWSGI goes on)"));
+                }
+            }
+            Err(problems) => {
+                startup::refuse(problems);
+                host::leave(1);
+            }
         }
+        startup::read_before_the_root_changes(startup::found());
         true
     })
 }
@@ -110,24 +129,24 @@ extern "C" fn asap(_: *const c_char) -> c_int {
 /// uWSGI has opened its logs, and is about to set up its metrics.
 extern "C" fn init() -> c_int {
     door(|| {
-        let found = startup::read_hooks().unwrap_or_default();
-        for warning in startup::warnings(&found) {
-            log(&format!("warning: {warning}"));
+        if UNFIT.get().is_some() {
+            return true;
         }
+        startup::say_what_was_found();
         // Once, also where several hooks have the same IP: uWSGI would put the last in place of the others,
         // and forget what it has allocated for them.
         let mut known: Vec<&Hook> = Vec::new();
-        for hook in found.iter().flat_map(|found| &found.hooks) {
+        for hook in startup::found().iter().flat_map(|found| &found.hooks) {
             if !known.iter().any(|other| ptr::eq(other.metrics, hook.metrics)) {
                 known.push(hook);
                 hook.metrics.register(hook.legion, hook.options.ip, known.len());
             }
         }
-        startup::note_what_to_read_ahead(&found);
-        readiness::watch(&found);
+        startup::note_what_to_read_ahead(startup::found());
+        readiness::watch(startup::found());
         keeper::prepare(|legion| {
             let of_legion = |found: &&startup::Found| found.legion == legion && found.phase == "legion-lord";
-            found.iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
+            startup::found().iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
         });
         true
     })
@@ -135,8 +154,13 @@ extern "C" fn init() -> c_int {
 
 /// The master has forked its workers; from now on it calls this about once a second.
 extern "C" fn master_cycle() {
+    static FIRST: Once = Once::new();
     door(|| {
+        if UNFIT.get().is_some() {
+            return true;
+        }
         keeper::start();
+        FIRST.call_once(startup::trigger_alarms);
         startup::read_ahead();
         guard::start_missing();
         readiness::look_if_due();
@@ -162,6 +186,10 @@ extern "C" fn release(legion: *mut UwsgiLegion, argument: *const c_char) -> c_in
 
 fn act(legion: *mut UwsgiLegion, argument: *const c_char, action: fn(Legion, &[u8]) -> bool) -> c_int {
     door(|| {
+        if let Some(sentence) = UNFIT.get() {
+            log(sentence);
+            return false;
+        }
         // SAFETY: uWSGI calls an action with the Legion that the hook belongs to, and with the text behind the
         // action's name in the configuration; it changes neither.
         let (legion, argument) = unsafe { (Legion::new(legion), host::bytes(argument)) };

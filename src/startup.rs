@@ -1,17 +1,23 @@
-//! What is told at start: every hook of ours is read before anything is bound or forked, so that a mistake is found
-//! now and not when the Lord dies.
+//! What is read and told at start: every hook of ours is read once, before anything is bound or forked and with the
+//! privileges that uWSGI was started with, so that a mistake is found now and not when the Lord dies. What was read then
+//! is what runs.
+//!
+//! A start that cannot work ends uWSGI. A reload does not: the site goes on serving, and the hook fails with a sentence
+//! when it is its turn.
 
-use std::fs;
-use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+mod mistaken;
+mod tell;
+mod trust;
+mod warnings;
+
+use std::sync::OnceLock;
 
 use crate::hook::Hook;
 use crate::host::{self, Legion};
-use crate::options::{Options, Password, host_of};
-use crate::own;
-use crate::robot;
-use crate::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
+use crate::options::{Remark, Weight};
+pub use tell::{refuse, say_what_was_found, trigger_alarms};
+pub use trust::{note_what_to_read_ahead, read_ahead, read_before_the_root_changes};
+pub use warnings::warnings;
 
 /// The actions that hooks may name.
 pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-release"];
@@ -21,136 +27,126 @@ pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-releas
 pub struct Found {
     pub legion: Legion,
     pub phase: &'static str,
+    argument: Vec<u8>,
     pub hooks: Vec<Hook>,
+    /// What is doubtful about it.
+    doubts: Vec<String>,
+}
+
+/// A hook that cannot work.
+#[derive(Clone)]
+pub struct Wrong {
+    legion: Legion,
+    argument: Vec<u8>,
+    pub problems: Vec<String>,
+    /// Its alarm, where there is such a one.
+    pub alarm: Option<String>,
+}
+
+/// All that was read.
+struct Reading {
+    found: Vec<Found>,
+    wrong: Vec<Wrong>,
+    /// What ends uWSGI when it starts, each with Legion, hook and key.
+    problems: Vec<String>,
+    /// What to trigger where it does not end.
+    alarms: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// Every hook of ours in the configuration; or every problem, each with Legion, hook and key.
-pub fn read_hooks() -> Result<Vec<Found>, Vec<String>> {
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
-    for legion in host::legions() {
-        for line in legion.hooks() {
-            if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) {
-                continue;
-            }
-            let (name, phase) = (legion.name(), line.phase);
-            match Hook::parse(legion, &line.argument) {
-                Ok(hooks) => {
-                    // The key is the hook's, so that each of its IPs has the same.
-                    let alarm = hooks.first().and_then(|hook| hook.options.alarm.as_deref());
-                    if let Some(alarm) = alarm.filter(|alarm| !host::has_alarm(alarm)) {
-                        problems.push(format!(
-                            "Legion {name}, {phase}: alarm={alarm} is no alarm: define it by alarm = {alarm} ..."
-                        ));
-                    }
-                    found.push(Found { legion, phase, hooks });
-                }
-                Err(wrong) => {
-                    problems.extend(wrong.iter().map(|wrong| format!("Legion {name}, {phase}: {wrong}")))
-                }
-            }
-        }
-    }
+pub fn read_hooks() -> Result<&'static [Found], &'static [String]> {
+    let Reading { found, problems, .. } = reading();
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
-/// What works, but not as one may think: a line each, once.
-pub fn warnings(found: &[Found]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if found.iter().any(|found| found.phase == "legion-lord") && !host::death_on_lord_error() {
-        warnings.push(
-            "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
-             some seconds, so that the next node tries"
-                .into(),
-        );
+/// What was read, whether or not there is a problem.
+pub fn found() -> &'static [Found] {
+    &reading().found
+}
+
+/// The hooks of `legion` with this argument.
+pub fn hooks_of(legion: Legion, argument: &[u8]) -> Result<Vec<Hook>, Wrong> {
+    let Reading { found, wrong, .. } = reading();
+    let is_it = |of: Legion, text: &[u8]| of == legion && text == argument;
+    if let Some(found) = found.iter().find(|found| is_it(found.legion, &found.argument)) {
+        return Ok(found.hooks.clone());
     }
-    for Found { legion, phase, hooks } in found {
+    if let Some(wrong) = wrong.iter().find(|wrong| is_it(wrong.legion, &wrong.argument)) {
+        return Err(wrong.clone());
+    }
+    // A hook that was registered later, by another plugin.
+    let (hooks, parsed) = Hook::parse(legion, argument);
+    if !hooks.is_empty() {
+        return Ok(hooks);
+    }
+    let problems = parsed.remarks.into_iter().map(|remark| remark.text).collect();
+    Err(Wrong { legion, argument: argument.to_vec(), problems, alarm: known_alarm(parsed.alarm) })
+}
+
+fn reading() -> &'static Reading {
+    static READING: OnceLock<Reading> = OnceLock::new();
+    READING.get_or_init(read)
+}
+
+fn read() -> Reading {
+    let mut reading = Reading {
+        found: Vec::new(),
+        wrong: Vec::new(),
+        problems: Vec::new(),
+        alarms: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for legion in host::legions() {
+        for line in legion.hooks() {
+            if ACTIONS.iter().any(|action| action.as_bytes() == line.action) {
+                reading.read_hook(legion, line.phase, line.argument);
+            } else if let Some(problem) = mistaken::looks_like_ours(legion, &line) {
+                reading.problems.push(problem);
+            }
+        }
+    }
+    reading.problems.extend(mistaken::two_masters(&reading.found));
+    reading.warnings = warnings(&reading.found);
+    reading
+}
+
+impl Reading {
+    fn read_hook(&mut self, legion: Legion, phase: &'static str, argument: Vec<u8>) {
         let name = legion.name();
-        let size = legion.configured_size();
-        if *phase == "legion-lord" && legion.quorum() == 0 && size.is_none_or(|size| size >= 3) {
-            let majority =
-                size.map_or_else(|| "more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
-            warnings.push(format!(
-                "Legion {name} has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = {name} \
-                 {majority}"
-            ));
-        }
-        for hook in hooks {
-            warnings.extend(about(&hook.options).map(|text| format!("Legion {name}, {phase}: {text}")));
-        }
-    }
-    let mut once: Vec<String> = Vec::new();
-    for warning in warnings {
-        if !once.contains(&warning) {
-            once.push(warning);
-        }
-    }
-    once
-}
-
-/// How often the trust store is read again, in seconds: it changes with the system's updates.
-const A_DAY: i64 = 24 * 3600;
-
-/// Whether there is a hook that needs the trust store.
-static NEEDS_TRUST_STORE: AtomicBool = AtomicBool::new(false);
-
-pub fn note_what_to_read_ahead(found: &[Found]) {
-    let mut hooks = found.iter().flat_map(|found| &found.hooks);
-    NEEDS_TRUST_STORE.store(hooks.any(|hook| robot::needs_trust_store(&hook.options)), Ordering::Relaxed);
-}
-
-/// Reads the trust store in a thread, so that the night itself needs no disk for it; again each day. Called about once
-/// a second.
-pub fn read_ahead() {
-    static NEXT: AtomicI64 = AtomicI64::new(0);
-    let now = host::now();
-    if now < NEXT.load(Ordering::Relaxed) {
-        return;
-    }
-    NEXT.store(now + A_DAY, Ordering::Relaxed);
-    host::spawn(|| {
-        if NEEDS_TRUST_STORE.load(Ordering::Relaxed) {
-            if let Err(failure) = robot::read_trust_store() {
-                host::log(&format!("warning: {}", failure.sentence));
+        let (hooks, parsed) = Hook::parse(legion, &argument);
+        let alarm = known_alarm(parsed.alarm.clone());
+        let texts = |wanted: &dyn Fn(Weight) -> bool| -> Vec<String> {
+            let wanted = parsed.remarks.iter().filter(|Remark { weight, .. }| wanted(*weight));
+            wanted.map(|remark| remark.text.clone()).collect()
+        };
+        let in_full = |texts: Vec<String>| {
+            texts.into_iter().map(|text| format!("Legion {name}, {phase}: {text}")).collect::<Vec<_>>()
+        };
+        let before = self.problems.len();
+        if texts(&|weight| weight != Weight::Doubtful).is_empty() {
+            let doubts = texts(&|_| true);
+            self.found.push(Found { legion, phase, argument, hooks, doubts });
+        } else {
+            // What is doubtful may be what has led to it: a mistyped key is one that is missing.
+            let problems = texts(&|_| true);
+            self.problems.extend(in_full(problems.clone()));
+            if hooks.is_empty() {
+                self.wrong.push(Wrong { legion, argument, problems, alarm: alarm.clone() });
+            } else {
+                self.found.push(Found { legion, phase, argument, hooks, doubts: Vec::new() });
             }
         }
-        host::give_back_soon();
-    });
+        if let (None, Some(unknown)) = (&alarm, &parsed.alarm) {
+            let text = format!("alarm={unknown} is no alarm: define it by alarm = {unknown} ...");
+            self.problems.extend(in_full(vec![text]));
+        }
+        if self.problems.len() > before {
+            self.alarms.extend(alarm);
+        }
+    }
 }
 
-fn about(options: &Options) -> impl Iterator<Item = String> {
-    let Options { ip, active_ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
-    let host = url.host().unwrap_or_default();
-    let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
-    [
-        (own::is_here(active_ip) == Some(false)).then(|| {
-            format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
-        }),
-        (own::is_here(ip) == Some(false)).then(|| {
-            format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
-        }),
-        (url.scheme_str() == Some("http") && !loopback)
-            .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
-        (deadline < SHORTEST_DEADLINE).then(|| {
-            let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
-            let shortest = SHORTEST_DEADLINE.as_secs();
-            format!(
-                "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
-                 is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
-                 or more"
-            )
-        }),
-        ssl_no_verify.then(|| {
-            format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
-        }),
-        match &login.password {
-            Password::Given(_) => None,
-            Password::File(path) => {
-                let mode = fs::metadata(path).map_or(0, |file| file.permissions().mode());
-                let path = path.display();
-                (mode & 0o004 != 0).then(|| format!("password_file={path} is readable by others: chmod o-r {path}"))
-            }
-        },
-    ]
-    .into_iter()
-    .flatten()
+fn known_alarm(alarm: Option<String>) -> Option<String> {
+    alarm.filter(|alarm| host::has_alarm(alarm))
 }

@@ -16,7 +16,10 @@ mod installation;
 mod keyval;
 mod legion;
 mod membership;
+mod mistaken;
+mod own;
 mod package;
+mod privileges;
 mod promise;
 mod readiness;
 mod rejected;
@@ -28,3 +31,4 @@ mod stuck;
 #[allow(dead_code)]
 mod support;
 mod sysadmin;
+mod told;

@@ -5,13 +5,11 @@ use std::net::IpAddr;
 use std::thread;
 
 use crate::robot::{Config, Failover};
-use crate::scene::{
-    LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, preload, route_of, seconds, side_by_side,
-};
+use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
 use crate::support::legion::{LEGION, hook};
 use crate::support::process::{self, SIGHUP, SIGINT};
 use crate::support::uwsgi::Uwsgi;
-use crate::support::wait_until;
+use crate::support::{clock, wait_until};
 
 on_each_uwsgi! {
     two_nodes_with_different_frequencies_do_not_lose_each_other
@@ -19,6 +17,7 @@ on_each_uwsgi! {
     a_node_without_the_plugin_is_not_lost
     a_node_whose_clock_differs_takes_nothing_from_the_lord
     a_machine_that_was_paused_takes_nothing_from_the_lord
+    a_node_that_was_outvoted_takes_nothing_before_it_hears_the_lord_again
     a_node_that_was_frozen_takes_none_of_two_ips
     a_node_that_left_the_ip_to_another_is_a_member_at_once
     a_node_whose_end_takes_long_is_gone_at_once
@@ -83,42 +82,12 @@ fn a_node_without_the_plugin_is_not_lost(uwsgi: Uwsgi) {
 
 // Clocks.
 
-/// A machine whose wall clock is ahead by AHEAD seconds.
-const CLOCK: &str = r"
-    #include <sys/syscall.h>
-    #include <sys/time.h>
-    #include <time.h>
-    #include <unistd.h>
-    int clock_gettime(clockid_t id, struct timespec *at) {
-        int result = syscall(SYS_clock_gettime, id, at);
-        if (!result && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += AHEAD;
-        return result;
-    }
-    int gettimeofday(struct timeval *restrict at, void *restrict zone) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        at->tv_sec = now.tv_sec;
-        at->tv_usec = now.tv_nsec / 1000;
-        return 0;
-    }
-    time_t time(time_t *at) {
-        struct timespec now;
-        clock_gettime(CLOCK_REALTIME, &now);
-        if (at) *at = now.tv_sec;
-        return now.tv_sec;
-    }
-";
-
 /// uWSGI itself takes announcements that are a minute old.
 fn a_node_whose_clock_differs_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
     side_by_side(&[10, -10], |ahead| {
         let mut scene = Scene::new(uwsgi, 3, Config::default(), "", QUICK);
-        scene.legion.start(1);
-        scene.legion.start(2);
-        let clock = CLOCK.replace("AHEAD", &format!("({ahead})"));
-        let library = preload(&clock, &scene.legion.folder(3));
-        scene.legion.set_env("LD_PRELOAD", &library);
-        scene.legion.start(3);
+        scene.legion.set_own_env(3, clock::environment(ahead));
+        scene.legion.start_all();
         scene.wait_for(1, LIMIT);
         let together = || scene.see_each_other(&[1, 2, 3]);
         assert!(wait_until(LIMIT, together), "{}", scene.state());
@@ -157,6 +126,26 @@ fn a_machine_that_was_paused_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
         scene.wait_for(1, LIMIT);
         assert!(scene.posts_of(paused).is_empty(), "{}", scene.state());
     });
+}
+
+/// Its hook has heard the Lord, uWSGI has not: by its own account it is Lord, without the IP, and hears only node 3.
+fn a_node_that_was_outvoted_takes_nothing_before_it_hears_the_lord_again(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    let outvoted =
+        || scene.legion.node(2).log().matches("a node with a higher valor is alive after all").count();
+    for _ in 0..4 {
+        let before = outvoted();
+        scene.legion.node(2).freeze();
+        thread::sleep(seconds(8));
+        scene.legion.node(2).thaw();
+        wait_until(seconds(8), || outvoted() > before);
+        scene.legion.links().cut(1, 2);
+        thread::sleep(seconds(1));
+        scene.legion.links().heal();
+        let again = || scene.is_at(1) && scene.see_each_other(&[1, 2, 3]);
+        assert!(wait_until(LIMIT, || again() || !scene.posts_of(2).is_empty()), "{}", scene.state());
+        assert!(scene.posts_of(2).is_empty(), "{}", scene.state());
+    }
 }
 
 /// The second hook of an election knows what the first has heard.

@@ -132,15 +132,14 @@ fn a_lord_that_heard_nobody_keeps_the_ip(uwsgi: Uwsgi) {
     a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_to(1));
 }
 
-/// Thawed, it drops its peers before it hears them, and is elected by itself.
+/// Thawed, it drops its peers before it hears them, and is elected by itself; on a busy machine it may hear one first.
 fn a_node_that_was_frozen_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
     let scene = Scene::settled(uwsgi, 3, "", QUICK);
     let posts = scene.posts();
     scene.legion.node(3).freeze();
     thread::sleep(seconds(8));
     scene.legion.node(3).thaw();
-    scene.legion.node(3).wait_for_log("attempting to become the Lord", LIMIT);
-    scene.legion.node(3).wait_for_log("leaving it to the next election", LIMIT);
+    wait_until(seconds(8), || scene.legion.any_log_holds("leaving it to the next election"));
     scene.wait_for(1, LIMIT);
     scene.stays_at(1, seconds(8));
     assert_eq!(scene.posts(), posts, "{}", scene.state());

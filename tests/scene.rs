@@ -2,10 +2,7 @@
 //! installations share.
 
 use std::fmt::Debug;
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -113,16 +110,6 @@ impl Scene {
         let requests = self.robot.journal();
         format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
     }
-}
-
-/// Makes a library of a C source, for `LD_PRELOAD`: a node with something odd about its machine.
-pub fn preload(source: &str, folder: &Path) -> String {
-    let (file, library) = (folder.join("preload.c"), folder.join("preload.so"));
-    fs::write(&file, source).expect("a writable folder");
-    let mut compiler = Command::new("cc");
-    compiler.args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"]).arg(&library).arg(&file);
-    assert!(compiler.status().expect("there is a compiler").success());
-    library.to_str().expect("UTF-8").to_string()
 }
 
 /// Plays a scene for each case at the same time, since each takes its seconds.

@@ -60,23 +60,15 @@ fn every_problem_is_named_and_uwsgi_ends() {
         (right.replace("=127.0.0.1,", "=node1,"), "active_ip=node1 is no IP address"),
         (right.replace("=127.0.0.1,", "=2a01:4f8::,"), "are of different families"),
         (
-            right.replace("active_ip=127.0.0.1,", "").replace("127.0.0.9", "2a01:4f8:fff1::"),
-            "active_ip is missing, and this host has no",
+            right.replace("127.0.0.9", "127.0.0.1"),
+            "are the same address: a failover IP cannot be routed to itself",
         ),
-        (format!("{right},timeout=soon"), "timeout=soon is no timeout"),
-        (format!("{right},timeout=0"), "timeout=0 is no timeout"),
         (format!("{right},deadline=-1"), "deadline=-1 is no deadline"),
         (format!("{right},verify=never"), "verify=never is no verify"),
-        (format!("{right},ssl_no_verify=maybe"), "ssl_no_verify=maybe is neither yes nor no"),
-        (format!("{right},pass=other"), "password/pass is given twice with different values"),
         (format!("{right},password_file=/nonexistent"), "password and password_file are both given"),
         (
             right.replace(&format!("password={PASSWORD}"), "password_file=/nonexistent"),
             "password_file=/nonexistent: No such file",
-        ),
-        (
-            right.replace(PASSWORD, &format!("a,{PASSWORD}")),
-            "an unknown key, not shown, right behind password",
         ),
         (right.replace("url=http", "url=ftp"), "url has no host, or a scheme that is not http or https"),
         (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "there are several IPs: write {ip} where it stands"),
@@ -171,6 +163,46 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
             "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
         ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
+        (
+            format!("{},timout=5", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: unknown key \"timout\": did you mean timeout?",
+        ),
+        (
+            right().replace(PASSWORD, &format!("a,{PASSWORD}")),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: an unknown key, not shown, right behind password",
+        ),
+        (
+            format!("{},timeout=0", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: timeout=0 is no timeout: taken as 60",
+        ),
+        (
+            format!("{},pass=other", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: password/pass is given twice with different values: the last one",
+        ),
+        (
+            format!("{},ssl_no_verify=maybe", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: ssl_no_verify=maybe is neither yes nor no, so the API's TLS",
+        ),
+        (
+            right(),
+            "legion-death-on-lord-error = 30\nlegion-freq = 3\nlegion-tolerance = 3\n",
+            "warning: legion-tolerance is 3, but a node announces itself each 3 s (legion-freq)",
+        ),
+        (
+            right(),
+            "legion-death-on-lord-error = 30\nlegion-join = failover cmdd:true\n",
+            "warning: Legion failover, legion-join: nobody has registered an action \"cmdd\"",
+        ),
+        (
+            right(),
+            "legion-death-on-lord-error = 30\nlegion-quorum = failover 2\n",
+            "warning: Legion failover: legion-quorum is 2, but there are 1 with this one",
+        ),
     ];
     for (hook, options, expected) in cases {
         let lines = start(Uwsgi::Pypi, &hook, options, false);

@@ -1,21 +1,17 @@
 //! What hangs: a log that nobody reads, and a proxy that never ends its answer. A takeover ends in time all the same, or
 //! another node makes it.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
 
 use crate::robot::Config;
-use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, preload, route_of, seconds};
+use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use crate::support::legion::LEGION;
 use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, wait_until};
+use crate::support::{PASSWORD, shim, wait_until};
 
 on_each_uwsgi! {
     a_log_that_nobody_reads_does_not_hold_a_takeover
@@ -27,143 +23,68 @@ on_each_uwsgi! {
     a_password_file_that_hangs_does_not_hold_a_takeover
 }
 
-/// Where a node logs to, as to a journal: a pipe with somebody behind it, who may stop reading.
-struct Journal {
-    pipe: File,
-    is_stuck: Arc<AtomicBool>,
-    is_over: Arc<AtomicBool>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Journal {
-    /// Lets node N, which was not started yet, log to a pipe; what is read of it is added to its log.
-    fn of(scene: &Scene, node: usize) -> Journal {
-        let folder = scene.legion.folder(node);
-        let path = folder.join("log.pipe");
-        make_pipe(&path);
-        let pipe = open(&path);
-        let log =
-            File::options().create(true).append(true).open(folder.join("log")).expect("a writable folder");
-        let (is_stuck, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let reader = thread::spawn({
-            let (pipe, is_stuck, is_over) = (open(&path), Arc::clone(&is_stuck), Arc::clone(&is_over));
-            move || read(pipe, log, &is_stuck, &is_over)
-        });
-        Journal { pipe, is_stuck, is_over, reader: Some(reader) }
-    }
-
-    /// Nobody reads any more, and nothing more can be written.
-    fn get_stuck(&mut self) {
-        self.is_stuck.store(true, Ordering::SeqCst);
-        thread::sleep(2 * LOOK);
-        for length in [4096, 1] {
-            while self.pipe.write(&b"\n".repeat(length)).is_ok() {}
-        }
-    }
-
-    fn go_on(&self) {
-        self.is_stuck.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        let _ = self.reader.take().map(JoinHandle::join);
-    }
-}
-
-/// How often the reader looks whether it is to go on.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// For both directions, so that the pipe is there before the node, and after it.
-fn open(pipe: &Path) -> File {
-    let mut options = File::options();
-    options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(pipe).expect("it was just made")
-}
-
-fn read(mut pipe: File, mut log: File, is_stuck: &AtomicBool, is_over: &AtomicBool) {
-    let mut buffer = [0; 65_536];
-    while !is_over.load(Ordering::SeqCst) {
-        if is_stuck.load(Ordering::SeqCst) {
-            thread::sleep(LOOK);
-            continue;
-        }
-        match pipe.read(&mut buffer) {
-            Ok(length) => log.write_all(&buffer[..length]).expect("the folder is writable"),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOOK),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-fn make_pipe(path: &Path) {
-    assert!(Command::new("mkfifo").arg(path).status().expect("mkfifo starts").success());
-}
-
 /// Nodes 2 and 3 are settled; node 1 has just sent its POST when its log gets stuck.
-fn stuck_during_a_takeover(uwsgi: Uwsgi, more: &str, rule: &str) -> (Scene, Journal) {
+fn stuck_during_a_takeover(uwsgi: Uwsgi, more: &str, rule: &str) -> Scene {
     let mut scene = Scene::new(uwsgi, 3, Config::default(), more, QUICK);
-    let mut journal = Journal::of(&scene, 1);
+    scene.legion.pipe_log(1);
     scene.legion.start(2);
     scene.legion.start(3);
     scene.wait_for(2, LIMIT);
     scene.rule(rule);
     scene.legion.start(1);
     assert!(wait_until(LIMIT, || !scene.posts_of(1).is_empty()), "{}", scene.state());
-    journal.get_stuck();
-    (scene, journal)
+    scene.legion.node(1).block_log();
+    scene
 }
 
 /// The answer that never comes is asked for again, whether or not that can be logged.
 fn a_log_that_nobody_reads_does_not_hold_a_takeover(uwsgi: Uwsgi) {
-    let (scene, journal) =
-        stuck_during_a_takeover(uwsgi, ",timeout=3,deadline=30", "post target=1.1.1.1 times=1 hang");
+    let scene = stuck_during_a_takeover(uwsgi, ",timeout=3,deadline=30", "post target=1.1.1.1 times=1 hang");
     let at_1 = || scene.robot.route(failover_ip()) == route_of(1);
     assert!(wait_until(seconds(20), at_1), "{}", scene.state());
-    journal.go_on();
+    scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
 }
 
 /// The takeover succeeds, but the Legion's thread is held by a line of uWSGI's own. Silent, the node is dropped.
 fn another_node_takes_over_from_one_that_its_log_holds(uwsgi: Uwsgi) {
-    let (scene, journal) =
+    let scene =
         stuck_during_a_takeover(uwsgi, ",timeout=5,deadline=5", "post target=1.1.1.1 times=1 delay 3s");
     assert!(wait_until(LIMIT, || scene.robot.route(failover_ip()) == route_of(1)), "{}", scene.state());
     // The deadline, the tolerance, and some rounds.
     scene.wait_for(2, seconds(30));
     scene.stays_at(2, seconds(10));
-    journal.go_on();
+    scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
 }
 
 /// It still takes itself for the Lord, and hears nothing: not even that the others have another one.
 fn a_lord_that_its_log_holds_leaves_the_ip_to_the_next(uwsgi: Uwsgi) {
     let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=5,verify=5", QUICK);
-    let mut journal = Journal::of(&scene, 1);
+    scene.legion.pipe_log(1);
     scene.legion.start(1);
     scene.legion.start(2);
     scene.wait_for(1, LIMIT);
-    journal.get_stuck();
+    scene.legion.node(1).block_log();
     // That it has joined is a line of uWSGI's.
     scene.legion.start(3);
-    let at_2 = || scene.legion.node(2).is_lord("failover") && scene.robot.route(failover_ip()) == route_of(2);
+    let at_2 = || scene.legion.node(2).is_lord(LEGION) && scene.robot.route(failover_ip()) == route_of(2);
     assert!(wait_until(seconds(30), at_2), "{}", scene.state());
     assert!(!wait_until(seconds(20), || !at_2()), "{}", scene.state());
-    journal.go_on();
+    scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
 }
 
 fn a_guard_takes_the_ip_back_though_nobody_reads_its_log(uwsgi: Uwsgi) {
     let mut scene = Scene::new(uwsgi, 3, Config::default(), ",verify=5", QUICK);
-    let mut journal = Journal::of(&scene, 1);
+    scene.legion.pipe_log(1);
     scene.legion.start_all();
     scene.wait_for(1, LIMIT);
     assert!(wait_until(LIMIT, || scene.see_each_other(&[1, 2, 3])), "{}", scene.state());
-    journal.get_stuck();
+    scene.legion.node(1).block_log();
     scene.robot.set_route(failover_ip(), route_of(3));
     scene.wait_for(1, seconds(20));
-    journal.go_on();
+    scene.legion.node(1).read_log_on();
     scene.stays_at(1, seconds(4));
 }
 
@@ -186,11 +107,11 @@ fn endless_proxy() -> String {
 
 /// Nodes 2 and 3 are settled, and node 1 starts with `variable` in its environment: its hook ends soon after its deadline,
 /// and node 2 goes on.
-fn a_node_that_hangs(mut scene: Scene, variable: &str, value: &str) {
+fn a_node_that_hangs(mut scene: Scene, variable: &str, value: String) {
     scene.legion.start(2);
     scene.legion.start(3);
     scene.wait_for(2, LIMIT);
-    scene.legion.set_env(variable, value);
+    scene.legion.set_own_env(1, [(variable.into(), value)]);
     scene.legion.start(1);
     scene.legion.node(1).wait_for_log("attempting to become the Lord", LIMIT);
     scene.legion.node(1).wait_for_log("ERROR, lord hook returned", seconds(15));
@@ -204,7 +125,7 @@ fn with_a_short_deadline(uwsgi: Uwsgi) -> Scene {
 }
 
 fn a_proxy_that_trickles_does_not_hold_a_takeover(uwsgi: Uwsgi) {
-    a_node_that_hangs(with_a_short_deadline(uwsgi), "http_proxy", &endless_proxy());
+    a_node_that_hangs(with_a_short_deadline(uwsgi), "http_proxy", endless_proxy());
 }
 
 /// As with a resolver that nothing comes back from.
@@ -213,8 +134,8 @@ fn a_lookup_that_hangs_does_not_hold_a_takeover(uwsgi: Uwsgi) {
     let ini = scene.legion.ini_mut(1);
     *ini = ini.replace("url=http://127.0.0.1:", "url=http://localhost:");
     let hangs = "#include <unistd.h>\nint getaddrinfo() { for (;;) pause(); }\n";
-    let library = preload(hangs, &scene.legion.folder(1));
-    a_node_that_hangs(scene, "LD_PRELOAD", &library);
+    let library = shim::build(&scene.legion.folder(1), hangs).display().to_string();
+    a_node_that_hangs(scene, "LD_PRELOAD", library);
 }
 
 /// As on a file system that does not answer: whoever opens it waits for ever. What was read before may still be used.
@@ -227,7 +148,7 @@ fn a_password_file_that_hangs_does_not_hold_a_takeover(uwsgi: Uwsgi) {
     scene.legion.start_all();
     scene.wait_for(1, LIMIT);
     fs::remove_file(&file).expect("it is there");
-    make_pipe(&file);
+    assert!(Command::new("mkfifo").arg(&file).status().expect("mkfifo starts").success());
     scene.legion.kill(1);
     assert!(wait_until(LIMIT, || scene.is_at(2) || scene.is_at(3)), "{}", scene.state());
 }

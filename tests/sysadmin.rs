@@ -139,6 +139,31 @@ fn a_password_by_at_and_file_is_without_the_files_newline() {
     }
 }
 
+/// A mistake of a deployment, a disk that is gone: what was read last is what is used.
+#[test]
+fn a_password_file_that_is_gone_keeps_no_takeover_from_succeeding() {
+    for uwsgi in Uwsgi::ALL {
+        let login = Some(Login::new(USERNAME, PASSWORD));
+        let robot = robot(&["4.4.4.4"], Config { login, ..Config::default() });
+        let folder = folder();
+        let file = folder.path().join("password");
+        fs::write(&file, PASSWORD).expect("a writable folder");
+        let by_file = format!("password_file={}", file.display());
+        let hook = hook(1, &robot.url(ip("4.4.4.4")), ",verify=1")
+            .replace(&format!("password={PASSWORD}"), &by_file);
+        let node = lone(uwsgi, &folder, &format!("legion-lord = {LEGION} hetzner-failoverip:{hook}\n"));
+        node.wait_for_log("i am now the Lord", LIMIT);
+        fs::remove_file(&file).expect("our own file");
+        robot.set_route(ip("4.4.4.4"), Some(ip("2.2.2.2")));
+        let back = || robot.route(ip("4.4.4.4")) == Some(ip("1.1.1.1"));
+        assert!(wait_until(LIMIT, back), "{uwsgi}: {}", node.log());
+        let said = node.lines();
+        let kept: Vec<_> = said.iter().filter(|line| line.contains("using what was read before")).collect();
+        assert_eq!(kept.len(), 1, "{uwsgi}: {said:?}");
+        assert!(kept[0].contains("No such file or directory (os error 2), as uid"), "{kept:?}");
+    }
+}
+
 #[test]
 fn a_node_that_ends_releases_the_route_if_it_is_here() {
     for (uwsgi, elsewhere) in [(Uwsgi::Debian, false), (Uwsgi::Pypi, true)] {
@@ -255,7 +280,10 @@ fn a_uwsgi_without_hooks_of_ours_is_left_alone() {
     let folder = folder();
     let node = lone(Uwsgi::Debian, &folder, &format!("legion-lord = {LEGION} log:lord\n"));
     node.wait_for_log("i am now the Lord", LIMIT);
-    assert_eq!(node.lines(), [""; 0]);
+    let expected = format!(
+        "warning: Legion {LEGION} has no legion-lord hook with hetzner-failoverip: no failover IP follows its Lord"
+    );
+    assert_eq!(node.lines(), [expected]);
     let threads = fs::read_dir(format!("/proc/{}/task", node.id())).expect("it runs");
     let names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     assert_eq!(names.filter(|name| name.trim() == "hetzner").count(), 0);

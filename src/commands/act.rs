@@ -27,7 +27,7 @@ pub fn report(command: Command, hook: &Hook, found: Option<Found>) -> Report {
 
 /// Where the IP belongs.
 pub fn target(hook: &Hook) -> Option<IpAddr> {
-    Some(hook.options.active_ip)
+    hook.active_ip().ok()
 }
 
 /// For a hook whose thread has panicked.

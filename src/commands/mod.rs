@@ -29,7 +29,7 @@ const USAGE: i32 = 3;
 
 /// Runs the command that was asked for on what was `read` of the configuration, prints what came of it, and returns the
 /// exit status; `None` where uWSGI is to start.
-pub fn run(read: &Result<Vec<Found>, Vec<String>>) -> Option<i32> {
+pub fn run(read: &Result<&[Found], &[String]>) -> Option<i32> {
     let asked = Asked::now();
     let document = match asked.command() {
         Ok(None) => return None,
@@ -48,7 +48,7 @@ pub fn run(read: &Result<Vec<Found>, Vec<String>>) -> Option<i32> {
     Some(document.code)
 }
 
-fn obey(command: Command, asked: &Asked, read: &Result<Vec<Found>, Vec<String>>) -> Document {
+fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> Document {
     // uWSGI ignores some while it starts; what waits for the API by hand can be ended by hand.
     host::end_by_signals();
     let found = match read {
@@ -56,7 +56,7 @@ fn obey(command: Command, asked: &Asked, read: &Result<Vec<Found>, Vec<String>>)
         Err(problems) => {
             problems.iter().for_each(|problem| host::log(problem));
             let document = Document::error(Some(command), UNKNOWN, "the configuration is wrong");
-            return Document { problems: problems.clone(), ..document };
+            return Document { problems: problems.to_vec(), ..document };
         }
     };
     let wanted = |found: &&Found| asked.legion.as_ref().is_none_or(|name| *name == found.legion.name());
@@ -71,8 +71,10 @@ fn obey(command: Command, asked: &Asked, read: &Result<Vec<Found>, Vec<String>>)
     }
     let mut steps = Vec::new();
     if command == Command::Check {
+        let warnings = startup::warnings(&found);
+        // Some of them can be found out by root alone.
         steps.push(whom::judges());
-        steps.extend(startup::warnings(&found).into_iter().map(|text| Step(Mark::Warning, text)));
+        steps.extend(warnings.into_iter().map(|text| Step(Mark::Warning, text)));
     }
     let reports = reports(command, &hooks);
     let ips: Vec<(Hook, Report)> = hooks.into_iter().cloned().zip(reports).collect();

@@ -5,7 +5,7 @@ use crate::host;
 
 /// Becomes who uWSGI will be, and says who that is.
 pub fn judges() -> Step {
-    let (to_be, root) = (host::user_to_be(), host::root_to_be());
+    let (to_be, root) = (host::user_to_be(), host::chroot());
     let named = |uid: u32| match host::user_name(uid) {
         Some(name) => format!("uid {uid} ({name})"),
         None => format!("uid {uid}"),

@@ -127,6 +127,7 @@ LEGION(next);
 #pragma weak uwsgi_log
 #pragma weak uwsgi_get_cflags
 #pragma weak uwsgi_legion_action_register
+#pragma weak uwsgi_legion_action_get
 #pragma weak uwsgi_legion_announce
 #pragma weak uwsgi_register_hook
 #pragma weak uwsgi_string_new_list
@@ -156,7 +157,7 @@ char *hetzner_host_cflags(void) {
 }
 
 struct uwsgi_legion_action *hetzner_host_register_action(char *name, int (*func)(struct uwsgi_legion *, char *)) {
-	return uwsgi_legion_action_register(name, func);
+	return uwsgi_legion_action_register ? uwsgi_legion_action_register(name, func) : NULL;
 }
 
 struct uwsgi_legion *hetzner_host_legions(void) {
@@ -413,7 +414,88 @@ const char *hetzner_host_become_user(void) {
 	return uwsgi.chdir && chdir(uwsgi.chdir) ? "chdir" : NULL;
 }
 
-/* Where uWSGI will be; NULL where its root stays what it is. */
-const char *hetzner_host_root_to_be(void) {
-	return geteuid() ? NULL : uwsgi.chroot;
+/* Whether there is a master, which alone runs Legions. */
+int hetzner_host_has_master(void) {
+	return uwsgi.master_process;
+}
+
+/* Whether hooks may name that action: a plugin has registered it, or uWSGI itself will when its Legions start. */
+int hetzner_host_has_action(char *name) {
+	static const char *own[] = { "cmd", "exec", "signal", "log", "alarm" };
+	size_t i;
+	for (i = 0; i < sizeof(own) / sizeof(*own); i++)
+		if (!strcmp(own[i], name))
+			return 1;
+	return uwsgi_legion_action_get(name) != NULL;
+}
+
+/* The number-th option of the configuration, as it was given; 0 behind the last. The value may be NULL. */
+int hetzner_host_option(int number, const char **key, const char **value) {
+	if (number >= uwsgi.exported_opts_cnt)
+		return 0;
+	*key = uwsgi.exported_opts[number]->key;
+	*value = uwsgi.exported_opts[number]->value;
+	return 1;
+}
+
+/*
+ * The file, or UDP address, that uWSGI will log to, or NULL. 0 and 1: opened next, by who it is now; 2 and 3: opened
+ * later, by who it will be then; 3: only when the application is loaded.
+ */
+const char *hetzner_host_log_file(int number) {
+	switch (number) {
+	case 0:
+		return uwsgi.daemonize;
+	case 1:
+		return uwsgi.daemonize ? NULL : uwsgi.logfile;
+	case 2:
+		return uwsgi.logto2;
+	default:
+		return uwsgi.daemonize2;
+	}
+}
+
+/* The directory that becomes this process's root, or NULL. An image that was reloaded is there already. */
+const char *hetzner_host_chroot(void) {
+	return uwsgi.master_as_root || uwsgi.is_a_reload || getuid() ? NULL : uwsgi.chroot;
+}
+
+/* Whether the master will be another user, in another group or in another root than now. */
+static int becomes_another(void) {
+	if (geteuid() || uwsgi.master_as_root)
+		return 0;
+	return uwsgi.uid || uwsgi.uidname || uwsgi.gid || uwsgi.gidname || uwsgi.chroot;
+}
+
+/*
+ * Whether the master will be able to read that file, found out by a child that becomes who the master will be: 0, or
+ * the errno of its try; -1 where it cannot be tried, or nothing will change. *uid is who that is. To be called only
+ * while this process has but one thread.
+ */
+int hetzner_host_try_to_read(const char *path, unsigned int *uid) {
+	struct { int error; unsigned int uid; } said = { -1, 0 };
+	int ends[2], file;
+	pid_t child;
+
+	if (!becomes_another() || pipe(ends))
+		return -1;
+	child = fork();
+	if (!child) {
+		if (!hetzner_host_become_user()) {
+			said.uid = getuid();
+			file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+			said.error = file < 0 ? errno : 0;
+		}
+		_exit(write(ends[1], &said, sizeof(said)) != sizeof(said));
+	}
+	close(ends[1]);
+	if (child > 0) {
+		while (read(ends[0], &said, sizeof(said)) < 0 && errno == EINTR)
+			;
+		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(ends[0]);
+	*uid = said.uid;
+	return said.error;
 }

@@ -77,7 +77,8 @@ pub struct View {
 impl View {
     /// Since when nobody was heard, of those that are in sight; `None` where nobody is.
     pub fn silence(&self) -> Option<Duration> {
-        let heard = self.peers.iter().map(|peer| peer.last_seen).max()?;
+        // uWSGI notes the time a moment after it has added a node.
+        let heard = self.peers.iter().map(|peer| peer.last_seen).filter(|seen| *seen > 0).max()?;
         Some(Duration::from_secs(u64::try_from(now() - heard).unwrap_or_default()))
     }
 
@@ -290,8 +291,11 @@ impl Legion {
         let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
         let Ok(port) = port.parse() else { return Vec::new() };
         let any = host.is_empty() || host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
-        let hosts =
-            if any { interface_addresses().unwrap_or_default() } else { host.parse().into_iter().collect() };
+        let hosts: Vec<IpAddr> = if any {
+            interface_addresses().unwrap_or_default().into_iter().map(|(_, address)| address).collect()
+        } else {
+            host.parse().into_iter().collect()
+        };
         let ipv4 = |host: IpAddr| match host {
             IpAddr::V4(host) => Some(SocketAddrV4::new(host, port)),
             IpAddr::V6(_) => None,
@@ -322,6 +326,27 @@ pub fn death_on_lord_error() -> bool {
 pub fn is_ending() -> bool {
     // SAFETY: reads a few flags that the master sets.
     unsafe { hetzner_host_is_ending() != 0 }
+}
+
+impl Legion {
+    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
+    pub fn valor(self) -> u64 {
+        // SAFETY: set once, while the configuration is read.
+        unsafe { (*self.raw()).valor }
+    }
+
+    /// Where it listens, as the configuration says it: `HOST:PORT`.
+    pub fn listens_at(self) -> String {
+        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
+    }
+
+    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
+    pub fn node_addresses(self) -> Vec<String> {
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
+        let addresses = unsafe { strings((*self.raw()).nodes) };
+        addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
+    }
 }
 
 /// All Legions of this process.

@@ -29,9 +29,14 @@ struct Writer {
     written: Arc<(Mutex<u64>, Condvar)>,
 }
 
+/// `text` as it stands in a log.
+pub fn line(text: &str) -> String {
+    format!("[hetzner-failoverip] {text}").replace(['\0', '\n', '\r'], "?")
+}
+
 /// Writes one line to wherever this uWSGI logs.
-pub fn log(line: &str) {
-    let line = format!("[hetzner-failoverip] {line}").replace(['\0', '\n', '\r'], "?");
+pub fn log(text: &str) {
+    let line = line(text);
     let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
     match &mut *writer {
         Some(writer) => writer.hand_over(line),

@@ -10,6 +10,7 @@ mod legion;
 mod log;
 mod memory;
 mod net;
+mod start;
 mod user;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -22,11 +23,16 @@ use std::thread;
 use abi::{UwsgiLegion, UwsgiLegionAction};
 pub use announcer::Announcer;
 pub use election::{Election, Waited, listen, wait_for};
-pub use legion::{Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance};
-pub use log::{flush as flush_log, log, start_writer as start_log_writer};
+pub use legion::{
+    HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
+};
+pub use log::{flush as flush_log, line, log, start_writer as start_log_writer};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
-pub use user::{become_user, end_by_signals, root_to_be, user, user_name, user_to_be};
+pub use start::{
+    LogFile, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_to_read,
+};
+pub use user::{become_user, end_by_signals, user, user_name, user_to_be};
 
 /// The function behind a Legion action: 0 is success.
 pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
@@ -82,8 +88,13 @@ pub fn check_layout() -> Result<(), String> {
 pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) {
     // SAFETY: uWSGI keeps both pointers for ever, and they are static. It calls `func` with the Legion and
     // the argument of a hook. Called while it loads plugins, when it has but one thread. What it returns is its own
-    // list's entry of that name.
-    unsafe { (*hetzner_host_register_action(name.as_ptr(), func)).log_msg = log_msg.as_ptr() }
+    // list's entry of that name, or NULL where there is no Legion.
+    unsafe {
+        let action = hetzner_host_register_action(name.as_ptr(), func);
+        if let Some(action) = action.as_mut() {
+            action.log_msg = log_msg.as_ptr();
+        }
+    }
 }
 
 /// Has uWSGI call `func` when its configuration is read, and nothing is bound, forked or in the background yet.

@@ -2,13 +2,11 @@
 
 use std::ffi::{CStr, c_char};
 use std::io;
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
 // src/host/host.c
 unsafe extern "C" {
     fn hetzner_host_user_to_be() -> i64;
-    fn hetzner_host_root_to_be() -> *const c_char;
     fn hetzner_host_become_user() -> *const c_char;
 }
 
@@ -23,13 +21,6 @@ pub fn user_to_be() -> Option<u32> {
     static FOUND: OnceLock<Option<u32>> = OnceLock::new();
     // SAFETY: reads the configuration, and the system's list of users: once, as that list is not for threads.
     *FOUND.get_or_init(|| u32::try_from(unsafe { hetzner_host_user_to_be() }).ok())
-}
-
-/// The root directory that it will have, where `chroot` says so.
-pub fn root_to_be() -> Option<PathBuf> {
-    // SAFETY: NULL, or a string that is set once, while the configuration is read.
-    let root = unsafe { super::bytes(hetzner_host_root_to_be()) }?;
-    Some(PathBuf::from(String::from_utf8_lossy(root).into_owned()))
 }
 
 /// Becomes, for good, who uWSGI will be, in its root and its folder. A process that is not root only goes to the folder.

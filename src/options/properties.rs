@@ -1,21 +1,15 @@
 //! What holds for every hook's argument, whatever stands in it: for the random ones below, and for `make fuzz`.
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ureq::http::Uri;
-
-use super::{Options, Problem};
+use super::{Options, Parsed, Remark, Weight, address_at_its_end};
 use crate::keyval::{self, Item};
 
 const BASE_URL: &str = "https://robot/failover/";
 
 /// The password, or a piece of it, where an argument wants to know whether it is shown.
 const SECRET: &str = "hunter2";
-
-/// This host's own addresses, where `active_ip` is left out.
-const OWN: [&str; 2] = ["9.9.9.9", "2a01:4f8:9:9::"];
 
 /// Checks all that must hold for `argument`. Returns what it was accepted as, if it was.
 pub fn check(argument: &[u8]) -> Option<Vec<Options>> {
@@ -27,28 +21,15 @@ pub fn check(argument: &[u8]) -> Option<Vec<Options>> {
     if path {
         return None;
     }
-    let asked = RefCell::new(Vec::new());
-    match parse(argument, &asked) {
-        Ok(options) => {
-            check_accepted(&items, &options, &asked.into_inner());
-            Some(options)
-        }
-        Err(problems) => {
-            check_refused(argument, &items, &problems);
-            None
-        }
+    let Parsed { options, remarks, .. } = Options::parse(argument, BASE_URL);
+    check_remarks(argument, &items, &remarks);
+    let refused = remarks.iter().any(|remark| remark.weight != Weight::Doubtful);
+    if refused {
+        assert!(remarks.iter().all(|remark| remark.weight != Weight::Wrong) || options.is_empty());
+        return None;
     }
-}
-
-fn parse(argument: &[u8], asked: &RefCell<Vec<bool>>) -> Result<Vec<Options>, Vec<Problem>> {
-    Options::parse(argument, BASE_URL, &|_: &Uri, ipv6| {
-        asked.borrow_mut().push(ipv6);
-        Ok(own(ipv6))
-    })
-}
-
-fn own(ipv6: bool) -> IpAddr {
-    OWN[usize::from(ipv6)].parse().expect("an address")
+    check_accepted(&items, &options, &remarks);
+    Some(options)
 }
 
 /// As [`keyval::split`], but by what a backslash and the byte behind it are together, not byte for byte.
@@ -137,26 +118,36 @@ fn addresses(value: &[u8]) -> Vec<IpAddr> {
     text.split(';').map(|one| one.parse().expect("accepted, so each is an address")).collect()
 }
 
-fn check_accepted(items: &[Item], options: &[Options], asked: &[bool]) {
+fn check_accepted(items: &[Item], options: &[Options], remarks: &[Remark]) {
     let is_comma_too_many = |item: &Item| item.key.is_empty() && item.value.is_none();
-    assert!(items.iter().all(|item| is_known(&item.key) || is_comma_too_many(item)), "no unknown key");
-    let given = |spellings: &[&str]| values(items, spellings).next().map(<[u8]>::to_vec);
+    let is_said = |item: &Item| is_known(&item.key) || is_comma_too_many(item) || !remarks.is_empty();
+    assert!(items.iter().all(is_said), "no unknown key without a word");
+    // uWSGI takes the last of two.
+    let given = |spellings: &[&str]| values(items, spellings).last().map(<[u8]>::to_vec);
     let required = |spellings: &[&str]| given(spellings).expect("accepted, so it is there");
+    let trimmed = |spellings: &[&str]| given(spellings).map(|value| value.trim_ascii().to_vec());
 
-    let ips = addresses(&required(&["ip"]));
+    // Where a URL without a place for it leads to an address, it is that one's.
+    let of_url = trimmed(&["url"]).and_then(|url| address_at_its_end(&String::from_utf8_lossy(&url)));
+    let ips = match of_url {
+        Some(address) => vec![address],
+        None => addresses(&trimmed(&["ip"]).expect("accepted, so it is there")),
+    };
     assert_eq!(options.iter().map(|one| one.ip).collect::<Vec<_>>(), ips, "one for each IP, in order");
     assert!(ips.iter().enumerate().all(|(at, ip)| !ips[..at].contains(ip)), "no IP twice");
 
-    let families: Vec<bool> = ips.iter().map(IpAddr::is_ipv6).collect();
-    let targets = given(&ACTIVE_IP).map(|value| addresses(&value));
-    assert_eq!(asked, if targets.is_some() { &[][..] } else { &families }, "this host is asked if need be");
-    let targets = targets.unwrap_or_else(|| vec![own(false), own(true)]);
-    for one in options {
-        let of_family = targets.iter().filter(|target| target.is_ipv6() == one.ip.is_ipv6());
-        assert_eq!(of_family.collect::<Vec<_>>(), [&one.active_ip], "the one target of its family");
-    }
-    if given(&ACTIVE_IP).is_some() {
-        assert!(targets.iter().all(|target| families.contains(&target.is_ipv6())), "no target for no IP");
+    match trimmed(&ACTIVE_IP).map(|value| addresses(&value)) {
+        None => assert!(options.iter().all(|one| one.active_ip.is_none()), "this host's own"),
+        Some(targets) => {
+            for one in options {
+                let of_family = targets.iter().filter(|target| target.is_ipv6() == one.ip.is_ipv6());
+                let expected = one.active_ip.iter().collect::<Vec<_>>();
+                assert_eq!(of_family.collect::<Vec<_>>(), expected, "the one target of its family");
+                assert!(expected.iter().all(|target| **target != one.ip), "routed to itself");
+            }
+            let families: Vec<bool> = ips.iter().map(IpAddr::is_ipv6).collect();
+            assert!(targets.iter().all(|target| families.contains(&target.is_ipv6())), "no target for no IP");
+        }
     }
 
     for one in options {
@@ -166,6 +157,7 @@ fn check_accepted(items: &[Item], options: &[Options], asked: &[bool]) {
         }
         assert!(one.url.host().is_some_and(|host| !host.is_empty()), "a URL with a host");
         let authority = one.url.authority().expect("it has a host");
+        assert!(!authority.as_str().contains('@'), "a login in the URL");
         let names_no_port = authority.as_str().trim_end_matches(':') == authority.host();
         assert!(names_no_port || authority.port_u16().is_some_and(|port| port > 0), "a port that is one");
         if given(&["url"]).is_none() {
@@ -173,27 +165,36 @@ fn check_accepted(items: &[Item], options: &[Options], asked: &[bool]) {
         }
         let (least, hour, day) = (Duration::from_millis(1), 3600, 24 * 3600);
         assert!((least..=Duration::from_secs(hour)).contains(&one.timeout));
+        // Unless given, a multiple of the timeout.
         assert!((least..=Duration::from_secs(day)).contains(&one.deadline));
         assert!(one.verify.is_zero() || (least..=Duration::from_secs(day)).contains(&one.verify));
     }
 
     let again = reprinted(items, options);
-    let Ok(again) = parse(&again, &RefCell::default()) else {
+    let Some(again) = accepted(&again) else {
         panic!("printed and not accepted again: {}", String::from_utf8_lossy(&again))
     };
     assert_eq!(facts(&again), facts(options), "printed and parsed again");
+}
+
+fn accepted(argument: &[u8]) -> Option<Vec<Options>> {
+    let Parsed { options, remarks, .. } = Options::parse(argument, BASE_URL);
+    remarks.iter().all(|remark| remark.weight == Weight::Doubtful).then_some(options)
 }
 
 /// The same list, with what has become a value of its own printed from that.
 fn reprinted(items: &[Item], options: &[Options]) -> Vec<u8> {
     let [first, ..] = options else { panic!("accepted without an IP") };
     let joined = |list: Vec<IpAddr>| list.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";");
-    let mut targets: Vec<IpAddr> = options.iter().map(|one| one.active_ip).collect();
+    let mut targets: Vec<IpAddr> = options.iter().filter_map(|one| one.active_ip).collect();
     targets.sort_unstable();
     targets.dedup();
     let seconds = |duration: Duration| duration.as_secs_f64().to_string();
     let printed = |Item { key, value }: &Item| {
+        // Without a value it says nothing.
+        let is_bare = value.is_none() && key != b"ssl_no_verify";
         let new = match key.as_slice() {
+            _ if is_bare => return Item { key: key.clone(), value: None },
             b"ip" => joined(options.iter().map(|one| one.ip).collect()),
             b"active_ip" | b"active_server_ip" => joined(targets.clone()),
             b"timeout" => seconds(first.timeout),
@@ -220,8 +221,8 @@ fn facts(options: &[Options]) -> Vec<impl PartialEq + std::fmt::Debug> {
     options.iter().map(facts).collect()
 }
 
-fn check_refused(argument: &[u8], items: &[Item], problems: &[Problem]) {
-    assert!(!problems.is_empty(), "refused without a word");
+/// What is said is a line each, and shows no password.
+fn check_remarks(argument: &[u8], items: &[Item], remarks: &[Remark]) {
     let mut behind_password = false;
     let may_be_shown = items.iter().any(|item| {
         match item.key.as_slice() {
@@ -231,8 +232,7 @@ fn check_refused(argument: &[u8], items: &[Item], problems: &[Problem]) {
         let text = [&item.key, item.value.as_deref().unwrap_or_default()].concat();
         !behind_password && String::from_utf8_lossy(&text).contains(SECRET)
     });
-    for problem in problems {
-        let text = problem.to_string();
+    for Remark { text, .. } in remarks {
         assert!(!text.contains(|c: char| c.is_control()), "more than a line: {text:?}");
         // Addresses are shown as many as there are; of all else no more than a line of it.
         assert!(text.len() < 2000 + 2 * argument.len(), "{} bytes: {text}", text.len());
@@ -265,10 +265,8 @@ mod tests {
     const ODD_ADDRESSES: [&str; 8] =
         ["0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", "::", "::1", "ff02::1", "::ffff:4.4.4.4"];
 
-    const NO_ADDRESSES: [&str; 14] = [
+    const NO_ADDRESSES: [&str; 12] = [
         "",
-        " 4.4.4.4",
-        "4.4.4.4 ",
         "4.4.4",
         "04.4.4.4",
         "4.4.4.256",
@@ -349,9 +347,9 @@ mod tests {
     }
 
     /// An argument that is right, and which IP it routes where.
-    fn argument(rng: &mut Rng) -> (Vec<u8>, Vec<(IpAddr, IpAddr)>) {
+    fn argument(rng: &mut Rng) -> (Vec<u8>, Vec<(IpAddr, Option<IpAddr>)>) {
         let mut ips: Vec<IpAddr> = Vec::new();
-        for _ in 0..rng.usize(1..5) {
+        for _ in 0..rng.usize(1..4) {
             let ip = address(rng);
             if !ips.contains(&ip) {
                 ips.push(ip);
@@ -360,13 +358,13 @@ mod tests {
         let mut targets = Vec::new();
         for family in [false, true] {
             let targets_of_family = ips.iter().filter(|ip| ip.is_ipv6() == family).count().min(1);
-            let any = std::iter::repeat_with(|| address(rng)).filter(|target| target.is_ipv6() == family);
+            let any = std::iter::repeat_with(|| address(rng))
+                .filter(|target| target.is_ipv6() == family && !ips.contains(target));
             targets.extend(any.take(targets_of_family));
         }
         let left_out = rng.u8(..4) == 0;
-        let target = |ip: &IpAddr| match targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()) {
-            Some(target) if !left_out => *target,
-            _ => own(ip.is_ipv6()),
+        let target = |ip: &IpAddr| {
+            targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6() && !left_out).copied()
         };
         let pairs = ips.iter().map(|ip| (*ip, target(ip))).collect();
 
@@ -434,8 +432,10 @@ mod tests {
             };
             let mut wanted = families(&ips);
             wanted.dedup();
-            let right =
-                !all().any(|word| NO_ADDRESSES.contains(word)) && once(&ips) && wanted == families(&targets);
+            let right = !all().any(|word| NO_ADDRESSES.contains(word))
+                && once(&ips)
+                && wanted == families(&targets)
+                && !targets.iter().any(|target| ips.contains(target));
             assert_eq!(accepted, right);
         }
     }

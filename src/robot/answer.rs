@@ -187,6 +187,7 @@ impl Reader<'_> {
                 "the login was rejected: check username and password (three rejections lock this address out for \
                  10 minutes)",
             ),
+            (403, RATE_LIMIT_EXCEEDED) => (Kind::HeldBack, "the limit of requests is used up"),
             (403, _) => (
                 Kind::Refused,
                 "this address or user is not allowed, or locked out: asking again makes it worse",
@@ -383,7 +384,8 @@ mod tests {
     fn every_answer_has_its_kind() {
         for (kind, cases) in [
             (Kind::Final, &[(400, "INVALID_INPUT"), (401, ""), (404, "NOT_FOUND"), (404, "")][..]),
-            (Kind::Refused, &[(403, "X"), (403, "RATE_LIMIT_EXCEEDED"), (403, "")]),
+            (Kind::Refused, &[(403, "X"), (403, "")]),
+            (Kind::HeldBack, &[(403, "RATE_LIMIT_EXCEEDED")]),
             (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
             (
                 Kind::NotDone,

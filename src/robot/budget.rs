@@ -273,7 +273,7 @@ impl User {
             Request::Post => "the account's limit of POST is used up, so at most one a minute is sent",
             Request::Delete => "the account's limit of DELETE is used up, so at most one a minute is sent",
         };
-        hold(Kind::Refused, why, last(&|sent| sent.request == request)?, now)
+        hold(Kind::HeldBack, why, last(&|sent| sent.request == request)?, now)
     }
 
     fn over_budget(&self, question: &Question, now: Instant) -> Option<Hold> {

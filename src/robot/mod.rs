@@ -49,9 +49,9 @@ pub struct Robot {
 }
 
 impl Robot {
-    /// Fails where the password cannot be read.
+    /// Fails where the password cannot be read, which may change.
     pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
-        let password = options.login.password.read().map_err(|why| Failure::new(Kind::Final, why))?;
+        let password = options.login.password.read().map_err(|why| Failure::new(Kind::NotSent, why))?;
         Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new(), way: Arc::default() })
     }
 
@@ -264,14 +264,10 @@ pub fn verify_warning(options: &Options, ips: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use ureq::http::Uri;
-
     use super::*;
 
     fn robot(argument: &str) -> Robot {
-        let own = |_: &Uri, _| unreachable!("active_ip is given");
-        let options =
-            Options::parse(argument.as_bytes(), BASE_URL, &own).unwrap_or_else(|_| panic!("{argument}"));
+        let options = Options::parse(argument.as_bytes(), BASE_URL).options;
         Robot::new(&options[0], Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"))
     }
 

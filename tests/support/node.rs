@@ -1,9 +1,10 @@
 //! One running uWSGI: its ini, its log, its state in the stats server.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -60,8 +61,11 @@ impl Node {
              stats = {}\n{ini}\n",
             stats.display()
         );
-        fs::write(folder.join("node.ini"), whole).expect("the folder is writable");
-        command.arg("--ini").arg(folder.join("node.ini")).current_dir(folder);
+        let file = folder.join("node.ini");
+        fs::write(&file, whole).expect("the folder is writable");
+        // As the README asks it of what holds a password.
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("our own file");
+        command.arg("--ini").arg(&file).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
             command.env_remove(name).env_remove(name.to_uppercase());
@@ -191,10 +195,7 @@ impl Drop for Node {
 
 /// The file that a log goes on in.
 fn open_log(folder: &Path) -> File {
-    // A test may want to read what is logged by itself, as a journal does.
-    let pipe = folder.join("log.pipe");
-    let log = if pipe.exists() { pipe } else { folder.join("log") };
-    File::options().create(true).append(true).open(log).expect("the folder is writable")
+    File::options().create(true).append(true).open(folder.join("log")).expect("the folder is writable")
 }
 
 /// An address for a Legion that no other test has: a port that was free a moment ago may be another's now, and that

@@ -81,6 +81,20 @@ pub fn signal_group(pid: u32, number: i32) {
     unsafe { libc::kill(-raw(pid), number) };
 }
 
+/// Runs `work` in a thread that has a network of its own, with nothing but loopback, and so have all processes and threads
+/// that it starts. `None` where this process may not make one.
+pub fn in_own_network<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let alone = move || {
+        // SAFETY: takes a number only, and concerns this thread alone.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return None;
+        }
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+        up.is_ok_and(|status| status.success()).then(work)
+    };
+    std::thread::spawn(alone).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 fn raw(pid: u32) -> libc::pid_t {
     libc::pid_t::try_from(pid).expect("the kernel gave it as one")
 }

@@ -1,0 +1,323 @@
+//! What works, but not as one may think.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{ACTIONS, Found};
+use crate::hook::Hook;
+use crate::host::{self, Legion};
+use crate::options::{ACTIVE_IP_MEANING, Options, Password, host_of};
+use crate::own;
+use crate::robot;
+use crate::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
+use crate::text::printable;
+
+/// The largest valor that a node's peers can keep: they have 16 bits for it.
+const LARGEST_VALOR: u64 = 65_535;
+
+/// A line each, once.
+pub fn warnings(found: &[Found]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let legions = host::legions();
+    if !legions.is_empty() && !host::has_master() {
+        warnings.push("there is no master, which alone runs Legions: set master = true".into());
+    }
+    if found.iter().any(is_lord_hook) && !host::death_on_lord_error() {
+        warnings.push(
+            "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
+             some seconds, so that the next node tries"
+                .into(),
+        );
+    }
+    let (round, tolerance) = (host::round().as_secs(), host::tolerance().as_secs());
+    if found.iter().any(is_lord_hook) && tolerance <= round {
+        warnings.push(format!(
+            "legion-tolerance is {tolerance}, but a node announces itself each {round} s (legion-freq): it counts as \
+             dead in between; set legion-tolerance to three times legion-freq, or more"
+        ));
+    }
+    for legion in legions {
+        let has_our_lord = found.iter().any(|found| found.legion == legion && is_lord_hook(found));
+        warnings.extend(about_legion(legion, has_our_lord));
+    }
+    for found in found {
+        let (name, phase) = (found.legion.name(), found.phase);
+        let hooks = found.hooks.iter().flat_map(|hook| {
+            let missing = hook.active_ip().err().map(|why| {
+                format!(
+                    "{why} now: it is looked for at each takeover; or write active_ip={ACTIVE_IP_MEANING}"
+                )
+            });
+            missing.into_iter().chain(about(&hook.options, hook.active_ip().ok()))
+        });
+        let all = found.doubts.iter().cloned().chain(hooks);
+        warnings.extend(all.map(|text| format!("Legion {name}, {phase}: {text}")));
+    }
+    warnings.extend(impatient_checks(found));
+    warnings.extend(readable_configurations());
+    let mut once: Vec<String> = Vec::new();
+    for warning in warnings {
+        if !once.contains(&warning) {
+            once.push(warning);
+        }
+    }
+    once
+}
+
+/// All IPs of a login are checked within one limit.
+fn impatient_checks(found: &[Found]) -> Vec<String> {
+    let lords = || found.iter().filter(|found| is_lord_hook(found)).flat_map(|found| &found.hooks);
+    let same_login = |a: &Options, b: &Options| a.login.username == b.login.username;
+    let warning = |hook: &Hook| {
+        let ips = lords().filter(|other| same_login(&other.options, &hook.options)).count();
+        let text = robot::verify_warning(&hook.options, ips)?;
+        Some(format!("Legion {}, legion-lord: {text}", hook.legion.name()))
+    };
+    lords().filter_map(warning).collect()
+}
+
+fn is_lord_hook(found: &Found) -> bool {
+    found.phase == "legion-lord"
+}
+
+fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
+    let name = legion.name();
+    let mut warnings = Vec::new();
+    for line in legion.hooks() {
+        if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) && !host::has_action(&line.action) {
+            let (phase, action) = (line.phase, printable(&String::from_utf8_lossy(&line.action), &[]));
+            warnings.push(format!("Legion {name}, {phase}: nobody has registered an action \"{action}\""));
+        }
+    }
+    if !has_our_lord {
+        warnings.push(format!(
+            "Legion {name} has no legion-lord hook with hetzner-failoverip: no failover IP follows its Lord"
+        ));
+        return warnings;
+    }
+    let size = legion.configured_size();
+    let quorum = usize::try_from(legion.quorum()).unwrap_or(0);
+    match size {
+        _ if quorum == 0 && size.is_none_or(|size| size >= 3) => {
+            let majority =
+                size.map_or_else(|| "more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
+            warnings.push(format!(
+                "Legion {name} has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = {name} \
+                 {majority}"
+            ));
+        }
+        Some(size) if quorum > size => warnings.push(format!(
+            "Legion {name}: legion-quorum is {quorum}, but there are {size} with this one and each legion-node: it never \
+             has a Lord; set legion-quorum = {name} {}",
+            size / 2 + 1
+        )),
+        Some(size) if quorum == size && size >= 2 => {
+            let remedy = if size >= 3 {
+                format!("; set legion-quorum = {name} {}", size / 2 + 1)
+            } else {
+                // Of two, one is no majority: only a third node helps, which may be an arbiter.
+                String::new()
+            };
+            warnings.push(format!(
+                "Legion {name}: legion-quorum is {quorum}, and there are {size} with this one and each legion-node: when \
+                 one of them is down it has no Lord{remedy}"
+            ));
+        }
+        _ => {}
+    }
+    match legion.valor() {
+        0 => warnings.push(format!(
+            "Legion {name}: this node's valor is 0, an arbiter's: it votes and is never Lord, so that its legion-lord \
+             hook never runs"
+        )),
+        valor if valor > LARGEST_VALOR => warnings.push(format!(
+            "Legion {name}: this node's valor is {valor}, but its peers keep no more than {LARGEST_VALOR}: nobody is \
+             ever elected; choose a smaller one"
+        )),
+        _ => {}
+    }
+    warnings.extend(mistaken_nodes(legion));
+    warnings
+}
+
+/// The ini of one node, copied to another, names that one itself: then no number of votes is a majority of what it names.
+fn mistaken_nodes(legion: Legion) -> Vec<String> {
+    let name = legion.name();
+    let own = legion.listens_at();
+    let is_own = |node: &str| {
+        let Ok(own) = own.parse::<SocketAddr>() else { return node == own };
+        let Ok(node) = node.parse::<SocketAddr>() else { return false };
+        let any = own.ip().is_unspecified() && own::is_here(node.ip()) == Some(true);
+        node.port() == own.port() && (node.ip() == own.ip() || any) && !node.ip().is_multicast()
+    };
+    let nodes = legion.node_addresses();
+    let mut warnings = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        if is_own(node) {
+            warnings.push(format!(
+                "Legion {name}: legion-node = {name} {node} is this node itself: leave it out"
+            ));
+        } else if nodes[..at].contains(node) {
+            warnings
+                .push(format!("Legion {name}: legion-node = {name} {node} is there twice: leave one out"));
+        }
+    }
+    warnings
+}
+
+fn about(options: &Options, active_ip: Option<IpAddr>) -> impl Iterator<Item = String> {
+    let Options { ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
+    let host = url.host().unwrap_or_default();
+    let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+    [
+        active_ip.filter(|active_ip| own::is_here(*active_ip) == Some(false)).map(|active_ip| {
+            format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
+        }),
+        (own::is_here(ip) == Some(false)).then(|| {
+            format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
+        }),
+        (url.scheme_str() == Some("http") && !loopback)
+            .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
+        (deadline < SHORTEST_DEADLINE).then(|| {
+            let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
+            let shortest = SHORTEST_DEADLINE.as_secs();
+            format!(
+                "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
+                 is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
+                 or more"
+            )
+        }),
+        ssl_no_verify.then(|| {
+            format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
+        }),
+        in_a_file(&login.password).and_then(readable_by_others),
+        in_a_file(&login.password).and_then(unreadable_later),
+        unresolvable(url),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn in_a_file(password: &Password) -> Option<&Path> {
+    match password {
+        Password::Given(_) => None,
+        Password::File(file) => Some(file.path()),
+    }
+}
+
+fn others_may_read(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o004 != 0)
+}
+
+fn readable_by_others(path: &Path) -> Option<String> {
+    let shown = path.display();
+    others_may_read(path).then(|| format!("password_file={shown} is readable by others: chmod o-r {shown}"))
+}
+
+/// Asked of the kernel, as who the master will be: what uWSGI's `uid`, `gid`, `add-gid` and `chroot` leave.
+fn unreadable_later(path: &Path) -> Option<String> {
+    let (uid, tried) = host::try_to_read(path)?;
+    let (why, shown) = (tried.err()?, path.display());
+    let (place, remedy) = match host::chroot() {
+        None => (String::new(), format!("let uid {uid} read it: chgrp to its group, and chmod 640")),
+        Some(root) => {
+            let root = root.display();
+            (format!(" in chroot {root}"), format!("put it there, so that uid {uid} can read it"))
+        }
+    };
+    Some(format!(
+        "password_file={shown} cannot be read as uid {uid}{place} ({why}): until uWSGI is stopped, what was read now is \
+         used, and a new password needs a restart; after a reload it cannot be read at all; {remedy}"
+    ))
+}
+
+/// Inside a chroot a name is looked up by what is there.
+fn unresolvable(url: &ureq::http::Uri) -> Option<String> {
+    const RESOLVER: &str = "/etc/resolv.conf";
+    let host = host_of(url);
+    let root = host::chroot()?;
+    if host.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    let (_, tried) = host::try_to_read(Path::new(RESOLVER))?;
+    let (why, root) = (tried.err()?, root.display());
+    Some(format!(
+        "{host} cannot be resolved in chroot {root}, where {RESOLVER} cannot be read ({why}): put {RESOLVER}, /etc/hosts \
+         and /etc/nsswitch.conf there"
+    ))
+}
+
+/// The options that name a file of configuration, beside the command line itself.
+const CONFIGURATION: [&str; 10] =
+    ["ini", "yaml", "yml", "xml", "json", "config", "include", "inherit", "template", "fallback-config"];
+
+/// What holds a hook with its password, and may be read by everybody on this machine.
+fn readable_configurations() -> Vec<String> {
+    let command_line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let mut warnings = Vec::new();
+    if holds_a_password(&command_line) {
+        warnings.push(
+            "a hook with its password stands on the command line, which everybody on this machine may read: put it into \
+             an ini"
+                .into(),
+        );
+    }
+    let named = host::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
+    let arguments = command_line.split(|byte| *byte == 0).skip(1);
+    let arguments = arguments.map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()));
+    let mut files: Vec<PathBuf> = named.map(|(_, path)| path).chain(arguments).map(without_section).collect();
+    files.sort();
+    files.dedup();
+    for file in files.iter().filter(|file| others_may_read(file)) {
+        if fs::read(file).is_ok_and(|content| holds_a_password(&content)) {
+            let file = file.display();
+            warnings.push(format!("{file} holds the password, and is readable by others: chmod o-r {file}"));
+        }
+    }
+    warnings
+}
+
+/// `FILE:SECTION` is how an ini's section is named.
+fn without_section(path: PathBuf) -> PathBuf {
+    let text = path.to_string_lossy();
+    match text.rsplit_once(':') {
+        Some((file, _)) if !path.exists() => file.into(),
+        _ => path,
+    }
+}
+
+/// Whether there is a hook of ours with a password that is written there, not put there by `$(NAME)` or `@(file)`.
+fn holds_a_password(content: &[u8]) -> bool {
+    let mut hooks = content.split(|byte| matches!(byte, b'\n' | 0)).filter(|line| {
+        let text = String::from_utf8_lossy(line);
+        text.contains(ACTIONS[0]) && !text.trim_start().starts_with(['#', ';'])
+    });
+    hooks.any(|line| {
+        let text = String::from_utf8_lossy(line);
+        let after = |key: &str| text.split_once(key).map(|(_, value)| value.to_string());
+        let value = after("password=").or_else(|| after("pass="));
+        value.is_some_and(|value| !value.starts_with("$(") && !value.starts_with("@("))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_found_where_it_is_written() {
+        for (content, expected) in [
+            ("legion-lord = x hetzner-failoverip:user=u,pass=p,ip=4.4.4.4", true),
+            ("a\nlegion-lord = x hetzner-failoverip:user=u,password=p\nb", true),
+            ("# legion-lord = x hetzner-failoverip:user=u,password=p", false),
+            ("legion-lord = x hetzner-failoverip:user=u,password=$(ROBOT)", false),
+            ("legion-lord = x hetzner-failoverip:user=u,pass=@(/etc/robot)", false),
+            ("legion-lord = x hetzner-failoverip:user=u,password_file=/etc/robot", false),
+            ("mysql = password=p", false),
+        ] {
+            assert_eq!(holds_a_password(content.as_bytes()), expected, "{content}");
+        }
+    }
+}
