@@ -10,7 +10,7 @@ Needs dpkg-deb alone, which is wherever such a package can be installed, and no 
 make the same package, byte for byte.
 
 Unlike Debian's own plugins it brings no /usr/bin/uwsgi_hetzner and no alternative for /usr/bin/uwsgi: these are for
-plugins that serve requests. This one is loaded by `plugin = hetzner`, from the folder that is compiled into uwsgi-core.
+plugins that serve requests. This one is loaded by `need-plugin = hetzner`, from the folder that is compiled into uwsgi-core.
 """
 
 import gzip
@@ -87,7 +87,7 @@ def contents(plugin, folder):
         f"{DOC}/README.md": (CHECKOUT / "README.md").read_bytes(),
         f"{DOC}/changelog.gz": gzip.compress((SOURCES / "changelog").read_bytes(), mtime=0),
         f"{DOC}/copyright": (SOURCES / "copyright").read_bytes(),
-        f"{DOC}/examples/failover.ini": (SOURCES / "failover.ini").read_bytes(),
+        **{f"{DOC}/examples/{path.name}": path.read_bytes() for path in (CHECKOUT / "examples").iterdir()},
     }
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Gets the real uWSGIs that the tests and the demo run, into target/uwsgi/ of this checkout.
 
-    tests/get-uwsgi.py [debian] [pypi] [nossl]        (default: these three)
+    tests/get-uwsgi.py [debian] [pypi] [nossl] [init]        (default: these four)
     tests/get-uwsgi.py versions
 
     target/uwsgi/debian       Debian 12's uwsgi-core, 2.0.21
     target/uwsgi/pypi         PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
     target/uwsgi/nossl        the same without SSL, and so without Legion
+    target/uwsgi/init         Debian's package uwsgi, unpacked: its init script; only where there is apt-get
     target/uwsgi/pypi-2.0.15  and so on: each 2.0.x that PyPI has from that one on, built in the same way
     target/uwsgi/versions     their names, a line each, and behind the name why it is not there, if so
     target/uwsgi/env.mk       for a Makefile to -include: where a compiler finds the headers
@@ -29,7 +30,7 @@ from pathlib import Path
 BASE = Path(__file__).resolve().parent.parent / "target" / "uwsgi"
 ROOT = BASE / "root"  # Debian packages unpacked without root
 LOG = BASE / "get-uwsgi.log"
-NAMES = ("debian", "pypi", "nossl")
+NAMES = ("debian", "pypi", "nossl", "init")
 NEWEST = "uwsgi>=2.0.31,<2.1"
 OLDEST = "2.0.15"  # of 2017, the oldest that the plugin promises to work with
 CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
@@ -197,17 +198,40 @@ def download(packages):
     with package lists of our own; its sources, keys and the list of what is installed are read
     where they are."""
     remedy = f"Check the network and the apt sources, or have root install: {' '.join(packages)}"
-    private, debs = BASE / "apt", BASE / "apt/debs"
-    for folder in ("lists/partial", "cache/archives/partial", "debs"):
-        (private / folder).mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-o", "Debug::NoLocking=1", "-o", f"Dir::State={private}"]
-    apt += ["-o", f"Dir::State::lists={private}/lists", "-o", f"Dir::Cache={private}/cache"]
-    run([*apt, "update"], remedy)
+    apt, debs = private_apt(remedy), BASE / "apt/debs"
     plan = run([*apt, "-s", "install", "--no-install-recommends", "--no-remove", *packages], remedy)
     # "Inst name (version ...": new. "Inst name [old] (new ...": an upgrade, not needed here (and
     # a libc newer than the machine's loader would not even run).
     run([*apt, "download", *re.findall(r"^Inst (\S+) \(", plan, re.M)], remedy, cwd=debs)
     return sorted(debs.glob("*.deb"))
+
+
+def private_apt(remedy):
+    """The beginning of an apt-get command that needs no root, and touches nothing outside BASE/apt."""
+    private = BASE / "apt"
+    for folder in ("lists/partial", "cache/archives/partial", "debs"):
+        (private / folder).mkdir(parents=True, exist_ok=True)
+    apt = ["apt-get", "-o", "Debug::NoLocking=1", "-o", f"Dir::State={private}"]
+    apt += ["-o", f"Dir::State::lists={private}/lists", "-o", f"Dir::Cache={private}/cache"]
+    run([*apt, "update"], remedy)
+    return apt
+
+
+def get_init_script():
+    """Debian's package uwsgi, of which a test needs the init script alone: installed, it would start uWSGIs."""
+    place, fresh = BASE / "init", BASE / "init.new"
+    if place.exists() or not shutil.which("apt-get"):
+        say(f"init: {'already there' if place.exists() else 'no apt-get here to get it'}: {place}")
+        return
+    remedy = "Check the network and the apt sources."
+    for left_over in (fresh, BASE / "apt"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    run([*private_apt(remedy), "download", "uwsgi"], remedy, cwd=BASE / "apt/debs")
+    (deb,) = (BASE / "apt/debs").glob("*.deb")
+    run(["dpkg-deb", "-x", deb, fresh], "See whether the disk is full.")
+    fresh.rename(place)
+    shutil.rmtree(BASE / "apt")
+    say(f"init: ready: {place}")
 
 
 def mend(root):
@@ -385,6 +409,9 @@ def prepare(names):
 
 
 def provide_all(names):
+    if "init" in names:
+        get_init_script()
+        names = [name for name in names if name != "init"]
     wanted = [name for name in names if not override(name)]
     prepare(wanted)
     if unbuilt(wanted):

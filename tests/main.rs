@@ -8,8 +8,10 @@ mod beside;
 mod builds;
 mod check;
 mod commands;
+mod examples;
 #[path = "soak/growth.rs"]
 mod growth;
+mod init_script;
 mod installation;
 mod keyval;
 mod legion;

@@ -124,7 +124,9 @@ fn holds_the_plugin_and_its_documents_as_roots_files() {
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/changelog.gz",
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/copyright",
             "drwxr-xr-x root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/",
+            "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/arbiter.ini",
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/failover.ini",
+            "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/uwsgi-failover.service",
         ]
     );
     let changelog = fs::read_to_string(checkout().join("debian/changelog")).expect("it is there");
@@ -211,7 +213,7 @@ impl Running {
     #[track_caller]
     fn has_loaded_it_and_ends(mut self) {
         let id = self.child.id();
-        let runs = wait_until(LIMIT, || self.log().contains("spawned uWSGI worker 1"));
+        let runs = wait_until(LIMIT, || self.log().contains("legion manager thread enabled"));
         let maps = fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default();
         assert!(runs && maps.contains("/hetzner_plugin.so"), "not loaded:\n{}", self.log());
         assert!(!self.log().contains("unable to find"), "{}", self.log());
@@ -230,14 +232,25 @@ impl Drop for Running {
     }
 }
 
-/// The package's example, on an address that this machine has. Without the other nodes it has no quorum, so that
-/// nobody becomes Lord, and nothing is asked of Hetzner.
+/// The package's example, on an address and with files that this machine has, as whoever runs the test. Without the
+/// other nodes it has no quorum, so that nobody becomes Lord, and nothing is asked of Hetzner.
 fn example(root: &Path, folder: &Path) -> PathBuf {
     let packaged = root.join("usr/share/doc").join(NAME).join("examples/failover.ini");
     let ini = fs::read_to_string(packaged).expect("it is installed");
+    let is_ours = |line: &&str| !line.starts_with('#') && !line.contains("id = uwsgi-failover");
+    let mut ini: String = ini.lines().filter(is_ours).map(|line| format!("{line}\n")).collect();
     assert!(ini.contains("legion-quorum = failover 2\n") && !ini.contains("plugins-dir"));
+    fs::write(folder.join("password"), "NOT-A-REAL-PASSWORD\n").expect("a writable folder");
+    for (before, after) in [
+        ("1.1.1.1:2000", free_address().to_string()),
+        ("/etc/uwsgi-failover/robot-password", folder.join("password").display().to_string()),
+        ("127.0.0.1:1717", folder.join("stats").display().to_string()),
+    ] {
+        assert!(ini.contains(before), "{before}");
+        ini = ini.replace(before, &after);
+    }
     let path = folder.join("failover.ini");
-    fs::write(&path, ini.replace("1.1.1.1:2000", &free_address().to_string())).expect("a writable folder");
+    fs::write(&path, ini).expect("a writable folder");
     path
 }
 

@@ -120,6 +120,25 @@ fn a_rotated_password_needs_no_restart() {
     assert_eq!(asked, ["POST", "GET", "POST"]);
 }
 
+/// As README says: uWSGI itself takes one newline off the end of a file that an ini names so.
+#[test]
+fn a_password_by_at_and_file_is_without_the_files_newline() {
+    for uwsgi in Uwsgi::ALL {
+        let login = Some(Login::new(USERNAME, PASSWORD));
+        let robot = robot(&["4.4.4.4"], Config { login, ..Config::default() });
+        let folder = folder();
+        let file = folder.path().join("password");
+        fs::write(&file, format!("{PASSWORD}\n")).expect("a writable folder");
+        let hook =
+            hook(1, &robot.url(ip("4.4.4.4")), "").replace(PASSWORD, &format!("@({})", file.display()));
+        let lines =
+            format!("legion-death-on-lord-error = 5\nlegion-lord = {LEGION} hetzner-failoverip:{hook}\n");
+        let node = lone(uwsgi, &folder, &lines);
+        node.wait_for_log("i am now the Lord", LIMIT);
+        assert_eq!(robot.journal().len(), 1, "{:?}", robot.journal());
+    }
+}
+
 /// A mistake of a deployment, a disk that is gone: what was read last is what is used.
 #[test]
 fn a_password_file_that_is_gone_keeps_no_takeover_from_succeeding() {
