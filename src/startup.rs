@@ -74,6 +74,13 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
             ));
         }
         for hook in hooks {
+            if *phase == "legion-lord" {
+                let same_login = |other: &&Hook| other.options.login.username == hook.options.login.username;
+                let lords = found.iter().filter(|found| found.phase == "legion-lord");
+                let ips = lords.flat_map(|found| &found.hooks).filter(same_login).count();
+                let text = robot::verify_warning(&hook.options, ips);
+                warnings.extend(text.map(|text| format!("Legion {name}, {phase}: {text}")));
+            }
             warnings.extend(about(&hook.options).map(|text| format!("Legion {name}, {phase}: {text}")));
         }
     }

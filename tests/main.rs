@@ -10,6 +10,7 @@ mod commands;
 mod growth;
 mod keyval;
 mod legion;
+mod outage;
 mod package;
 mod promise;
 mod robot;
