@@ -163,6 +163,12 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
             NO_WARNING,
             "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
         ),
+        (
+            format!("{},verify=60", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: verify is 60 s, but the API's limit an hour allows no more than a \
+             check each 90 s for one IP",
+        ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
         (
             format!("{},timout=5", right()),
