@@ -38,6 +38,8 @@ pub const APART: Duration = Duration::from_secs(6);
 const QUIET: Duration = Duration::from_secs(60);
 /// The longest pause between two tries of a Lord without its IP.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// Between two checks of one of several IPs, for each of them.
+const CHECK_PAUSE: Duration = Duration::from_secs(90);
 /// For how long a node stays away that fails again soon after its return, from its second failure on.
 const PAUSES: [u64; 4] = [30, 60, 120, 240];
 
@@ -442,7 +444,17 @@ impl Plan {
         let in_line = (self.switch + Duration::from_secs(15)) * others;
         // An election takes some rounds.
         let rounds = Duration::from_secs(8) * (self.site.longest_freq() - 1);
-        QUIET + in_line + rounds + self.longest_pause()
+        QUIET + in_line + rounds + self.longest_pause() + self.longest_unnoticed()
+    }
+
+    /// How much later than `verify` says it may be noticed that an IP was moved by hand: checks are spread where one
+    /// login has several IPs.
+    fn longest_unnoticed(&self) -> Duration {
+        let moved = self.faults.iter().any(|planned| matches!(planned.fault, Fault::Move(_)));
+        match 1 + u32::from(self.site.second) + u32::from(self.site.ips != Ips::One) {
+            several @ 2.. if moved => CHECK_PAUSE * several,
+            _ => Duration::ZERO,
+        }
     }
 
     /// For how long it may be that nobody tries a takeover, though all faults are over by which one has failed.

@@ -1,6 +1,6 @@
 //! The nodes of a plan: their inis, and what else they find when they start.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -110,6 +110,9 @@ fn login(plan: &Plan, node: usize, folder: &Path) -> String {
     let others = folder.parent().expect("it is in that of all nodes");
     fs::set_permissions(others, fs::Permissions::from_mode(0o755)).expect("it is ours");
     chown(folder, Some(USER), Some(USER)).expect("this is root");
+    // That user's group may read the ini, which is written into this file: a reload reads it as that user.
+    let ini = folder.join("node.ini");
+    File::create(&ini).and_then(|_| chown(&ini, None, Some(USER))).expect("this is root");
     if plan.foreign {
         return format!("username={USERNAME},password={password}");
     }
