@@ -242,7 +242,7 @@ mod tests {
     fn looks_soon_then_daily_and_hourly_while_it_fails() {
         let (mut state, start) = (State::default(), Instant::now());
         assert!(
-            !state.is_due(start) && !state.is_due(start + seconds(9)) && state.is_due(start + seconds(21))
+            !state.is_due(start) && !state.is_due(start + seconds(59)) && state.is_due(start + seconds(91))
         );
         let hour = seconds(3600);
         let due_within = |state: &mut State, now: Instant, from: Duration, to: Duration| {

@@ -15,7 +15,7 @@ use crate::support::uwsgi::Uwsgi;
 use crate::support::{PASSWORD, USERNAME, wait_until};
 
 /// The first look comes 10 to 20 s after the start.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(150);
 const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\nenable-metrics = true\n";
 const IP: &str = "4.4.4.4";
 /// What the standby's user is called, to be told from the Lord's.
