@@ -6,7 +6,7 @@
 #[path = "../src/keyval.rs"]
 mod keyval;
 // Not everything that the plugin needs is needed here.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../src/options.rs"]
 mod options;
 #[path = "../src/options/properties.rs"]

@@ -160,6 +160,7 @@ fn who_may_read_it_later_is_judged_as_the_kernel_will() {
         (0o600, (0, 0), format!("gid = {GID}\n"), true),
         (0o600, (0, 0), format!("{}master-as-root = true\n", drop_to_user()), true),
         (0o600, (0, 0), drop_to_user(), false),
+        (0o600, (0, 0), "uid = nobody\ngid = nogroup\n".into(), false),
     ] {
         let place = Place::new(Config::default());
         let file = place.write("password", PASSWORD, mode, owner);
