@@ -123,7 +123,7 @@ impl World {
         };
         // One may be under way from before.
         if world.chance(4) {
-            let to = random::one(&mut *world.rng.borrow_mut(), &OTHERS);
+            let to = random::one(&mut world.rng.borrow_mut(), &OTHERS);
             let left = world.some(LONGEST_SWITCH);
             world.switch.set(Some(Switch { to, done_at: left, is_ours: false, is_made: true }));
         }
