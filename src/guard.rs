@@ -117,8 +117,10 @@ impl Guard {
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
             reign.verify = robot::check_pause(&self.hook.options);
-            // What is due waits until it is known whose the IP is to be.
-            if !reign.is_doubtful && reign.is_due() {
+            // What is due waits until it is known whose the IP is to be: a node that this one's hook has heard may not be in
+            // sight of uWSGI yet.
+            let is_doubtful = reign.is_doubtful || keeper::listening_time(self.hook.legion).is_some();
+            if !is_doubtful && reign.is_due() {
                 self.look(reign);
                 host::give_back_soon();
                 // The time that this took is no freeze.

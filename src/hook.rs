@@ -154,7 +154,7 @@ impl Hook {
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
-        self.metrics.readiness.set_idle();
+        self.metrics.readiness.set_idle(matches!(verdict, Verdict::Failed { .. }));
         match verdict {
             Verdict::Here => {
                 self.metrics.set_route(Place::Here);

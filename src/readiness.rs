@@ -20,7 +20,7 @@ use crate::startup::Found;
 
 /// The first look comes so long after the start, and at most so much later: nodes that are started together do not ask
 /// together, nor while they elect their first Lord.
-const FIRST: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
+const FIRST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(30));
 /// From a look that succeeded to the next.
 const WELL: (Duration, Duration) = (Duration::from_secs(23 * 3600), Duration::from_secs(2 * 3600));
 /// From one that failed.
@@ -29,6 +29,8 @@ const UNWELL: (Duration, Duration) = (Duration::from_secs(55 * 60), Duration::fr
 const DOUBTFUL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(30));
 /// An API that is away for less is no news.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// From a takeover to the next look: another one may follow it.
+const QUIET: Duration = Duration::from_secs(10);
 /// Until there may be a thread.
 const NO_THREAD: (Duration, Duration) = (Duration::from_secs(10), Duration::ZERO);
 
@@ -48,7 +50,8 @@ struct State {
     /// Since when nothing succeeds that may do so again at any time.
     doubtful_since: Option<Instant>,
     next: Option<Instant>,
-    /// A takeover is under way, and over by then: it finds out all by itself.
+    /// A takeover is under way, and over by then, or has ended just now: it finds out all by itself, and for what is
+    /// asked for others of this process there is time later.
     busy_until: Option<Instant>,
 }
 
@@ -95,8 +98,11 @@ impl State {
 
     /// Whether it is time for a look. The first call is the start.
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_busy = self.busy_until.is_some_and(|until| now < until);
-        now >= *self.next.get_or_insert_with(|| at(now, FIRST)) && !is_busy
+        now >= *self.next.get_or_insert_with(|| at(now, FIRST)) && !self.is_busy(now)
+    }
+
+    fn is_busy(&self, now: Instant) -> bool {
+        self.busy_until.is_some_and(|until| now < until)
     }
 }
 
@@ -110,9 +116,13 @@ impl Readiness {
         self.state().busy_until = Some(Instant::now() + longest);
     }
 
-    /// It has ended.
-    pub fn set_idle(&self) {
-        self.state().busy_until = None;
+    /// It has ended. One that has failed has told so itself, and a look could not know better.
+    pub fn set_idle(&self, has_failed: bool) {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.busy_until = Some(now + QUIET);
+        if has_failed {
+            state.next = Some(at(now, UNWELL));
+        }
     }
 }
 
@@ -149,17 +159,18 @@ pub fn watch(found: &[Found]) {
 pub fn look_if_due() {
     static LOOKING: AtomicBool = AtomicBool::new(false);
     let now = Instant::now();
-    let mut due = Vec::new();
+    let (mut due, mut is_busy) = (Vec::new(), false);
     for hook in WATCHED.get().into_iter().flatten() {
         let mut state = hook.metrics.readiness.state();
         let age = state.told.map(|told| now.duration_since(told).as_secs());
         let age = age.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
         hook.metrics.ready_age.store(age, Ordering::Relaxed);
+        is_busy |= state.is_busy(now);
         if state.is_due(now) {
             due.push(hook);
         }
     }
-    if due.is_empty() || host::is_ending() || LOOKING.swap(true, Ordering::Relaxed) {
+    if is_busy || due.is_empty() || host::is_ending() || LOOKING.swap(true, Ordering::Relaxed) {
         return;
     }
     let hooks: Vec<Hook> = due.iter().copied().cloned().collect();
@@ -198,6 +209,10 @@ fn look(hooks: &[Hook]) {
         }
         // Should this panic, it is not asked again and again.
         state().next = Some(at(Instant::now(), UNWELL));
+        // A Lord's guard looks more often by itself.
+        if hook.legion.view().lord_since != 0 && !hook.options.verify.is_zero() {
+            continue;
+        }
         if let Some(remaining) = robot::held_back_for(&hook.options) {
             state().next = Some(at(Instant::now(), (remaining, Duration::from_secs(60))));
             continue;

@@ -2,9 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::Output;
+use std::slice::from_ref;
 
-use crate::commands::{document, hook, robot, run, run_in, stdout};
+use crate::commands::{command_in, document, hook, robot, run, run_in, stdout};
 use crate::robot::Config;
 use crate::support::PASSWORD;
 use crate::support::node::free_address;
@@ -38,7 +40,7 @@ fn what_cannot_be_told_is_not_called_right() {
         let shim = shim::build(folder.path(), NO_NETLINK);
         let elsewhere = hook(&robot).replace("active_ip=127.0.0.1", "active_ip=198.51.100.7");
         let env = [("LD_PRELOAD", shim.to_str().expect("UTF-8"))];
-        let output = run(uwsgi, &[elsewhere.clone()], &["--hetzner-check"], &env);
+        let output = run(uwsgi, from_ref(&elsewhere), &["--hetzner-check"], &env);
         let said = stdout(&output);
         let line =
             said.lines().find(|line| line.contains("198.51.100.7 is on")).unwrap_or_else(|| panic!("{said}"));
@@ -86,7 +88,7 @@ fn check_says_all_that_the_start_says() {
             assert_eq!(times, 1, "{text}: {said}");
         }
         let options = ["--hetzner-check", "--hetzner-json", "--hetzner-legion", "failover"];
-        let json = document(&run_in(uwsgi, folder.path(), &[hook.clone()], &for_other, &options));
+        let json = document(&run_in(uwsgi, folder.path(), from_ref(&hook), &for_other, &options));
         let steps = json["steps"].as_array().expect("a list");
         let said = |text: &str| {
             steps.iter().any(|step| {
@@ -150,7 +152,16 @@ fn check_judges_as_who_uwsgi_will_be() {
         let said = stdout(&check(uwsgi, &folder, &by_file, &lines));
         assert!(says(&said, "ok       checked as uid 65534 (nobody), gid 12345, in the root "), "{said}");
         assert!(said.lines().any(told), "{said}");
-        let said = stdout(&check(uwsgi, &folder, &by_file, "uid = no-such-user\n"));
+        let output = check(uwsgi, &folder, &by_file, "uid = no-such-user\n");
+        let said = stdout(&output);
         assert!(says(&said, "ERROR    uWSGI will not start: uid: there is none of that name"), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        // Neither root nor that user.
+        let mut command = command_in(uwsgi, folder.path(), from_ref(&hook(&robot)), "uid = daemon\n");
+        let output = command.arg("--hetzner-check").uid(user).gid(user).output().expect("uWSGI starts");
+        let said = stdout(&output);
+        let expected =
+            "warning  checked as uid 65534 (nobody), gid 65534, but uWSGI is to run as uid 1 (daemon)";
+        assert!(says(&said, expected), "{said}");
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::slice::from_ref;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -52,7 +53,7 @@ pub fn run_in(uwsgi: Uwsgi, folder: &Path, hooks: &[String], lines: &str, option
     checked(folder, output.expect("uWSGI starts"))
 }
 
-fn command_in(uwsgi: Uwsgi, folder: &Path, hooks: &[String], lines: &str) -> Command {
+pub fn command_in(uwsgi: Uwsgi, folder: &Path, hooks: &[String], lines: &str) -> Command {
     // Others wait for it by then.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut ini = format!(
@@ -263,7 +264,7 @@ fn whatever_is_wrong_json_is_one_document() {
         };
         let wrong = right.replace("ip=127.0.0.9", "ip=127.0.0.999").replace("timeout=2", "timeout=soon");
         for command in ["check", "status", "takeover", "release"] {
-            let found = json(&[wrong.clone()], &[&format!("--hetzner-{command}")], 1);
+            let found = json(from_ref(&wrong), &[&format!("--hetzner-{command}")], 1);
             assert_eq!(found["command"], command);
             assert_eq!(found["error"], "the configuration is wrong");
             let problems = found["problems"].as_array().expect("a list");
@@ -285,7 +286,7 @@ fn whatever_is_wrong_json_is_one_document() {
             assert!(found["error"].as_str().is_some_and(|text| text.starts_with(error)), "{found}");
         }
         robot.fault("post error FAILOVER_NEW_SERVER_NOT_FOUND".parse().expect("a rule"));
-        let found = json(&[right.clone()], &["--hetzner-takeover"], 1);
+        let found = json(from_ref(&right), &["--hetzner-takeover"], 1);
         let reason = found["ips"][0]["reason"].as_str().unwrap_or_default();
         let start = "FAILED to route 127.0.0.9 to 127.0.0.1: HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND";
         assert!(reason.starts_with(start), "{found}");
@@ -354,9 +355,9 @@ fn a_release_by_hand_waits_as_long_as_a_switch_takes() {
 #[test]
 fn several_ips_are_asked_side_by_side() {
     for (command, method, fault) in [
-        ("--hetzner-status", "GET", "get delay 1s"),
-        ("--hetzner-takeover", "POST", "post delay 1s"),
-        ("--hetzner-release", "DELETE", "delete delay 1s"),
+        ("--hetzner-status", "GET", "get delay 3s"),
+        ("--hetzner-takeover", "POST", "post delay 3s"),
+        ("--hetzner-release", "DELETE", "delete delay 3s"),
     ] {
         let ips = ["4.4.4.1", "4.4.4.2", "4.4.4.3", "4.4.4.4"];
         let here = (command == "--hetzner-release").then(|| ip(HERE));

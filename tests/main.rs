@@ -17,6 +17,7 @@ mod keyval;
 mod legion;
 mod membership;
 mod mistaken;
+mod outage;
 mod own;
 mod package;
 mod privileges;

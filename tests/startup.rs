@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::support::legion::LEGION;
 use crate::support::node::{Node, free_address};
+use crate::support::process::SIGHUP;
 use crate::support::uwsgi::Uwsgi;
 use crate::support::{PASSWORD, USERNAME, wait_until};
 
@@ -162,6 +163,12 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
             NO_WARNING,
             "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
         ),
+        (
+            format!("{},verify=60", right()),
+            NO_WARNING,
+            "warning: Legion failover, legion-lord: verify is 60 s, but the API's limit an hour allows no more than a \
+             check each 90 s for one IP",
+        ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
         (
             format!("{},timout=5", right()),
@@ -211,6 +218,43 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
     }
     let quorum = format!("{three}legion-quorum = failover 2\n");
     assert_eq!(start(Uwsgi::Pypi, &right(), &quorum, false), [""; 0]);
+}
+
+/// A deploy with a mistake in it, at a site that serves: it is told, alarmed, and the site goes on.
+#[test]
+fn a_reload_with_a_wrong_hook_goes_on_and_its_takeover_fails() {
+    for uwsgi in Uwsgi::ALL {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let alarms = folder.path().join("alarms");
+        let ini = format!(
+            "plugin = hetzner\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\nlegion-freq = 1\nalarm = pager cmd:cat >> {}\n\
+             legion-lord = {LEGION} {},alarm=pager,timeout=1,deadline=1\nlegion-lord = {LEGION} log:another\n{NO_WARNING}",
+            free_address(),
+            alarms.display(),
+            right(),
+        );
+        let node = Node::start(uwsgi, folder.path(), &ini, &[]);
+        node.wait_for_log("spawned uWSGI worker 1 ", LIMIT);
+        let path = folder.path().join("node.ini");
+        let whole = fs::read_to_string(&path).expect("Node writes it");
+        fs::write(&path, whole.replace("ip=127.0.0.9", "ip=nowhere")).expect("our own file");
+        node.signal(SIGHUP);
+        let starts = || node.log().matches("spawned uWSGI worker 1 ").count();
+        let again = wait_until(LIMIT, || starts() > 1 && node.stats().is_some());
+        assert!(again, "{uwsgi}: it does not serve any more:\n{}", node.log());
+        let problem = "Legion failover, legion-lord: ip=nowhere is no IP address";
+        let said = |start: &str, end: &str| {
+            node.lines().iter().any(|line| line.starts_with(start) && line.ends_with(end))
+        };
+        assert!(said(problem, "(this is a reload, so that uWSGI goes on)"), "{uwsgi}: {:?}", node.lines());
+        let failed = || said("failover: nothing is sent, the hook is wrong: ip=nowhere is no IP address", "");
+        assert!(wait_until(LIMIT, failed), "{uwsgi}: {}", node.log());
+        let alarmed = || {
+            let alarms = fs::read_to_string(&alarms).unwrap_or_default();
+            alarms.contains(problem) && alarms.contains("nothing is sent, the hook is wrong")
+        };
+        assert!(wait_until(LIMIT, alarmed), "{uwsgi}: {}", node.log());
+    }
 }
 
 #[test]

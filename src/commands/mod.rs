@@ -81,6 +81,7 @@ fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> 
     // Unknown outweighs elsewhere, which outweighs here.
     let weight = |code: i32| [0, 2, UNKNOWN].iter().position(|known| *known == code);
     let code = ips.iter().map(|(_, report)| report.code).max_by_key(|code| weight(*code)).unwrap_or(UNKNOWN);
+    let code = if steps.iter().any(|Step(mark, _)| *mark == Mark::Error) { UNKNOWN } else { code };
     Document { command: Some(command), code, error: None, problems: Vec::new(), steps, ips }
 }
 

@@ -99,20 +99,27 @@ impl Comeback {
         }
         let Some(away) = &mut self.away else { return Step::Nothing };
         if away.has_made_room && view.is_outranked {
-            return Step::Return("it has left the IP to another node");
+            return self.come_back("it has left the IP to another node");
         }
         let left = away.not_before.saturating_duration_since(now);
         if !left.is_zero() {
             return Step::StayAway { left, why: away.news.take() };
         }
         if !away.looks {
-            return Step::Return("the suspension is over");
+            return self.come_back("the suspension is over");
         }
         if !away.is_looking {
             away.is_looking = true;
             return Step::Look;
         }
         Step::StayAway { left, why: None }
+    }
+
+    /// What is dead after this has failed anew, even if it was never seen alive in between.
+    fn come_back(&mut self, why: &'static str) -> Step {
+        self.away = None;
+        self.dead_for = 0;
+        Step::Return(why)
     }
 
     fn leave(&mut self, suspended: Duration, now: Instant) -> Away {
@@ -195,6 +202,14 @@ mod tests {
         now += WELL;
         assert_eq!(comeback.observe(&MEMBER(), Duration::ZERO, now), Step::Nothing);
         assert_eq!(fail(&mut comeback, &mut now), 10);
+    }
+
+    #[test]
+    fn who_fails_again_before_anybody_looks_stays_away_too() {
+        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        assert!(matches!(comeback.observe(&DEAD(), N, now), Step::StayAway { .. }));
+        assert!(matches!(comeback.observe(&DEAD(), Duration::ZERO, now + N), Step::Return(_)));
+        assert!(matches!(comeback.observe(&DEAD(), N, now + N), Step::StayAway { why: Some(_), .. }));
     }
 
     #[test]

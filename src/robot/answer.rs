@@ -187,7 +187,7 @@ impl Reader<'_> {
                 "the login was rejected: check username and password (three rejections lock this address out for \
                  10 minutes)",
             ),
-            (403, RATE_LIMIT_EXCEEDED) => (Kind::HeldBack, "the limit of requests is used up"),
+            (403, RATE_LIMIT_EXCEEDED) => return (Kind::HeldBack, None),
             (403, _) => (
                 Kind::Refused,
                 "this address or user is not allowed, or locked out: asking again makes it worse",

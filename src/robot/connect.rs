@@ -6,6 +6,7 @@
 //! its way when it ended, which decides what must be made of it: so that is noted where the bytes go out.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -134,7 +135,7 @@ impl Resolver for Lookup {
         let found = if host_of(uri).parse::<IpAddr>().is_ok() {
             name.to_socket_addrs()?
         } else {
-            look_up(name, (*limit.after).min(LONGEST_LOOKUP))?
+            in_time((*limit.after).min(LONGEST_LOOKUP), move || name.to_socket_addrs())?
         };
         let mut result = self.empty();
         // As many as fit.
@@ -144,13 +145,16 @@ impl Resolver for Lookup {
 }
 
 /// Asks the system in a thread, since nothing else limits its time.
-fn look_up(name: String, limit: Duration) -> Result<std::vec::IntoIter<SocketAddr>, Error> {
+fn in_time<T: Send + 'static>(
+    limit: Duration,
+    look_up: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    let look_up = move || {
+    let answer = move || {
         // Nobody may be waiting any more.
-        let _ = sender.send(name.to_socket_addrs());
+        let _ = sender.send(look_up());
     };
-    thread::Builder::new().spawn(look_up)?;
+    thread::Builder::new().spawn(answer)?;
     Ok(receiver.recv_timeout(limit).map_err(|_| Error::Timeout(Timeout::Resolve))??)
 }
 
@@ -273,5 +277,148 @@ impl<In: Transport> Transport for Noted<In> {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use ureq::Agent;
+
+    use super::*;
+    use crate::hoster::Kind;
+    use crate::robot::transport;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().expect("an address with its port")
+    }
+
+    fn sorted(way: &Way, addresses: &[&str]) -> String {
+        let sorted = way.sort(addresses.iter().map(|address| at(address)));
+        sorted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn both_families_take_turns_and_what_brought_no_answer_is_last() {
+        let way = Way::default();
+        let all = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"];
+        assert_eq!(sorted(&way, &all), "[::1]:1 1.1.1.1:1 [::2]:1 2.2.2.2:1 [::3]:1");
+        assert_eq!(sorted(&way, &["1.1.1.1:1", "2.2.2.2:1", "[::1]:1"]), "1.1.1.1:1 [::1]:1 2.2.2.2:1");
+        assert_eq!(sorted(&way, &[]), "");
+        for address in ["::1", "1.1.1.1", "::2", "::1"] {
+            way.try_address(address.parse().expect("an address"));
+        }
+        assert_eq!(sorted(&way, &all), "2.2.2.2:1 [::3]:1 1.1.1.1:1 [::2]:1 [::1]:1");
+        way.has_answered();
+        assert_eq!(sorted(&way, &all), "[::1]:1 2.2.2.2:1 [::3]:1 1.1.1.1:1 [::2]:1");
+    }
+
+    #[test]
+    fn each_address_has_seconds_and_none_is_left_out() {
+        let seconds = |left, addresses| share(Some(Duration::from_secs(left)), addresses);
+        assert_eq!(seconds(12, 2), Some(EACH_ADDRESS));
+        assert_eq!(seconds(12, 1), Some(LAST_ADDRESS));
+        assert_eq!(seconds(12, 16), Some(Duration::from_millis(750)));
+        assert_eq!(seconds(2, 1), Some(Duration::from_secs(2)));
+        assert_eq!(seconds(0, 1), None);
+        assert_eq!(share(None, 1), Some(LAST_ADDRESS));
+    }
+
+    #[test]
+    fn a_lookup_that_hangs_is_given_up() {
+        let (hang, hangs) = mpsc::channel::<()>();
+        let limit = Duration::from_millis(50);
+        let error = in_time(limit, move || hangs.recv().map_err(io::Error::other)).unwrap_err();
+        let failure = transport::failure(&error, "HOST", &Way::default());
+        assert_eq!(failure.kind, Kind::NotSent);
+        assert!(
+            failure.sentence.starts_with("HOST: no answer to the name resolution (DNS) within"),
+            "{failure:?}"
+        );
+        drop(hang);
+        assert_eq!(in_time(limit * 100, || Ok(1)).expect("it is in time"), 1);
+    }
+
+    /// Takes connections, as far as the system does, and no more.
+    struct BlackHole {
+        listener: TcpListener,
+        _full: Vec<TcpStream>,
+    }
+
+    impl BlackHole {
+        fn at(address: &str) -> BlackHole {
+            let listener = TcpListener::bind(address).expect("loopback has a free port");
+            let at = listener.local_addr().expect("it is bound");
+            let connect = || TcpStream::connect_timeout(&at, Duration::from_millis(100)).ok();
+            BlackHole { _full: std::iter::from_fn(connect).collect(), listener }
+        }
+
+        fn address(&self) -> SocketAddr {
+            self.listener.local_addr().expect("it is bound")
+        }
+    }
+
+    #[derive(Debug)]
+    struct Known(Arc<Way>, Vec<SocketAddr>);
+
+    impl Resolver for Known {
+        fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+            let mut result = self.empty();
+            self.0.sort(self.1.iter().copied()).into_iter().for_each(|address| result.push(address));
+            Ok(result)
+        }
+    }
+
+    /// A client of a host with these addresses.
+    fn client(addresses: &[SocketAddr]) -> (Arc<Way>, Agent) {
+        let way = Arc::new(Way::default());
+        let config = Agent::config_builder().timeout_connect(Some(LONGEST_CONNECT)).proxy(None).build();
+        let url = Uri::from_static("http://host/");
+        let connector = Connect { way: Arc::clone(&way), tcp: TcpConnector::default() }
+            .chain(Note { way: Arc::clone(&way), url });
+        let agent = Agent::with_parts(config, connector, Known(Arc::clone(&way), addresses.to_vec()));
+        (way, agent)
+    }
+
+    fn get(way: &Way, agent: &Agent, limit: Duration) -> Result<u16, Error> {
+        way.begin(limit);
+        let get = agent.get("http://host/").config().timeout_global(Some(limit));
+        let answer = get.max_idle_age(Duration::ZERO).build().call()?;
+        way.has_answered();
+        Ok(answer.status().as_u16())
+    }
+
+    #[test]
+    fn a_black_hole_costs_seconds_and_only_once() {
+        let hole = BlackHole::at("127.0.0.1:0");
+        let server = TcpListener::bind("127.0.0.2:0").expect("loopback has a free port");
+        let (way, agent) = client(&[hole.address(), server.local_addr().expect("it is bound")]);
+        thread::spawn(move || {
+            for mut client in server.incoming().flatten() {
+                let _ = client.read(&mut [0; 1024]);
+                let _ = client.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+            }
+        });
+        for is_first in [true, false] {
+            assert_eq!(get(&way, &agent, Duration::from_secs(60)).expect("the other one answers"), 204);
+            assert!(way.is_sent());
+            assert_eq!(way.elapsed() >= EACH_ADDRESS, is_first, "{:?}", way.elapsed());
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_never_made_is_not_sent_whatever_the_time_limit() {
+        let hole = BlackHole::at("127.0.0.1:0");
+        let (way, agent) = client(&[hole.address()]);
+        // That of the request, and that of an address.
+        for (limit, most) in [(1, 2), (60, 12)] {
+            let error = get(&way, &agent, Duration::from_secs(limit)).unwrap_err();
+            let failure = transport::failure(&error, "HOST", &way);
+            assert_eq!(failure.kind, Kind::NotSent, "{failure:?}");
+            assert!(failure.sentence.starts_with("HOST: no connection within "), "{failure:?}");
+            assert!(!way.is_sent() && way.elapsed() < Duration::from_secs(most), "{:?}", way.elapsed());
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can only be a mistake, though each hook alone is right.
 
 use super::{ACTIONS, Found};
+use crate::hook::Hook;
 use crate::host::{self, HookLine, Legion};
 use crate::options::{distance, net};
 use crate::text::printable;
@@ -26,7 +27,8 @@ pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
     Some(format!("Legion {name}, {phase}: there is no action \"{shown}\": did you mean {meant}?"))
 }
 
-/// The failover IPs that two lord hooks would take from each other.
+/// The failover IPs that two lord hooks would take from each other. At another URL it may be another one, as in a rehearsal
+/// beside the real thing.
 pub fn two_masters(found: &[Found]) -> Vec<String> {
     let lords: Vec<_> = found
         .iter()
@@ -35,7 +37,10 @@ pub fn two_masters(found: &[Found]) -> Vec<String> {
         .collect();
     let mut problems = Vec::new();
     for (at, (legion, hook)) in lords.iter().enumerate() {
-        let same_ip = |other: &crate::hook::Hook| net(other.options.ip) == net(hook.options.ip);
+        let same_ip = |other: &Hook| {
+            net(other.options.ip) == net(hook.options.ip) && other.options.url == hook.options.url
+        };
+        // One is enough to say so.
         for (other_legion, other) in lords[..at].iter().filter(|(_, other)| same_ip(other)) {
             let (name, other_name) = (legion.name(), other_legion.name());
             let (ip, target, other_target) = (hook.options.ip, target(hook), target(other));
@@ -50,12 +55,13 @@ pub fn two_masters(found: &[Found]) -> Vec<String> {
                 "Legion {name}, legion-lord: ip={ip} with {target} is also in Legion {other_name}, legion-lord, with \
                  {other_target}: {why}; keep one"
             ));
+            break;
         }
     }
     problems.dedup();
     problems
 }
 
-fn target(hook: &crate::hook::Hook) -> String {
+fn target(hook: &Hook) -> String {
     hook.active_ip().map_or_else(|_| "this host's own address".into(), |ip| format!("active_ip={ip}"))
 }

@@ -318,3 +318,12 @@ fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
     let (verdict, asked, _) = run_order(vec![ok()], vec![], Duration::ZERO, None);
     assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
 }
+
+/// It could only be given up, and be made all the same.
+#[test]
+fn no_switch_is_begun_that_cannot_be_waited_for() {
+    let fake = Fake::new(vec![post(Kind::NotSent)], vec![], Duration::MAX);
+    let order = Order { deadline: Duration::from_secs(170), ..order(None) };
+    assert_eq!(take_over(&fake, &order, &fake), Verdict::Failed { sent: false });
+    assert!(fake.asked.borrow().join(" ").ends_with("P135 P150"), "{:?}", fake.asked);
+}

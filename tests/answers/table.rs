@@ -872,6 +872,11 @@ fn sockets() -> Vec<Row> {
         ),
         bad("hang-without-length", [Step::Send(head("HTTP/1.1 200 OK")), Step::Hang], LATE),
         bad("trickle", [Step::Trickle(whole.clone(), pause)], LATE),
+        bad(
+            "trickle-in-the-body",
+            [cut(whole.len() - body().len()), Step::Trickle(body().into(), pause)],
+            LATE,
+        ),
         right("byte-by-byte", [Step::Trickle(whole.clone(), Duration::ZERO)]),
         right("hang-after-the-answer", [Step::Send(whole.clone()), Step::Hang]),
         right(
@@ -948,6 +953,18 @@ fn handshakes() -> Vec<Row> {
             .late()
             .https()
             .shake(Shake::Blind),
+        // A record of a handshake that would take minutes.
+        bad(
+            "trickle-in-the-handshake",
+            [Step::Trickle(
+                record(22, &[&[2, 0, 15, 0][..], &[7; 4000]].concat()),
+                Duration::from_millis(40),
+            )],
+            "HOST: no connection within ",
+        )
+        .late()
+        .https()
+        .shake(Shake::Blind),
         bad(
             "bad-record-in-the-answer",
             [head.clone(), Step::Raw(record(23, &[7; 40]))],

@@ -131,9 +131,11 @@ fn robot() -> Robot {
 /// Takeovers that end at once, by every way to success and failure; the last is the one that takes a second.
 fn kinds(trusted: &Robot, untrusted: &Robot) -> Vec<Kind> {
     let hook = |username: &str, address: &str, more: &str| {
+        // Two targets at one URL would not start.
+        let query = if more.contains("2.2.2.2") { "?two" } else { "" };
         format!(
             "legion-lord = {LEGION} hetzner-failoverip:username={username},password={PASSWORD},ip={},\
-             url=https://{address}/failover/{{ip}},{more}\n",
+             url=https://{address}/failover/{{ip}}{query},{more}\n",
             IPS.join(";")
         )
     };

@@ -1,0 +1,269 @@
+//! An API that cannot be reached, is slow, has had enough, or does not say what it does: what is sent then, how often,
+//! and how soon it is used when it is well again.
+
+use std::io::{Read, Write, copy};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::robot::{Config, Failover, Limits, Login, Robot};
+use crate::support::legion::{LEGION, Legion, address, hook};
+use crate::support::uwsgi::Uwsgi;
+use crate::support::{PASSWORD, USERNAME, wait_until};
+
+const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
+/// For what has no bound of its own in a test.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn failover_ip() -> IpAddr {
+    [4, 4, 4, 4].into()
+}
+
+fn robot(config: Config) -> Robot {
+    let failover = vec![Failover::new(failover_ip(), Some([9, 9, 9, 9].into()))];
+    Robot::start(Config { failover, ..config }).expect("loopback has a free port")
+}
+
+/// A stand-in, and a Legion of so many nodes that ask it.
+struct Scene {
+    robot: Robot,
+    legion: Legion,
+}
+
+impl Scene {
+    fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
+        let robot = robot(config);
+        let url = robot.url(failover_ip());
+        let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
+        let legion = Legion::new(uwsgi, &hooks, &format!("{QUICK}{options}"));
+        Scene { robot, legion }
+    }
+
+    fn rule(&self, rule: &str) {
+        self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
+    }
+
+    fn asked(&self, method: &str) -> usize {
+        self.robot.journal().iter().filter(|request| request.method == method).count()
+    }
+
+    fn is_at(&self, node: usize) -> bool {
+        let target = address(node).parse().expect("an address");
+        self.legion.lords() == [node] && self.robot.route(failover_ip()) == Some(target)
+    }
+
+    #[track_caller]
+    fn wait_for(&self, limit: Duration, what: &str, condition: impl Fn() -> bool) {
+        assert!(wait_until(limit, condition), "{what}: not within {limit:?}: {}", self.state());
+    }
+
+    fn said(&self, node: usize, text: &str) -> usize {
+        self.legion.node(node).log().matches(text).count()
+    }
+
+    fn state(&self) -> String {
+        let (lords, route) = (self.legion.lords(), self.robot.route(failover_ip()));
+        let requests = self.robot.journal();
+        format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
+    }
+}
+
+/// Makes a test of each function, on each uWSGI.
+macro_rules! on_each_uwsgi {
+    ($($name:ident)*) => {
+        mod debian {
+            $(#[test] fn $name() { super::$name(super::Uwsgi::Debian); })*
+        }
+        mod pypi {
+            $(#[test] fn $name() { super::$name(super::Uwsgi::Pypi); })*
+        }
+    };
+}
+
+on_each_uwsgi! {
+    a_used_up_limit_of_get_holds_no_post
+    looks_that_are_refused_keep_nobody_from_posting_again
+    an_api_that_was_away_is_used_as_soon_as_it_is_back
+    answers_of_500_are_met_with_a_few_posts_at_once
+    a_new_password_is_tried_though_the_old_one_was_rejected_twice
+    a_black_hole_is_left_within_seconds_and_tried_again
+    a_proxy_that_trickles_holds_no_request_past_its_limit
+    a_switch_that_is_made_late_is_seen
+}
+
+/// Its Lord may not look, loses its quorum, and is elected again.
+fn a_used_up_limit_of_get_holds_no_post(uwsgi: Uwsgi) {
+    let limits = Limits { get: 0, ..Limits::default() };
+    let quorum = format!("legion-quorum = {LEGION} 2\n");
+    let mut scene = Scene::new(uwsgi, 2, Config { limits, ..Config::default() }, ",verify=1", &quorum);
+    scene.legion.start_all();
+    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    scene.wait_for(LIMIT, "a look was refused", || scene.asked("GET") > 0);
+    scene.legion.kill(2);
+    scene.wait_for(LIMIT, "no Lord without a quorum", || scene.legion.lords().is_empty());
+    scene.robot.set_route(failover_ip(), None);
+    let posts = scene.asked("POST");
+    scene.legion.start(2);
+    scene.wait_for(LIMIT, "node 1 has it again", || scene.is_at(1));
+    assert_eq!(scene.asked("POST"), posts + 1, "{}", scene.state());
+    assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
+}
+
+/// A takeover whose first POST got no answer.
+fn looks_that_are_refused_keep_nobody_from_posting_again(uwsgi: Uwsgi) {
+    let limits = Limits { get: 0, ..Limits::default() };
+    let mut scene = Scene::new(uwsgi, 1, Config { limits, ..Config::default() }, "", "");
+    scene.rule("post times=1 close");
+    scene.legion.start_all();
+    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    assert_eq!((scene.asked("POST"), scene.asked("GET")), (2, 1), "{}", scene.state());
+    assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
+}
+
+/// What never arrived has cost nothing: all the tries of a takeover are left for when the API is back.
+fn an_api_that_was_away_is_used_as_soon_as_it_is_back(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), "", "");
+    scene.rule("post times=2 html 200");
+    scene.rule("any refuse 12s");
+    scene.legion.start_all();
+    scene.wait_for(seconds(90), "node 1 has the IP", || scene.is_at(1));
+    assert!(scene.said(1, "connection refused (after ") >= 4, "{}", scene.state());
+    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
+    assert_eq!(scene.said(1, "held back") + scene.said(1, "FAILED"), 0, "{}", scene.state());
+}
+
+fn answers_of_500_are_met_with_a_few_posts_at_once(uwsgi: Uwsgi) {
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), "", "");
+    scene.rule("post error FAILOVER_FAILED");
+    scene.legion.start_all();
+    // The guard tries again, and is held back for some minutes at most.
+    let text = "held back until ";
+    scene.wait_for(seconds(60), "a POST is put off", || scene.said(1, text) > 0);
+    thread::sleep(seconds(30));
+    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
+    assert_eq!(scene.said(1, "routing 4.4.4.4 to"), 3, "said to be sent, and was not: {}", scene.state());
+    let why = "three POST brought nothing, so at most one each four minutes is sent";
+    assert!(scene.said(1, why) > 0, "{}", scene.state());
+}
+
+fn a_new_password_is_tried_though_the_old_one_was_rejected_twice(uwsgi: Uwsgi) {
+    let robot = robot(Config { login: Some(Login::new(USERNAME, PASSWORD)), ..Config::default() });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("password");
+    let write = |text| std::fs::write(&file, text).expect("a writable folder");
+    write("old");
+    let named = format!("password_file={}", file.display());
+    let hook = hook(1, &robot.url(failover_ip()), "").replace(&format!("password={PASSWORD}"), &named);
+    let mut scene = Scene { robot, legion: Legion::new(uwsgi, &[hook], QUICK) };
+    scene.legion.start_all();
+    let rejected = || scene.robot.journal().iter().filter(|request| !request.authorised).count();
+    scene.wait_for(seconds(60), "two rejected logins", || rejected() == 2);
+    scene.wait_for(LIMIT, "silence", || scene.said(1, "; from now on held back until ") > 0);
+    write(PASSWORD);
+    scene.wait_for(seconds(150), "node 1 has the IP", || scene.is_at(1));
+    assert_eq!(rejected(), 2, "{}", scene.state());
+}
+
+/// A port that takes as many connections as the system keeps, and answers none; until it is told to lead to `to`.
+struct BlackHole {
+    address: SocketAddr,
+    is_open: Arc<AtomicBool>,
+    _full: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    fn before(to: SocketAddr) -> BlackHole {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        let full = std::iter::from_fn(connect).collect();
+        let is_open = Arc::new(AtomicBool::new(false));
+        let opens = Arc::clone(&is_open);
+        thread::spawn(move || {
+            while !opens.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(20));
+            }
+            for client in listener.incoming().flatten() {
+                thread::spawn(move || relay(client, to));
+            }
+        });
+        BlackHole { address, is_open, _full: full }
+    }
+}
+
+fn relay(mut client: TcpStream, to: SocketAddr) -> Option<()> {
+    let mut first = [0; 1024];
+    // Who has only filled the queue says nothing.
+    let length = client.read(&mut first).ok().filter(|length| *length > 0)?;
+    let mut server = TcpStream::connect(to).ok()?;
+    server.write_all(&first[..length]).ok()?;
+    let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
+    thread::spawn(move || {
+        let _ = copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Write);
+    });
+    let _ = copy(&mut client, &mut server);
+    server.shutdown(Shutdown::Write).ok()
+}
+
+fn a_black_hole_is_left_within_seconds_and_tried_again(uwsgi: Uwsgi) {
+    let robot = robot(Config::default());
+    let hole = BlackHole::before(robot.addr());
+    let url = robot.url(failover_ip()).replace(&robot.addr().to_string(), &hole.address.to_string());
+    let mut scene = Scene { robot, legion: Legion::new(uwsgi, &[hook(1, &url, "")], QUICK) };
+    scene.legion.start_all();
+    let line = format!("not yet: {}: no connection within ", hole.address);
+    // The time limit of a request is a minute.
+    scene.wait_for(LIMIT, "a second try", || scene.said(1, &line) >= 2);
+    assert_eq!(scene.said(1, "; trying again in "), scene.said(1, &line), "{}", scene.state());
+    hole.is_open.store(true, Ordering::Relaxed);
+    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    assert_eq!((scene.asked("POST"), scene.asked("GET")), (1, 0), "{}", scene.state());
+}
+
+/// Each byte is in time; the answer never ends.
+fn a_proxy_that_trickles_holds_no_request_past_its_limit(uwsgi: Uwsgi) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let proxy = format!("http://{}", listener.local_addr().expect("it is bound"));
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let answer = b"HTTP/1.1 200 Connection established\r\nX-Slow: ";
+                for byte in answer.iter().chain(std::iter::repeat_n(&b'x', 600)) {
+                    if client.write_all(&[*byte]).is_err() {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(200));
+                }
+            });
+        }
+    });
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",timeout=3,deadline=8", "");
+    scene.legion.set_env("http_proxy", &proxy);
+    scene.legion.start_all();
+    scene.legion.node(1).wait_for_log("routing 4.4.4.4", LIMIT);
+    let began = Instant::now();
+    scene.legion.node(1).wait_for_log("no connection within 3 s (after ", LIMIT);
+    scene.legion.node(1).wait_for_log("FAILED to route", LIMIT);
+    assert!(began.elapsed() < seconds(12), "{:?}: {}", began.elapsed(), scene.state());
+    assert!(scene.robot.journal().is_empty(), "{}", scene.state());
+}
+
+/// Two POSTs are lost, the third one's switch takes longer than its client waits.
+fn a_switch_that_is_made_late_is_seen(uwsgi: Uwsgi) {
+    let config = Config { switch: seconds(25), ..Config::default() };
+    let mut scene =
+        Scene::new(uwsgi, 1, config, ",timeout=2,deadline=90", "legion-death-on-lord-error = 300\n");
+    scene.rule("post times=2 html 200");
+    scene.legion.start_all();
+    scene.wait_for(LIMIT, "the third POST", || scene.asked("POST") == 3);
+    scene.wait_for(seconds(60), "node 1 has the IP", || scene.is_at(1));
+    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
+    assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
+}
