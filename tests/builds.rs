@@ -99,6 +99,10 @@ fn both_ways_to_build_end_in_the_same_file() {
 fn upgrade(uwsgi: Uwsgi, path: &Path) {
     let _ = fs::remove_file(path);
     fs::copy(uwsgi.program(), path).expect("a writable folder");
+    make_old(path);
+}
+
+fn make_old(path: &Path) {
     let years_ago = SystemTime::now() - Duration::from_secs(3 * 365 * 24 * 3600);
     fs::File::options()
         .write(true)
@@ -142,11 +146,14 @@ fn after_an_upgrade_of_uwsgi_the_plugin_is_built_anew() {
     assert!(!said.contains("Compiling"), "nothing has changed, and yet:\n{said}");
     fs::remove_file(&result).expect("our own file");
 
-    upgrade(Uwsgi::Debian, &uwsgi);
+    // The same with cargo alone. That it asks again is seen by what a uWSGI says that nothing can be built for.
     let output = cargo_build(uwsgi.as_os_str(), None);
     assert!(output.status.success(), "{}", text(&output));
-    let result = checkout().join("target/release/hetzner_plugin.so");
-    assert!(built_for(&result) == [Uwsgi::Debian], "cargo alone does not notice:\n{}", text(&output));
+    fs::remove_file(&uwsgi).expect("our own file");
+    script(folder.path(), "uwsgi", "echo '#error of another uWSGI'");
+    make_old(&uwsgi);
+    let output = cargo_build(uwsgi.as_os_str(), None);
+    assert!(!output.status.success(), "cargo alone does not notice:\n{}", text(&output));
 }
 
 #[test]
