@@ -5,7 +5,8 @@
 #   make deb      a Debian package of it in target/, for Debian's uwsgi-core
 #   make demo     three nodes on this machine, and a failover IP that follows the Lord
 #   make test     all tests, on Debian's uWSGI and on PyPI's
-#   make chaos    random fault schedules on real nodes: N=500 SEED=1 JOBS=8, and PLUGIN=/path/to/another_plugin.so
+#   make chaos    random fault schedules on real nodes: N=500 SEED=1 JOBS=8, PLUGIN=/path/to/another_plugin.so,
+#                 KINDS=old for clean nodes alone
 #   make fuzz     random input for the two parsers, led by what it reaches: RUNS=1000000 each; needs g++
 #   make versions the plugin built for, and run in, each uWSGI of PyPI's from 2.0.15 on, and Debian's
 #   make bench    what the plugin costs: PARTS="cost weight failover growth idle", PEER=/path/to/other/hetzner_plugin.so

@@ -76,3 +76,34 @@ fn is_well(plan: &Plan, node: usize, from: Duration, until: Duration) -> bool {
     let overlaps = |planned: &&Planned| planned.from <= until && planned.until + APART >= from;
     !plan.faults.iter().filter(overlaps).any(|planned| planned.fault.concerns(node))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::Kinds;
+    use crate::plan::Fault;
+
+    #[test]
+    fn lords_are_known_from_the_last_look_before_on() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let lords = |seconds, lords: &[usize]| Lords { at: at(seconds), of: vec![vec![9], lords.to_vec()] };
+        let seen = [lords(0, &[]), lords(3, &[1]), lords(10, &[]), lords(12, &[2])];
+        let of = |from, until: Option<u64>| -> Vec<Vec<usize>> {
+            of_legion(&seen, 1, at(from), until.map(at)).cloned().collect()
+        };
+        assert_eq!(of(5, Some(9)), [vec![1]]);
+        assert_eq!(of(5, Some(10)), [vec![1], vec![]]);
+        assert_eq!(of(11, None), [vec![], vec![2]]);
+    }
+
+    #[test]
+    fn a_node_is_not_well_while_something_is_wrong_with_it_nor_soon_after() {
+        let seconds = Duration::from_secs;
+        let mut plan = Plan::draw(1, false, &Kinds::read("old").expect("a word of its own"));
+        plan.faults = vec![Planned { from: seconds(10), until: seconds(20), fault: Fault::Pause(2) }];
+        let is_well = |node, from, until| is_well(&plan, node, seconds(from), seconds(until));
+        assert!(is_well(1, 0, 60) && is_well(2, 0, 9) && is_well(2, 30, 60));
+        assert!(!is_well(2, 0, 10) && !is_well(2, 12, 13) && !is_well(2, 24, 30));
+    }
+}
