@@ -18,8 +18,10 @@ pub const LEGION: &str = "failover";
 /// Node N's valor is this less N.
 const HIGHEST: u64 = 10_000;
 
-/// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, ...
+/// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, 3.3.3.3; then 14.14.14.14 and on, for
+/// the failover IPs are 4.4.4.4 and 5.5.5.5.
 pub fn address(node: usize) -> String {
+    let node = if node < 4 { node } else { node + 10 };
     [node.to_string().as_str(); 4].join(".")
 }
 
