@@ -69,7 +69,7 @@ impl Hook {
         let robot = Robot::new(&self.options, self.metrics)?;
         if let Some(why) = self.options.login.password.news() {
             let (uid, _) = host::user();
-            self.log(&format!(
+            self.alarm(&format!(
                 "{why}, as uid {uid}: using what was read before; until it can be read again, a new password needs a \
                  restart"
             ));

@@ -28,7 +28,7 @@ pub fn robot(config: Config) -> Robot {
     robot_of(failover, config)
 }
 
-fn robot_of(failover: Vec<Failover>, config: Config) -> Robot {
+pub fn robot_of(failover: Vec<Failover>, config: Config) -> Robot {
     let login = Some(Login::new(USERNAME, PASSWORD));
     Robot::start(Config { failover, login, ..config }).expect("a free port")
 }
@@ -262,13 +262,16 @@ fn whatever_is_wrong_json_is_one_document() {
             assert_eq!(json["exit_status"], code, "{json}");
             json
         };
-        let wrong = right.replace("ip=127.0.0.9", "ip=127.0.0.999").replace("timeout=2", "timeout=soon");
+        let wrong = right
+            .replace("active_ip=127.0.0.1", "active_ip=127.0.0.999")
+            .replace("timeout=2", "timeout=soon");
         for command in ["check", "status", "takeover", "release"] {
             let found = json(from_ref(&wrong), &[&format!("--hetzner-{command}")], 1);
             assert_eq!(found["command"], command);
             assert_eq!(found["error"], "the configuration is wrong");
             let problems = found["problems"].as_array().expect("a list");
-            for (problem, start) in problems.iter().zip(["ip=127.0.0.999 is no", "timeout=soon is no"]) {
+            for (problem, start) in problems.iter().zip(["active_ip=127.0.0.999 is no", "timeout=soon is no"])
+            {
                 let start = format!("Legion failover, legion-lord: {start}");
                 assert!(problem.as_str().is_some_and(|problem| problem.starts_with(&start)), "{found}");
             }

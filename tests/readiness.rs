@@ -237,7 +237,7 @@ fn a_system_without_threads_wakes_somebody_and_is_mended() {
         let env = without_threads(folder.path());
         let env = env.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ""), "", &env);
-        alone.wait_for_alarm("FAILED to route 4.4.4.4 to 1.1.1.1: it could not be begun");
+        alone.wait_for_alarm("FAILED to route 4.4.4.4 here: it could not be begun");
         alone.wait_for_alarm("the system has no thread left: nobody looks whether the IP stays here");
         alone.wait_for_alarm("the system has no thread left: a takeover by this node may fail, too");
         assert!(robot.journal().is_empty());
