@@ -142,7 +142,9 @@ legion-tolerance = 60
 fn the_readmes_configuration_runs_as_it_stands() {
     let readme = include_str!("../README.md");
     let blocks = readme.split("```ini\n[uwsgi]\n").skip(1);
-    let inis: Vec<String> = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_string())).collect();
+    let inis = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_string()));
+    // Behind those of the three nodes are others.
+    let inis: Vec<String> = inis.take(3).collect();
     assert_eq!(inis.len(), 3);
     run_as_they_stand(&inis);
 }

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn argument(ip: &str, active_ip: &str) -> String {
     format!(
         "username={USERNAME},password={PASSWORD},ip={ip},active_ip={active_ip},url=http://127.0.0.1:9/x,timeout=1,\
-         deadline=60"
+         deadline=90"
     )
 }
 
@@ -142,7 +142,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         ),
         (
             format!(
-                "{}{right}legion-node = {LEGION} {second}\nlegion-node = {LEGION} {second}\n{}",
+                "{}{right}legion-node = {LEGION} {second}\nlegion-node = {LEGION} {second}\nlegion-node = {LEGION} {third}\n{}",
                 legion(own, "1"),
                 quorum(2)
             ),
