@@ -355,7 +355,8 @@ fn status(uwsgi: Uwsgi, stages: &[Stage]) -> (Value, Option<i32>) {
         command.env_remove(name).env_remove(name.to_uppercase());
     }
     let began = Instant::now();
-    let output = command.env("SSL_CERT_FILE", path("ca.pem")).output().expect("uWSGI starts");
+    command.env("SSL_CERT_FILE", path("ca.pem")).env("TMPDIR", folder.path());
+    let output = command.output().expect("uWSGI starts");
     let most = Duration::from_secs(5) * u32::try_from(stages.len()).expect("a few");
     assert!(began.elapsed() < most, "{:?}", began.elapsed());
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -42,7 +42,7 @@ fn run(uwsgi: Uwsgi, folder: &Path, hooks: &[&str], options: &[&str]) -> Output 
     let path = folder.join("node.ini");
     std::fs::write(&path, ini).expect("a writable folder");
     let mut command = Command::new(uwsgi.program());
-    command.arg("--ini").arg(&path).args(options).output().expect("uWSGI starts")
+    command.arg("--ini").arg(&path).args(options).env("TMPDIR", folder).output().expect("uWSGI starts")
 }
 
 /// What a check says that each hook's `active_ip` is.

@@ -168,9 +168,10 @@ fn open(to_write: bool) -> Option<File> {
             found.is_file() && found.uid() == owner && found.nlink() == 1 && found.mode() & 0o077 == 0;
         is_ours.then_some(file)
     };
-    paths()
-        .find_map(|path| open(path, false))
-        .or_else(|| if to_write { paths().find_map(|path| open(path, true)) } else { None })
+    // Another process may be the first one at this moment.
+    let make = |path: PathBuf| open(path.clone(), true).or_else(|| open(path, false));
+    let known = paths().find_map(|path| open(path, false));
+    if to_write { known.or_else(|| paths().find_map(make)) } else { known }
 }
 
 #[cfg(test)]
