@@ -17,6 +17,8 @@ const WELL: Duration = Duration::from_secs(300);
 /// without a Lord counts.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 const LAST_LOOK: Duration = Duration::from_secs(30);
+/// For one look, which has limits of its own.
+const LONGEST_LOOK: Duration = Duration::from_secs(120);
 
 /// How a lord hook of ours has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,7 +63,7 @@ struct Away {
     not_before: Instant,
     /// Whether a look has to succeed first.
     looks: bool,
-    is_looking: bool,
+    looking_since: Option<Instant>,
     pause: Duration,
     /// Whether the log knows that it is looked.
     is_told: bool,
@@ -108,11 +110,17 @@ impl Comeback {
         if !away.looks {
             return self.come_back("the suspension is over");
         }
-        if !away.is_looking {
-            away.is_looking = true;
-            return Step::Look;
+        match away.looking_since {
+            None => {
+                away.looking_since = Some(now);
+                Step::Look
+            }
+            // A look that never ends tells nothing, and a node that never comes back is worse than one that fails.
+            Some(since) if now.duration_since(since) >= LONGEST_LOOK => {
+                self.come_back("the suspension is over")
+            }
+            Some(_) => Step::StayAway { left, why: None },
         }
-        Step::StayAway { left, why: None }
     }
 
     /// What is dead after this has failed anew, even if it was never seen alive in between.
@@ -125,10 +133,18 @@ impl Comeback {
     fn leave(&mut self, suspended: Duration, now: Instant) -> Away {
         let ended = self.ended.take();
         let (has_made_room, looks) = (ended == Some(Ended::Outvoted), ended == Some(Ended::Failed));
-        let (is_looking, is_told) = (false, false);
+        let (looking_since, is_told) = (None, false);
         if has_made_room {
             let (not_before, news) = (now + suspended.min(host::tolerance()), None);
-            return Away { has_made_room, not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news };
+            return Away {
+                has_made_room,
+                not_before,
+                looks,
+                looking_since,
+                pause: FIRST_LOOK,
+                is_told,
+                news,
+            };
         }
         let pause = Duration::from_secs(PAUSES[self.failures.min(PAUSES.len() - 1)]);
         self.failures += 1;
@@ -136,13 +152,13 @@ impl Comeback {
             format!("it has failed {} times in a row: it stays away for {} s", self.failures, pause.as_secs())
         });
         let not_before = now + pause.max(suspended);
-        Away { has_made_room, not_before, looks, is_looking, pause: FIRST_LOOK, is_told, news }
+        Away { has_made_room, not_before, looks, looking_since, pause: FIRST_LOOK, is_told, news }
     }
 
     /// A look has shown that a takeover could be made, or why not.
     pub fn looked(&mut self, unfit: Option<String>, now: Instant) {
         let Some(away) = &mut self.away else { return };
-        away.is_looking = false;
+        away.looking_since = None;
         match unfit {
             None => away.looks = false,
             Some(why) => {
@@ -247,6 +263,18 @@ mod tests {
             comeback.observe(&DEAD(), Duration::ZERO, now + FIRST_LOOK),
             Step::Return("the suspension is over")
         );
+    }
+
+    #[test]
+    fn a_look_that_never_ends_keeps_nobody_away() {
+        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        comeback.note(Ended::Failed);
+        assert!(matches!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Nothing));
+        assert!(matches!(comeback.observe(&DEAD(), N, now), Step::StayAway { .. }));
+        let now = now + N;
+        assert_eq!(comeback.observe(&DEAD(), Duration::ZERO, now), Step::Look);
+        assert!(matches!(comeback.observe(&DEAD(), N, now + LONGEST_LOOK / 2), Step::StayAway { .. }));
+        assert!(matches!(comeback.observe(&DEAD(), N, now + LONGEST_LOOK), Step::Return(_)));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod comeback;
 mod sight;
 
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -177,11 +177,14 @@ impl Kept {
 /// Asks in a thread of its own whether a takeover could be made now.
 fn look(legion: Legion, hooks: Vec<Hook>) {
     let look = move || {
-        let unfit = hooks.iter().find_map(|hook| {
+        let why_not = |hook: &Hook| {
             let failure = hook.whereabouts().err()?;
             // Where only looks are too many, a takeover may still be accepted.
             (failure.kind != Kind::HeldBack).then_some(failure.sentence)
-        });
+        };
+        // A panic, which is logged, tells nothing.
+        let unfit =
+            panic::catch_unwind(AssertUnwindSafe(|| hooks.iter().find_map(why_not))).unwrap_or_default();
         with(legion, |kept| kept.comeback.looked(unfit, Instant::now()));
     };
     if host::spawn(look).is_none() {
