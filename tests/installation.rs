@@ -38,7 +38,11 @@ fn suspended_for(seconds: u64) -> String {
 fn a_node_whose_first_hook_fails_is_a_member_again(uwsgi: Uwsgi) {
     let mut scene = Scene::new(uwsgi, 2, Config::default(), "", &suspended_for(3));
     scene.hook_before(1, "cmd:/bin/false");
-    scene.legion.start_all();
+    scene.legion.start(2);
+    scene.wait_for(2, LIMIT);
+    scene.legion.start(1);
+    let together = || scene.see_each_other(&[1, 2]);
+    assert!(wait_until(LIMIT, together), "{}", scene.state());
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     let joined = |line: &&str| line.contains("valor: 9999 ") && line.contains("joined Legion");
     let back = || scene.legion.node(2).log().lines().filter(joined).count() >= 2;
