@@ -180,6 +180,15 @@ impl Guard {
     }
 
     fn take_back(&self, reign: &mut Reign, why: &str) {
+        if let Some(wait) = robot::switch_held_back_for(&self.hook.options) {
+            // Said once, and not looked for meanwhile: it would change nothing.
+            if reign.is_news(Trouble::HeldBack) {
+                self.hook
+                    .log(&format!("{why} in {} s, since the last tries brought nothing", wait.as_secs() + 1));
+            }
+            reign.look_after(wait);
+            return;
+        }
         self.hook.log(why);
         let legion = self.hook.legion;
         let (since, size, alone) = (reign.since, reign.size, self.failed());
@@ -216,6 +225,7 @@ enum Trouble {
     Unknown(Kind),
     Elsewhere(Route),
     LeftAlone(Route),
+    HeldBack,
 }
 
 /// One time as Lord.
@@ -324,8 +334,12 @@ impl Reign {
         self.next_pause = (self.next_pause * 2).min(LAST_RETRY);
     }
 
+    fn look_after(&mut self, time: Duration) {
+        self.due.push(Instant::now() + time);
+    }
+
     fn look_again_in_two_rounds(&mut self) {
-        self.due.push(Instant::now() + 2 * host::round());
+        self.look_after(2 * host::round());
     }
 
     /// Notes that the IP is at `route`; returns whether it has stood there for two rounds in which a majority has

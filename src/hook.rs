@@ -67,12 +67,17 @@ impl Hook {
     /// What the IP is asked about with: not to be had while the password's file cannot be read.
     fn robot(&self) -> Result<Robot, Failure> {
         let robot = Robot::new(&self.options, self.metrics)?;
-        if let Some(why) = self.options.login.password.news() {
+        const WHAT: &str = "a password file that can be read";
+        let password = &self.options.login.password;
+        if let Some(why) = password.news() {
             let (uid, _) = host::user();
-            self.alarm(&format!(
+            let line = format!(
                 "{why}, as uid {uid}: using what was read before; until it can be read again, a new password needs a \
                  restart"
-            ));
+            );
+            self.trouble(WHAT, &line);
+        } else if !password.is_kept() {
+            self.well(WHAT);
         }
         Ok(robot)
     }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Output;
 use std::slice::from_ref;
 
-use crate::commands::{command_in, document, hook, robot, robot_of, run, run_in, stdout};
+use crate::commands::{command_in, document, hook, ip, robot, robot_of, run, run_in, stdout};
 use crate::robot::{Config, Failover};
 use crate::support::PASSWORD;
 use crate::support::node::free_address;
@@ -58,7 +58,7 @@ fn what_cannot_be_told_is_not_called_right() {
 
 #[test]
 fn check_says_all_that_the_start_says() {
-    let ips = ["127.0.0.9", "127.0.0.10"].map(|text| text.parse().expect("an address"));
+    let ips = ["127.0.0.9", "127.0.0.8"].map(ip);
     let robot = robot_of(ips.map(|ip| Failover::new(ip, None)).to_vec(), Config::default());
     let folder = folder();
     let file = folder.path().join("password");
@@ -70,8 +70,10 @@ fn check_says_all_that_the_start_says() {
     let three =
         format!("legion-node = failover {}\nlegion-node = failover {}\n", free_address(), free_address());
     let other = format!("legion = other {} 1 aes-128-cbc:secret1\n", free_address());
-    let for_other = hook.replace("198.51.100.7", "198.51.100.8").replace("127.0.0.9", "127.0.0.10");
-    let for_other = format!("{three}{other}legion-lord = other {for_other}\n");
+    let for_other = format!(
+        "{three}{other}legion-lord = other {}\n",
+        hook.replace("198.51.100.7", "198.51.100.8").replace("127.0.0.9", "127.0.0.8")
+    );
     let expected = [
         "legion-death-on-lord-error is unset",
         "Legion failover has no legion-quorum",

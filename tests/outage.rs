@@ -143,14 +143,17 @@ fn answers_of_500_are_met_with_a_few_posts_at_once(uwsgi: Uwsgi) {
     let mut scene = Scene::new(uwsgi, 1, Config::default(), "", "");
     scene.rule("post error FAILOVER_FAILED");
     scene.legion.start_all();
-    // The guard tries again, and is held back for some minutes at most.
-    let text = "held back until ";
+    // The guard tries again, but not at once.
+    let text = "trying again in ";
     scene.wait_for(seconds(60), "a POST is put off", || scene.said(1, text) > 0);
-    thread::sleep(seconds(30));
-    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
-    assert_eq!(scene.said(1, "routing 4.4.4.4 to"), 3, "said to be sent, and was not: {}", scene.state());
-    let why = "three POST brought nothing, so at most one each four minutes is sent";
-    assert!(scene.said(1, why) > 0, "{}", scene.state());
+    scene.wait_for(seconds(90), "a fourth POST", || scene.asked("POST") == 4);
+    assert_eq!(scene.said(1, "routing 4.4.4.4 to"), 4, "said to be sent, and was not: {}", scene.state());
+    let journal = scene.robot.journal();
+    let posts: Vec<_> =
+        journal.iter().filter(|request| request.method == "POST").map(|post| post.at).collect();
+    let pause = posts[3].duration_since(posts[2]);
+    assert!(pause >= seconds(29), "{pause:?}: {}", scene.state());
+    assert_eq!(scene.said(1, text), 1, "it is said once: {}", scene.state());
 }
 
 fn a_new_password_is_tried_though_the_old_one_was_rejected_twice(uwsgi: Uwsgi) {

@@ -63,6 +63,12 @@ impl Password {
             _ => None,
         }
     }
+
+    /// Whether what was read before is used.
+    pub fn is_kept(&self) -> bool {
+        let Password::File(file) = self else { return false };
+        file.kept().trouble.is_some()
+    }
 }
 
 impl PasswordFile {
@@ -133,8 +139,10 @@ mod tests {
         let expected = format!("password_file={}: No such file or directory (os error 2)", path.display());
         assert_eq!(password.news(), Some(expected));
         assert_eq!((password.read().unwrap(), password.news()), (b"two".to_vec(), None));
+        assert!(password.is_kept());
         fs::write(&path, "three").unwrap();
         assert_eq!((password.read().unwrap(), password.news()), (b"three".to_vec(), None));
+        assert!(!password.is_kept());
         fs::write(&path, "\n").unwrap();
         assert_eq!(password.read().unwrap(), b"three");
         assert!(password.news().unwrap().ends_with("it is empty"), "a new trouble is news again");

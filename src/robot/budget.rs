@@ -26,9 +26,13 @@ const CHECKS_AN_HOUR: usize = 45;
 /// Between two GET of takeovers, when those of the hour are used up.
 const GET_PAUSE: Duration = Duration::from_secs(120);
 const POSTS_AN_HOUR: usize = 15;
-/// One IP's POSTs beyond the first of each election: so many at once, then one each pause.
-const POSTS_AT_ONCE: u32 = 3;
-/// Between two POSTs of one IP; and of one login, on average, when those of the hour are used up.
+/// One IP's POSTs beyond the first of each election: so many at once, then one after each of these pauses, in seconds,
+/// and then after the last of them again and again. An API that is well again soon is soon asked again.
+const POSTS_AT_ONCE: usize = 3;
+const POST_PAUSES: [u64; 4] = [30, 60, 120, 240];
+/// After so long without one the next tries are first ones again.
+const CALM: Duration = Duration::from_secs(600);
+/// Between two POSTs of one login, on average, when those of the hour are used up.
 const POST_PAUSE: Duration = Duration::from_secs(240);
 /// How long an IP that was put off keeps its turn: no guard waits longer before it asks again.
 const TURN: Duration = Duration::from_secs(300);
@@ -295,7 +299,7 @@ impl User {
             }
             (_, Need::Election) => None,
             (Request::Post, _) => {
-                let why = "three POST brought nothing, so at most one each four minutes is sent";
+                let why = "three POST brought nothing, so that the next ones are spread";
                 self.next_post_of(ip)
                     .and_then(|next| hold(Kind::HeldBack, why, next, now))
                     .or_else(|| self.over_login(ip, now))
@@ -304,14 +308,16 @@ impl User {
         }
     }
 
-    /// When the next POST of this IP is due: some may be sent at once, and one more each [`POST_PAUSE`].
+    /// When the next POST of this IP is due.
     fn next_post_of(&self, ip: IpAddr) -> Option<Instant> {
-        let mut whole_again: Option<Instant> = None;
+        let (mut tries, mut last) = (0_usize, None::<Instant>);
         for sent in self.posts().filter(|sent| sent.ip == ip && sent.is_try) {
-            let next = whole_again.map_or(sent.at, |whole| whole.max(sent.at)) + POST_PAUSE;
-            whole_again = Some(next.min(sent.at + POST_PAUSE * POSTS_AT_ONCE));
+            let is_calm = last.is_some_and(|last| sent.at.duration_since(last) >= CALM);
+            (tries, last) = (if is_calm { 1 } else { tries + 1 }, Some(sent.at));
         }
-        whole_again.map(|whole| whole - POST_PAUSE * (POSTS_AT_ONCE - 1))
+        let pause = POST_PAUSES[tries.checked_sub(POSTS_AT_ONCE)?.min(POST_PAUSES.len() - 1)];
+        // Calm again by now, it would be due long since.
+        last.map(|last| last + Duration::from_secs(pause))
     }
 
     /// Whether the login's POSTs of the hour are used up, or left to IPs that have waited longer.

@@ -228,11 +228,19 @@ pub fn needs_trust_store(options: &Options) -> bool {
 
 /// How long from now no look is sent with this login, if so.
 pub fn held_back_for(options: &Options) -> Option<Duration> {
+    is_held_back(options, Request::Get, Need::Check)
+}
+
+/// The same for a switch by a guard.
+pub fn switch_held_back_for(options: &Options) -> Option<Duration> {
+    is_held_back(options, Request::Post, Need::Takeover)
+}
+
+fn is_held_back(options: &Options, request: Request, need: Need) -> Option<Duration> {
     let password = options.login.password.read().ok()?;
     let user = &options.login.username;
     let api = options.url.authority().map_or("", |authority| authority.as_str());
     let noted = rejected::held(&rejected::Login { api, user, password: &password });
-    let (request, need) = (Request::Get, Need::Check);
     let question = Question { user, password: &password, ip: options.ip, request, need };
     noted.or_else(|| ledger().held(&question, Instant::now()).map(|hold| hold.remaining))
 }

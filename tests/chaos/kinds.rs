@@ -22,11 +22,11 @@ pub enum Kind {
     Uid,
     /// Another `legion-freq` on each node.
     Freq,
-    /// A second Legion in the same processes, with its own IP and another Lord.
+    /// A second Legion in the same processes, with its own IP and another Lord. Not where an IP is moved by hand.
     Second,
     /// Clocks that are some seconds apart.
     Clocks,
-    /// Two IPs in one Legion.
+    /// Two IPs in one Legion. Likewise.
     Ips,
 }
 
@@ -40,9 +40,9 @@ impl Kind {
         (Kind::Hooks, "hooks", 40),
         (Kind::Uid, "uid", 30),
         (Kind::Freq, "freq", 30),
-        (Kind::Second, "second", 25),
+        (Kind::Second, "second", 35),
         (Kind::Clocks, "clocks", 30),
-        (Kind::Ips, "ips", 30),
+        (Kind::Ips, "ips", 40),
     ];
 
     fn name(self) -> &'static str {

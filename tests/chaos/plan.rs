@@ -11,7 +11,8 @@
 //!   all the same; and not in a Legion of two with a quorum, where the other alone is none.
 //! - The API answers no 403: whoever gets one has to keep quiet for longer than a minute.
 //! - No request is left hanging: a client notices that after its `timeout`, which is a minute by default.
-//! - The IP is moved by hand only where `verify` says that a Lord asks more often than every five minutes.
+//! - The IP is moved by hand only where `verify` says that a Lord asks more often than every five minutes; and where
+//!   it is the only one, since the checks of several are further apart.
 //! - A takeover is given more time than a switch takes: uWSGI is told at start where it is not.
 //! - A link holds datagrams for less than the tolerance: what comes later is as good as lost.
 //! - A reload goes on as the user that uWSGI has become. Where a Legion cannot do without such a node, that user may
@@ -38,8 +39,6 @@ pub const APART: Duration = Duration::from_secs(6);
 const QUIET: Duration = Duration::from_secs(60);
 /// The longest pause between two tries of a Lord without its IP.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// Between two checks of one of several IPs, for each of them.
-const CHECK_PAUSE: Duration = Duration::from_secs(90);
 /// For how long a node stays away that fails again soon after its return, from its second failure on.
 const PAUSES: [u64; 4] = [30, 60, 120, 240];
 
@@ -238,10 +237,15 @@ impl Plan {
         for (kind, ..) in Kind::ALL {
             let rng = &mut Rng::with_seed(seeds.u64(..));
             let roll = rng.u8(..100);
-            if kinds.draw(kind, roll) {
+            if kinds.draw(kind, roll) && !(self.is_moved() && matches!(kind, Kind::Second | Kind::Ips)) {
                 self.draw_site(kind, rng);
             }
         }
+    }
+
+    /// Whether the IP is moved by hand.
+    fn is_moved(&self) -> bool {
+        self.faults.iter().any(|planned| matches!(planned.fault, Fault::Move(_)))
     }
 
     fn draw_site(&mut self, kind: Kind, rng: &mut Rng) {
@@ -444,17 +448,7 @@ impl Plan {
         let in_line = (self.switch + Duration::from_secs(15)) * others;
         // An election takes some rounds.
         let rounds = Duration::from_secs(8) * (self.site.longest_freq() - 1);
-        QUIET + in_line + rounds + self.longest_pause() + self.longest_unnoticed()
-    }
-
-    /// How much later than `verify` says it may be noticed that an IP was moved by hand: checks are spread where one
-    /// login has several IPs.
-    fn longest_unnoticed(&self) -> Duration {
-        let moved = self.faults.iter().any(|planned| matches!(planned.fault, Fault::Move(_)));
-        match 1 + u32::from(self.site.second) + u32::from(self.site.ips != Ips::One) {
-            several @ 2.. if moved => CHECK_PAUSE * several,
-            _ => Duration::ZERO,
-        }
+        QUIET + in_line + rounds + self.longest_pause()
     }
 
     /// For how long it may be that nobody tries a takeover, though all faults are over by which one has failed.
@@ -603,8 +597,8 @@ mod tests {
             if plan.wrong_login.is_some() {
                 assert!(plan.death.is_some() && (plan.nodes > 2 || !plan.quorum), "{plan}");
             }
-            let moved = plan.faults.iter().any(|planned| matches!(planned.fault, Fault::Move(_)));
-            assert!(!moved || plan.verify.is_some(), "{plan}");
+            let one = !plan.site.second && plan.site.ips == Ips::One;
+            assert!(!plan.is_moved() || plan.verify.is_some() && one, "{plan}");
             for (number, one) in plan.faults.iter().enumerate() {
                 for other in &plan.faults[number + 1..] {
                     let same = one.fault.node().is_some() && one.fault.node() == other.fault.node();
