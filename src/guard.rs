@@ -200,7 +200,7 @@ impl Guard {
                 && !view.is_stale()
                 && (alone || has_majority(&view.peers, size))
         };
-        match self.hook.take_over(Need::Takeover, &goes_on) {
+        match self.hook.take_over(Need::Takeover, &goes_on, &|| false) {
             Verdict::Here => {
                 self.set_failed(false);
                 reign.is_here();

@@ -87,9 +87,13 @@ impl Hook {
         Ok((self.robot()?, self.active_ip().map_err(|why| Failure::new(Kind::NotSent, why))?))
     }
 
-    /// The same, tried for so long: a file or an address that is not there now may be in a moment.
-    fn wait_until_equipped(&self, scene: &Scene, patience: Duration) -> Result<(Robot, IpAddr), Verdict> {
-        let ip = self.options.ip;
+    /// The same, tried for as long as the takeover may: a file or an address that is not there now may be in a moment.
+    fn wait_until_equipped(
+        &self,
+        scene: &Scene,
+        hand_over_after: Option<Duration>,
+    ) -> Result<(Robot, IpAddr), Verdict> {
+        let Options { ip, deadline, .. } = self.options;
         for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
             let Failure { kind, sentence, .. } = match self.equipped() {
                 Ok(equipped) => return Ok(equipped),
@@ -97,6 +101,8 @@ impl Hook {
             };
             let pause = Duration::from_secs(*pause);
             let after = scene.elapsed().as_secs_f64();
+            let patience =
+                hand_over_after.filter(|_| scene.has_company()).map_or(deadline, |after| after.min(deadline));
             if kind == Kind::Final || scene.elapsed() + pause >= patience {
                 self.alarm(&format!("FAILED to route {ip} here: {sentence} (after {after:.1} s)"));
                 return Err(Verdict::Failed { sent: false });
@@ -138,20 +144,23 @@ impl Hook {
         }
     }
 
-    /// An ordinary takeover; before each step `goes_on` is asked.
-    pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
+    /// An ordinary takeover; before each step `goes_on` is asked, and before it waits any longer, whether it
+    /// `has_company`: another node that could try.
+    pub fn take_over(
+        &self,
+        need: Need,
+        goes_on: &dyn Fn() -> bool,
+        has_company: &dyn Fn() -> bool,
+    ) -> Verdict {
         let Options { ip, deadline, .. } = self.options;
         let began = Instant::now();
-        let scene = Scene { hook: self, began, goes_on };
+        let scene = Scene { hook: self, began, goes_on, has_company };
         count(&self.metrics.takeovers);
         self.metrics.readiness.set_busy(deadline + GRACE);
         // Only a node that suspends itself then makes room for another one.
-        let may_hand_over = need == Need::Election
-            && host::death_on_lord_error()
-            && self.legion.view().has_another_candidate();
+        let may_hand_over = need == Need::Election && host::death_on_lord_error();
         let hand_over_after = may_hand_over.then_some(HAND_OVER_AFTER);
-        let patience = hand_over_after.unwrap_or(deadline).min(deadline);
-        let verdict = match self.wait_until_equipped(&scene, patience) {
+        let verdict = match self.wait_until_equipped(&scene, hand_over_after) {
             Ok((robot, target)) => {
                 take_over(&robot, &Order { ip, target, deadline, need, hand_over_after }, &scene)
             }
@@ -210,6 +219,7 @@ struct Scene<'a> {
     hook: &'a Hook,
     began: Instant,
     goes_on: &'a dyn Fn() -> bool,
+    has_company: &'a dyn Fn() -> bool,
 }
 
 impl Setting for Scene<'_> {
@@ -231,6 +241,10 @@ impl Setting for Scene<'_> {
 
     fn goes_on(&self) -> bool {
         !host::is_ending() && (self.goes_on)()
+    }
+
+    fn has_company(&self) -> bool {
+        (self.has_company)()
     }
 }
 
@@ -321,7 +335,8 @@ fn election(legion: Legion, argument: &[u8]) -> Arc<Election> {
 /// Takes all IPs over at the same time, so that it takes as long as the slowest.
 fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
     let goes_on = || !election.is_outvoted() && !election.is_over();
-    let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on);
+    let has_company = || election.has_company();
+    let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on, &has_company);
     let [first, others @ ..] = guards else { return Vec::new() };
     thread::scope(|scope| {
         let start = |guard: &'_ Arc<Guard>| {

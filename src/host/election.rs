@@ -36,13 +36,19 @@ const MOST_DATAGRAMS: usize = 100_000;
 pub struct Election {
     legion: Legion,
     is_outvoted: AtomicBool,
+    has_heard_others: AtomicBool,
     is_over: AtomicBool,
 }
 
 impl Election {
     /// Called in the Legion's thread, when uWSGI runs the first lord hook of an election.
     pub fn of(legion: Legion) -> Arc<Election> {
-        Arc::new(Election { legion, is_outvoted: AtomicBool::new(false), is_over: AtomicBool::new(false) })
+        Arc::new(Election {
+            legion,
+            is_outvoted: AtomicBool::new(false),
+            has_heard_others: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        })
     }
 
     pub fn legion(&self) -> Legion {
@@ -54,6 +60,11 @@ impl Election {
         self.is_outvoted.load(Ordering::Relaxed)
     }
 
+    /// Whether another node is there that can be Lord: uWSGI knows it, or it was heard since.
+    pub fn has_company(&self) -> bool {
+        self.has_heard_others.load(Ordering::Relaxed) || self.legion.view().has_another_candidate()
+    }
+
     /// Whether the hook has ended without its work, which must not act any more.
     pub fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
@@ -63,7 +74,13 @@ impl Election {
         // How old an announcement may be is uWSGI's own measure, since the nodes' clocks may differ by as much.
         // SAFETY: reads one number.
         let oldest = now() - i64::from(unsafe { hetzner_host_skew_tolerance() });
-        if !node.is_dead && node.said_at >= oldest && self.legion.is_outranked_by(node.valor, &node.uuid) {
+        if node.is_dead || node.said_at < oldest || node.uuid == self.legion.uuid() {
+            return;
+        }
+        if node.valor > 0 {
+            self.has_heard_others.store(true, Ordering::Relaxed);
+        }
+        if self.legion.is_outranked_by(node.valor, &node.uuid) {
             self.is_outvoted.store(true, Ordering::Relaxed);
         }
     }

@@ -171,20 +171,25 @@ impl Legion {
         false
     }
 
+    /// What tells this node from others.
+    pub fn uuid(self) -> Uuid {
+        // SAFETY: 36 bytes, set before the Legion's thread starts.
+        unsafe { uuid(addr_of!((*self.raw()).uuid).cast()) }
+    }
+
     /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
     pub fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
-        // SAFETY: set before the Legion's thread starts.
-        let (own_valor, own) = unsafe { ((*self.raw()).valor, uuid(addr_of!((*self.raw()).uuid).cast())) };
-        valor > own_valor || valor == own_valor && valor > 0 && *other > own
+        let own = self.valor();
+        valor > own || valor == own && valor > 0 && *other > self.uuid()
     }
 
     /// Copies what is known of the Legion now.
     pub fn view(self) -> View {
         let raw = self.raw();
         let mut peers = Vec::new();
+        let own = self.uuid();
         // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
         unsafe {
-            let own = uuid(addr_of!((*raw).uuid).cast());
             self.for_each_node(hetzner_host_read_lock, |node| {
                 peers.push(Peer {
                     uuid: uuid(addr_of!((*node).uuid).cast()),
