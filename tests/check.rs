@@ -7,7 +7,7 @@ use std::process::Output;
 use std::slice::from_ref;
 
 use crate::commands::{command_in, document, hook, ip, robot, robot_of, run, run_in, stdout};
-use crate::robot::{Config, Failover};
+use crate::robot::{Certificate, Config, Failover};
 use crate::support::PASSWORD;
 use crate::support::node::free_address;
 use crate::support::shim;
@@ -166,5 +166,24 @@ fn check_judges_as_who_uwsgi_will_be() {
         let expected =
             "warning  checked as uid 65534 (nobody), gid 65534, but uWSGI is to run as uid 1 (daemon)";
         assert!(says(&said, expected), "{said}");
+    }
+}
+
+/// What the server reads before its root changes, the check reads then, too.
+#[test]
+fn check_in_another_root_trusts_whom_the_server_trusts() {
+    if !is_root() {
+        return;
+    }
+    for uwsgi in Uwsgi::ALL {
+        let robot = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
+        let folder = folder();
+        let lines = format!("uid = nobody\ngid = nogroup\nchroot = {}\n", folder.path().display());
+        let mut command = command_in(uwsgi, folder.path(), from_ref(&hook(&robot)), &lines);
+        command.env("SSL_CERT_FILE", robot.ca_file().expect("with TLS"));
+        let output = command.arg("--hetzner-check").output().expect("uWSGI starts");
+        let said = stdout(&output);
+        assert!(said.contains("has proved who it is") && said.contains("in the root "), "{said}");
+        assert_eq!(output.status.code(), Some(0), "{said}");
     }
 }

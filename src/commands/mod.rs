@@ -9,10 +9,11 @@ mod asked;
 mod report;
 mod whom;
 
-use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
-use std::thread::{self, ScopedJoinHandle};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::hook::Hook;
 use crate::host;
@@ -26,6 +27,9 @@ use report::{Document, Mark, Report, Step};
 const UNKNOWN: i32 = 1;
 /// The exit status of a command line that makes no sense. Nothing was asked.
 const USAGE: i32 = 3;
+
+/// More requests at once would only wait for each other.
+const MOST_AT_ONCE: usize = 16;
 
 /// Runs the command that was asked for on what was `read` of the configuration, prints what came of it, and returns the
 /// exit status; `None` where uWSGI is to start.
@@ -73,6 +77,9 @@ fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> 
     if command == Command::Check {
         let warnings = startup::warnings(&found);
         // Some of them can be found out by root alone.
+        // As the server does, which has both before its user and its root change.
+        let warnings = startup::warnings(&found);
+        startup::read_before_the_root_changes(&found);
         steps.push(whom::judges());
         steps.extend(warnings.into_iter().map(|text| Step(Mark::Warning, text)));
     }
@@ -101,18 +108,23 @@ fn reports(command: Command, hooks: &[&Hook]) -> Vec<Report> {
         Some((other, found)) if ptr::eq(*other, hook) => act::report(command, hook, Some(found.clone())),
         _ => act::report(command, hook, None),
     };
-    let report = &report;
-    thread::scope(|scope| {
-        let mut started = Vec::new();
-        for &hook in hooks {
-            let thread = thread::Builder::new().name("hetzner".into());
-            started.push((hook, thread.spawn_scoped(scope, move || report(hook))));
+    // Each has its place, whoever comes to it.
+    let places: Vec<OnceLock<Report>> = hooks.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let of_this_turn = |turn: usize| hooks.get(turn).zip(places.get(turn));
+    let work = || {
+        while let Some((hook, place)) = of_this_turn(next.fetch_add(1, Ordering::Relaxed)) {
+            let made =
+                panic::catch_unwind(AssertUnwindSafe(|| report(hook))).unwrap_or_else(|_| act::broken());
+            drop(place.set(made));
         }
-        let end = |(hook, thread): (&Hook, io::Result<ScopedJoinHandle<'_, Report>>)| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(|_| act::broken()),
-            // The system has no thread left: one after the other, then.
-            Err(_) => report(hook),
-        };
-        started.into_iter().map(end).collect()
-    })
+    };
+    thread::scope(|scope| {
+        for _ in 1..hooks.len().min(MOST_AT_ONCE) {
+            // Where the system has no thread left, there are fewer.
+            let _ = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    places.into_iter().map(|place| place.into_inner().unwrap_or_else(act::broken)).collect()
 }
