@@ -103,6 +103,9 @@ impl Guard {
         let mut clock = Clock::start();
         while !host::is_ending() {
             thread::sleep(TICK);
+            if host::is_ending() {
+                break;
+            }
             let frozen = clock.tick(TICK);
             let view = self.hook.legion.view();
             most_members = most_members.max(view.peers.len() + 1);

@@ -2,6 +2,7 @@
 //! over the route from then on; or the release of the route.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -167,7 +168,7 @@ impl Hook {
             Err(verdict) => verdict,
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.last_takeover_ms.store(milliseconds, Ordering::Relaxed);
         self.metrics.readiness.set_idle(matches!(verdict, Verdict::Failed { .. }));
         match verdict {
             Verdict::Here => {
@@ -263,11 +264,13 @@ fn known(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
 
 /// Runs a lord hook; returns whether all its failover IPs are here now. Called by uWSGI in the Legion's thread.
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
+    // Made in any case: a later hook of the same election asks for it.
+    let election = election(legion, argument);
     let Some(hooks) = known(legion, argument) else { return false };
     keeper::start();
+    keeper::note_begin(legion);
     let longest = hooks.iter().map(|hook| hook.options.deadline).max().unwrap_or_default();
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
-    let election = election(legion, argument);
     if let Some(time) = keeper::listening_time(legion).filter(|_| !election.is_outvoted()) {
         let name = legion.name();
         host::log(&format!(
@@ -277,7 +280,10 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         host::listen(&election, time);
     }
     let (watched, current) = (guards.clone(), Arc::clone(&election));
-    let waited = host::wait_for(Some(&election), longest + GRACE, move || side_by_side(&watched, &current));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let is_given_up = Arc::clone(&is_over);
+    let work = move || side_by_side(&watched, &current, &is_given_up);
+    let waited = host::wait_for(&election, &is_over, longest + GRACE, work);
     let name = legion.name();
     if election.is_outvoted() {
         host::log(&format!(
@@ -333,8 +339,8 @@ fn election(legion: Legion, argument: &[u8]) -> Arc<Election> {
 }
 
 /// Takes all IPs over at the same time, so that it takes as long as the slowest.
-fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
-    let goes_on = || !election.is_outvoted() && !election.is_over();
+fn side_by_side(guards: &[Arc<Guard>], election: &Election, is_given_up: &AtomicBool) -> Vec<Verdict> {
+    let goes_on = || !election.is_outvoted() && !is_given_up.load(Ordering::Relaxed);
     let has_company = || election.has_company();
     let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on, &has_company);
     let [first, others @ ..] = guards else { return Vec::new() };
@@ -362,7 +368,7 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = known(legion, argument) else { return false };
     // Another node moves the IP to itself. Released first it would be nowhere meanwhile; and released late, it would be
     // taken from the node that has it by then.
-    let why = if legion.view().has_another_candidate() {
+    let why = if keeper::had_another_candidate(legion) {
         Some("another node is in sight, and takes it over")
     } else if !host::is_ending() {
         Some("this node goes on")
@@ -378,14 +384,26 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         }
         return true;
     }
-    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others.
+    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others,
+    // and all at the same time.
     let release = |hook: &Hook| {
         let failed = |failure: Failure| {
             hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
         };
         hook.release(LONGEST_RELEASE).map_err(failed).is_ok()
     };
-    let failed = hooks.iter().filter(|hook| !release(hook)).count();
+    let release = &release;
+    let all_released = thread::scope(|scope| {
+        let start =
+            |hook| thread::Builder::new().spawn_scoped(scope, move || release(hook)).map_err(|_| hook);
+        let started: Vec<_> = hooks.iter().map(start).collect();
+        let ended = started.into_iter().map(|started| match started {
+            Ok(thread) => thread.join().unwrap_or(false),
+            // The system has no thread left.
+            Err(hook) => release(hook),
+        });
+        ended.fold(true, |all, one| all & one)
+    });
     host::flush_log(LONGEST_FLUSH);
-    failed == 0
+    all_released
 }

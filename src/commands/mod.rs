@@ -75,8 +75,6 @@ fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> 
     }
     let mut steps = Vec::new();
     if command == Command::Check {
-        let warnings = startup::warnings(&found);
-        // Some of them can be found out by root alone.
         // As the server does, which has both before its user and its root change.
         let warnings = startup::warnings(&found);
         startup::read_before_the_root_changes(&found);

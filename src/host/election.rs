@@ -37,7 +37,6 @@ pub struct Election {
     legion: Legion,
     is_outvoted: AtomicBool,
     has_heard_others: AtomicBool,
-    is_over: AtomicBool,
 }
 
 impl Election {
@@ -47,7 +46,6 @@ impl Election {
             legion,
             is_outvoted: AtomicBool::new(false),
             has_heard_others: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
         })
     }
 
@@ -63,11 +61,6 @@ impl Election {
     /// Whether another node is there that can be Lord: uWSGI knows it, or it was heard since.
     pub fn has_company(&self) -> bool {
         self.has_heard_others.load(Ordering::Relaxed) || self.legion.view().has_another_candidate()
-    }
-
-    /// Whether the hook has ended without its work, which must not act any more.
-    pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
     }
 
     fn hear(&self, node: &Heard) {
@@ -106,14 +99,14 @@ pub enum Waited<T> {
 
 /// What was heard of others in all Legions of this process while a hook ran: uWSGI itself has not heard it.
 struct Ears<'a> {
-    election: Option<&'a Election>,
+    election: &'a Election,
     announced: Instant,
     /// When each node was last heard, in Unix time; 0: it has announced its death.
     last_heard: HashMap<(Legion, Uuid), i64>,
 }
 
 impl<'a> Ears<'a> {
-    fn open(election: Option<&'a Election>) -> Ears<'a> {
+    fn open(election: &'a Election) -> Ears<'a> {
         let mut ears = Ears { election, announced: Instant::now(), last_heard: HashMap::new() };
         // What uWSGI has not read yet counts: a process that was frozen drops all peers first, and is elected by
         // itself.
@@ -162,8 +155,8 @@ impl<'a> Ears<'a> {
             }
             node.is_dead = is_dead != 0;
             self.last_heard.insert((legion, node.uuid), if node.is_dead { 0 } else { now() });
-            if let Some(election) = self.election.filter(|election| election.legion == legion) {
-                election.hear(&node);
+            if self.election.legion == legion {
+                self.election.hear(&node);
             }
         }
     }
@@ -173,7 +166,7 @@ impl<'a> Ears<'a> {
 /// thread.
 pub fn listen(election: &Election, time: Duration) {
     let end = Instant::now() + time;
-    let mut ears = Ears::open(Some(election));
+    let mut ears = Ears::open(election);
     while !election.is_outvoted() && !is_ending() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -185,14 +178,16 @@ pub fn listen(election: &Election, time: Duration) {
 }
 
 /// Runs `work` in a thread of its own and waits for it, but no longer than `limit`: meanwhile this thread, which is the
-/// Legion's, announces every Legion of this process and listens for what becomes of the election.
+/// Legion's, announces every Legion of this process and listens for what becomes of the election. `is_over` is set when
+/// nobody waits any more, so that the work must not act any more.
 pub fn wait_for<T: Send + 'static>(
-    election: Option<&Election>,
+    election: &Election,
+    is_over: &AtomicBool,
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Waited<T> {
     let mut ears = Ears::open(election);
-    if election.is_some_and(Election::is_outvoted) {
+    if election.is_outvoted() {
         return Waited::Gone;
     }
     let began = Instant::now();
@@ -216,7 +211,7 @@ pub fn wait_for<T: Send + 'static>(
         ears.tick();
     };
     if !matches!(waited, Waited::Done(_)) {
-        election.into_iter().for_each(|election| election.is_over.store(true, Ordering::Relaxed));
+        is_over.store(true, Ordering::Relaxed);
     }
     waited
 }
