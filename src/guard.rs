@@ -103,6 +103,9 @@ impl Guard {
         let mut clock = Clock::start();
         while !host::is_ending() {
             thread::sleep(TICK);
+            if host::is_ending() {
+                break;
+            }
             let frozen = clock.tick(TICK);
             let view = self.hook.legion.view();
             most_members = most_members.max(view.peers.len() + 1);
@@ -200,7 +203,7 @@ impl Guard {
                 && !view.is_stale()
                 && (alone || has_majority(&view.peers, size))
         };
-        match self.hook.take_over(Need::Takeover, &goes_on) {
+        match self.hook.take_over(Need::Takeover, &goes_on, &|| false) {
             Verdict::Here => {
                 self.set_failed(false);
                 reign.is_here();

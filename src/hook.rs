@@ -2,6 +2,7 @@
 //! over the route from then on; or the release of the route.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,9 +88,13 @@ impl Hook {
         Ok((self.robot()?, self.active_ip().map_err(|why| Failure::new(Kind::NotSent, why))?))
     }
 
-    /// The same, tried for so long: a file or an address that is not there now may be in a moment.
-    fn wait_until_equipped(&self, scene: &Scene, patience: Duration) -> Result<(Robot, IpAddr), Verdict> {
-        let ip = self.options.ip;
+    /// The same, tried for as long as the takeover may: a file or an address that is not there now may be in a moment.
+    fn wait_until_equipped(
+        &self,
+        scene: &Scene,
+        hand_over_after: Option<Duration>,
+    ) -> Result<(Robot, IpAddr), Verdict> {
+        let Options { ip, deadline, .. } = self.options;
         for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
             let Failure { kind, sentence, .. } = match self.equipped() {
                 Ok(equipped) => return Ok(equipped),
@@ -97,6 +102,8 @@ impl Hook {
             };
             let pause = Duration::from_secs(*pause);
             let after = scene.elapsed().as_secs_f64();
+            let patience =
+                hand_over_after.filter(|_| scene.has_company()).map_or(deadline, |after| after.min(deadline));
             if kind == Kind::Final || scene.elapsed() + pause >= patience {
                 self.alarm(&format!("FAILED to route {ip} here: {sentence} (after {after:.1} s)"));
                 return Err(Verdict::Failed { sent: false });
@@ -138,27 +145,30 @@ impl Hook {
         }
     }
 
-    /// An ordinary takeover; before each step `goes_on` is asked.
-    pub fn take_over(&self, need: Need, goes_on: &dyn Fn() -> bool) -> Verdict {
+    /// An ordinary takeover; before each step `goes_on` is asked, and before it waits any longer, whether it
+    /// `has_company`: another node that could try.
+    pub fn take_over(
+        &self,
+        need: Need,
+        goes_on: &dyn Fn() -> bool,
+        has_company: &dyn Fn() -> bool,
+    ) -> Verdict {
         let Options { ip, deadline, .. } = self.options;
         let began = Instant::now();
-        let scene = Scene { hook: self, began, goes_on };
+        let scene = Scene { hook: self, began, goes_on, has_company };
         count(&self.metrics.takeovers);
         self.metrics.readiness.set_busy(deadline + GRACE);
         // Only a node that suspends itself then makes room for another one.
-        let may_hand_over = need == Need::Election
-            && host::death_on_lord_error()
-            && self.legion.view().has_another_candidate();
+        let may_hand_over = need == Need::Election && host::death_on_lord_error();
         let hand_over_after = may_hand_over.then_some(HAND_OVER_AFTER);
-        let patience = hand_over_after.unwrap_or(deadline).min(deadline);
-        let verdict = match self.wait_until_equipped(&scene, patience) {
+        let verdict = match self.wait_until_equipped(&scene, hand_over_after) {
             Ok((robot, target)) => {
                 take_over(&robot, &Order { ip, target, deadline, need, hand_over_after }, &scene)
             }
             Err(verdict) => verdict,
         };
         let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.metrics.last_takeover_ms.store(milliseconds, std::sync::atomic::Ordering::Relaxed);
+        self.metrics.last_takeover_ms.store(milliseconds, Ordering::Relaxed);
         self.metrics.readiness.set_idle(matches!(verdict, Verdict::Failed { .. }));
         match verdict {
             Verdict::Here => {
@@ -210,6 +220,7 @@ struct Scene<'a> {
     hook: &'a Hook,
     began: Instant,
     goes_on: &'a dyn Fn() -> bool,
+    has_company: &'a dyn Fn() -> bool,
 }
 
 impl Setting for Scene<'_> {
@@ -232,6 +243,10 @@ impl Setting for Scene<'_> {
     fn goes_on(&self) -> bool {
         !host::is_ending() && (self.goes_on)()
     }
+
+    fn has_company(&self) -> bool {
+        (self.has_company)()
+    }
 }
 
 /// The hooks of an argument, as they were read when uWSGI started; what is wrong with them is logged at each call.
@@ -249,11 +264,13 @@ fn known(legion: Legion, argument: &[u8]) -> Option<Vec<Hook>> {
 
 /// Runs a lord hook; returns whether all its failover IPs are here now. Called by uWSGI in the Legion's thread.
 pub fn run(legion: Legion, argument: &[u8]) -> bool {
+    // Made in any case: a later hook of the same election asks for it.
+    let election = election(legion, argument);
     let Some(hooks) = known(legion, argument) else { return false };
     keeper::start();
+    keeper::note_begin(legion);
     let longest = hooks.iter().map(|hook| hook.options.deadline).max().unwrap_or_default();
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
-    let election = election(legion, argument);
     if let Some(time) = keeper::listening_time(legion).filter(|_| !election.is_outvoted()) {
         let name = legion.name();
         host::log(&format!(
@@ -263,7 +280,10 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         host::listen(&election, time);
     }
     let (watched, current) = (guards.clone(), Arc::clone(&election));
-    let waited = host::wait_for(Some(&election), longest + GRACE, move || side_by_side(&watched, &current));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let is_given_up = Arc::clone(&is_over);
+    let work = move || side_by_side(&watched, &current, &is_given_up);
+    let waited = host::wait_for(&election, &is_over, longest + GRACE, work);
     let name = legion.name();
     if election.is_outvoted() {
         host::log(&format!(
@@ -319,9 +339,10 @@ fn election(legion: Legion, argument: &[u8]) -> Arc<Election> {
 }
 
 /// Takes all IPs over at the same time, so that it takes as long as the slowest.
-fn side_by_side(guards: &[Arc<Guard>], election: &Election) -> Vec<Verdict> {
-    let goes_on = || !election.is_outvoted() && !election.is_over();
-    let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on);
+fn side_by_side(guards: &[Arc<Guard>], election: &Election, is_given_up: &AtomicBool) -> Vec<Verdict> {
+    let goes_on = || !election.is_outvoted() && !is_given_up.load(Ordering::Relaxed);
+    let has_company = || election.has_company();
+    let take_over = &|guard: &Guard| guard.hook.take_over(Need::Election, &goes_on, &has_company);
     let [first, others @ ..] = guards else { return Vec::new() };
     thread::scope(|scope| {
         let start = |guard: &'_ Arc<Guard>| {
@@ -347,7 +368,7 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = known(legion, argument) else { return false };
     // Another node moves the IP to itself. Released first it would be nowhere meanwhile; and released late, it would be
     // taken from the node that has it by then.
-    let why = if legion.view().has_another_candidate() {
+    let why = if keeper::had_another_candidate(legion) {
         Some("another node is in sight, and takes it over")
     } else if !host::is_ending() {
         Some("this node goes on")
@@ -363,14 +384,26 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         }
         return true;
     }
-    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others.
+    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others,
+    // and all at the same time.
     let release = |hook: &Hook| {
         let failed = |failure: Failure| {
             hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
         };
         hook.release(LONGEST_RELEASE).map_err(failed).is_ok()
     };
-    let failed = hooks.iter().filter(|hook| !release(hook)).count();
+    let release = &release;
+    let all_released = thread::scope(|scope| {
+        let start =
+            |hook| thread::Builder::new().spawn_scoped(scope, move || release(hook)).map_err(|_| hook);
+        let started: Vec<_> = hooks.iter().map(start).collect();
+        let ended = started.into_iter().map(|started| match started {
+            Ok(thread) => thread.join().unwrap_or(false),
+            // The system has no thread left.
+            Err(hook) => release(hook),
+        });
+        ended.fold(true, |all, one| all & one)
+    });
     host::flush_log(LONGEST_FLUSH);
-    failed == 0
+    all_released
 }

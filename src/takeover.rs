@@ -45,6 +45,8 @@ pub trait Setting {
     fn sleep(&self, time: Duration);
     /// Asked before each step: a node that is not Lord any more, or is ending, must not move the IP.
     fn goes_on(&self) -> bool;
+    /// Whether another node is there that could try.
+    fn has_company(&self) -> bool;
 }
 
 /// What is to be done.
@@ -55,7 +57,8 @@ pub struct Order {
     pub deadline: Duration,
     /// What the first POST is for.
     pub need: Need,
-    /// Where the next node may fare better: the takeover fails by then if nothing could be sent until then.
+    /// Where the next node may fare better: the takeover fails by then if nothing could be sent until then, and that node
+    /// is there.
     pub hand_over_after: Option<Duration>,
 }
 
@@ -282,7 +285,7 @@ impl Takeover<'_> {
     /// Fails where nothing could be sent, and another try that takes as long as the one that `began` then would end too
     /// late for the next node.
     fn hand_over(&self, why: &str, began: Duration) -> Result<(), End> {
-        let Some(after) = self.order.hand_over_after.filter(|_| !self.sent) else { return Ok(()) };
+        let Some(after) = self.hand_over_after() else { return Ok(()) };
         let now = self.setting.elapsed();
         if now + self.next_pause() + now.saturating_sub(began) < after {
             return Ok(());
@@ -292,8 +295,11 @@ impl Takeover<'_> {
 
     fn next_pause(&self) -> Duration {
         let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
-        let soon_over = self.order.hand_over_after.is_some() && !self.sent;
-        if soon_over { pause.min(UNSENT_PAUSE) } else { pause }
+        if self.hand_over_after().is_some() { pause.min(UNSENT_PAUSE) } else { pause }
+    }
+
+    fn hand_over_after(&self) -> Option<Duration> {
+        self.order.hand_over_after.filter(|_| !self.sent && self.setting.has_company())
     }
 
     /// Waits for the next step and says why; ends the takeover when its time is over, or it is not wanted.

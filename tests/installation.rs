@@ -24,6 +24,7 @@ on_each_uwsgi! {
     a_hook_behind_ours_that_fails_keeps_its_node_away_for_longer_each_time
     the_ip_stays_with_the_lord_where_the_other_node_has_announced_its_death
     a_node_without_access_to_the_api_is_lord_again_when_it_has_it
+    a_node_without_access_to_the_api_hands_over_to_those_that_start_after_it
     what_others_are_there_to_take_is_not_released
     the_last_node_releases_what_nobody_else_takes
 }
@@ -38,7 +39,11 @@ fn suspended_for(seconds: u64) -> String {
 fn a_node_whose_first_hook_fails_is_a_member_again(uwsgi: Uwsgi) {
     let mut scene = Scene::new(uwsgi, 2, Config::default(), "", &suspended_for(3));
     scene.hook_before(1, "cmd:/bin/false");
-    scene.legion.start_all();
+    scene.legion.start(2);
+    scene.wait_for(2, LIMIT);
+    scene.legion.start(1);
+    let together = || scene.see_each_other(&[1, 2]);
+    assert!(wait_until(LIMIT, together), "{}", scene.state());
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     let joined = |line: &&str| line.contains("valor: 9999 ") && line.contains("joined Legion");
     let back = || scene.legion.node(2).log().lines().filter(joined).count() >= 2;
@@ -127,22 +132,43 @@ fn relay(from: SocketAddr, to: SocketAddr) {
     });
 }
 
+/// Three nodes, of which the highest finds nothing where it asks for the API; returns that place too.
+fn without_access(uwsgi: Uwsgi, more: &str) -> (Scene, SocketAddr) {
+    let mut scene = Scene::new(uwsgi, 3, Config::default(), more, &suspended_for(5));
+    let nothing_there = free_address();
+    let robot = scene.robot.addr().to_string();
+    let ini = scene.legion.ini_mut(1);
+    *ini = ini.replace(&robot, &nothing_there.to_string());
+    (scene, nothing_there)
+}
+
 /// It hands over once, and then leaves the others in peace until it can do what a Lord has to.
 fn a_node_without_access_to_the_api_is_lord_again_when_it_has_it(uwsgi: Uwsgi) {
     side_by_side(&["", ",deadline=10"], |more| {
-        let mut scene = Scene::new(uwsgi, 3, Config::default(), more, &suspended_for(5));
-        let (nothing_there, robot) = (free_address(), scene.robot.addr());
-        let ini = scene.legion.ini_mut(1);
-        *ini = ini.replace(&robot.to_string(), &nothing_there.to_string());
-        scene.legion.start_all();
-        scene.wait_for(2, seconds(45));
+        let (mut scene, nothing_there) = without_access(uwsgi, more);
+        scene.legion.start(2);
+        scene.legion.start(3);
+        scene.wait_for(2, LIMIT);
+        scene.legion.start(1);
+        scene.legion.node(1).wait_for_log("suspending myself", seconds(45));
+        scene.wait_for(2, LIMIT);
         let elections = || scene.legion.logs().matches("i am now the Lord").count();
         let before = elections();
         thread::sleep(seconds(60));
         assert!(scene.is_at(2) && elections() == before, "{}", scene.state());
-        relay(nothing_there, robot);
+        relay(nothing_there, scene.robot.addr());
         scene.wait_for(1, seconds(45));
     });
+}
+
+/// Nobody was there when its hook began, and uWSGI does not hear who is there now.
+fn a_node_without_access_to_the_api_hands_over_to_those_that_start_after_it(uwsgi: Uwsgi) {
+    let (mut scene, _) = without_access(uwsgi, "");
+    scene.legion.start(1);
+    scene.legion.node(1).wait_for_log("connection refused", LIMIT);
+    scene.legion.start(2);
+    scene.legion.start(3);
+    scene.wait_for(2, seconds(60));
 }
 
 // Hooks that release.

@@ -75,7 +75,7 @@ pub fn status(hook: &Hook, found: Found) -> Report {
 /// Exit status 0: here; 1: it is not, or that is unknown.
 fn takeover(hook: &Hook) -> Report {
     // The login's lock-out and the rate limit apart, nothing holds back what is asked for by hand.
-    if hook.take_over(Need::Election, &|| true) == Verdict::Here {
+    if hook.take_over(Need::Election, &|| true, &|| false) == Verdict::Here {
         let mut report = status(hook, Ok(target(hook)));
         let name = hook.legion.name();
         let text =

@@ -75,7 +75,7 @@ fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> 
     }
     let mut steps = Vec::new();
     if command == Command::Check {
-        // As the server, which has both before its user and its root change.
+        // As the server does, which has both before its user and its root change.
         let warnings = startup::warnings(&found);
         startup::read_before_the_root_changes(&found);
         steps.push(whom::judges());

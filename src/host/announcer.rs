@@ -36,7 +36,17 @@ impl Announcer {
 
     /// Says to all nodes that this one is alive, as uWSGI would.
     pub fn announce(&mut self) {
-        let pairs = pairs(self.legion);
+        self.send(&pairs(self.legion, self.legion.valor()));
+    }
+
+    /// Says to all nodes that the one that this was, with that valor, is dead.
+    pub fn say_farewell(&mut self, valor: u64) {
+        let mut pairs = pairs(self.legion, valor);
+        put(&mut pairs, "dead", b"1");
+        self.send(&pairs);
+    }
+
+    fn send(&mut self, pairs: &[u8]) {
         let Ok(length) = u16::try_from(pairs.len()) else { return };
         // SAFETY: the pairs are of that length, the cipher is ours, and the Legion's list of nodes and its socket stay
         // as they are since its thread has started.
@@ -45,7 +55,7 @@ impl Announcer {
 }
 
 /// What uWSGI's own announcement says (`uwsgi_legion_announce` in its core/legion.c).
-fn pairs(legion: Legion) -> Vec<u8> {
+fn pairs(legion: Legion, valor: u64) -> Vec<u8> {
     let raw = legion.raw();
     let mut pairs = Vec::with_capacity(512);
     // SAFETY: texts and valor are set before the Legion's thread starts. The numbers that it changes are aligned, and
@@ -56,7 +66,7 @@ fn pairs(legion: Legion) -> Vec<u8> {
         let text = |number: &dyn ToString| number.to_string().into_bytes();
         for (key, value) in [
             ("legion", CStr::from_ptr((*raw).legion).to_bytes().to_vec()),
-            ("valor", text(&(*raw).valor)),
+            ("valor", text(&valor)),
             ("unix", text(&now())),
             ("lord", text(&lord_since)),
             ("name", CStr::from_ptr(hetzner_host_name()).to_bytes().to_vec()),

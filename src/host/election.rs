@@ -36,13 +36,17 @@ const MOST_DATAGRAMS: usize = 100_000;
 pub struct Election {
     legion: Legion,
     is_outvoted: AtomicBool,
-    is_over: AtomicBool,
+    has_heard_others: AtomicBool,
 }
 
 impl Election {
     /// Called in the Legion's thread, when uWSGI runs the first lord hook of an election.
     pub fn of(legion: Legion) -> Arc<Election> {
-        Arc::new(Election { legion, is_outvoted: AtomicBool::new(false), is_over: AtomicBool::new(false) })
+        Arc::new(Election {
+            legion,
+            is_outvoted: AtomicBool::new(false),
+            has_heard_others: AtomicBool::new(false),
+        })
     }
 
     pub fn legion(&self) -> Legion {
@@ -54,16 +58,22 @@ impl Election {
         self.is_outvoted.load(Ordering::Relaxed)
     }
 
-    /// Whether the hook has ended without its work, which must not act any more.
-    pub fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    /// Whether another node is there that can be Lord: uWSGI knows it, or it was heard since.
+    pub fn has_company(&self) -> bool {
+        self.has_heard_others.load(Ordering::Relaxed) || self.legion.view().has_another_candidate()
     }
 
     fn hear(&self, node: &Heard) {
         // How old an announcement may be is uWSGI's own measure, since the nodes' clocks may differ by as much.
         // SAFETY: reads one number.
         let oldest = now() - i64::from(unsafe { hetzner_host_skew_tolerance() });
-        if !node.is_dead && node.said_at >= oldest && self.legion.is_outranked_by(node.valor, &node.uuid) {
+        if node.is_dead || node.said_at < oldest || node.uuid == self.legion.uuid() {
+            return;
+        }
+        if node.valor > 0 {
+            self.has_heard_others.store(true, Ordering::Relaxed);
+        }
+        if self.legion.is_outranked_by(node.valor, &node.uuid) {
             self.is_outvoted.store(true, Ordering::Relaxed);
         }
     }
@@ -89,14 +99,14 @@ pub enum Waited<T> {
 
 /// What was heard of others in all Legions of this process while a hook ran: uWSGI itself has not heard it.
 struct Ears<'a> {
-    election: Option<&'a Election>,
+    election: &'a Election,
     announced: Instant,
     /// When each node was last heard, in Unix time; 0: it has announced its death.
     last_heard: HashMap<(Legion, Uuid), i64>,
 }
 
 impl<'a> Ears<'a> {
-    fn open(election: Option<&'a Election>) -> Ears<'a> {
+    fn open(election: &'a Election) -> Ears<'a> {
         let mut ears = Ears { election, announced: Instant::now(), last_heard: HashMap::new() };
         // What uWSGI has not read yet counts: a process that was frozen drops all peers first, and is elected by
         // itself.
@@ -145,8 +155,8 @@ impl<'a> Ears<'a> {
             }
             node.is_dead = is_dead != 0;
             self.last_heard.insert((legion, node.uuid), if node.is_dead { 0 } else { now() });
-            if let Some(election) = self.election.filter(|election| election.legion == legion) {
-                election.hear(&node);
+            if self.election.legion == legion {
+                self.election.hear(&node);
             }
         }
     }
@@ -156,7 +166,7 @@ impl<'a> Ears<'a> {
 /// thread.
 pub fn listen(election: &Election, time: Duration) {
     let end = Instant::now() + time;
-    let mut ears = Ears::open(Some(election));
+    let mut ears = Ears::open(election);
     while !election.is_outvoted() && !is_ending() {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -168,14 +178,16 @@ pub fn listen(election: &Election, time: Duration) {
 }
 
 /// Runs `work` in a thread of its own and waits for it, but no longer than `limit`: meanwhile this thread, which is the
-/// Legion's, announces every Legion of this process and listens for what becomes of the election.
+/// Legion's, announces every Legion of this process and listens for what becomes of the election. `is_over` is set when
+/// nobody waits any more, so that the work must not act any more.
 pub fn wait_for<T: Send + 'static>(
-    election: Option<&Election>,
+    election: &Election,
+    is_over: &AtomicBool,
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Waited<T> {
     let mut ears = Ears::open(election);
-    if election.is_some_and(Election::is_outvoted) {
+    if election.is_outvoted() {
         return Waited::Gone;
     }
     let began = Instant::now();
@@ -199,7 +211,7 @@ pub fn wait_for<T: Send + 'static>(
         ears.tick();
     };
     if !matches!(waited, Waited::Done(_)) {
-        election.into_iter().for_each(|election| election.is_over.store(true, Ordering::Relaxed));
+        is_over.store(true, Ordering::Relaxed);
     }
     waited
 }

@@ -225,12 +225,16 @@ int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, char *uuid, 
 	unsigned char sealed[8192], clear[sizeof(sealed) + EVP_MAX_BLOCK_LENGTH + 1];
 	struct announcement said = { .legion = legion, .uuid = uuid };
 	int length, end;
-	ssize_t received = recv(legion->socket, sealed, sizeof(sealed), MSG_DONTWAIT);
+	ssize_t received;
 
+	/* What cannot be read here is left to uWSGI. */
+	if (!EVP_DecryptInit_ex)
+		return -1;
+	received = recv(legion->socket, sealed, sizeof(sealed), MSG_DONTWAIT);
 	if (received < 0)
 		return -1;
 	/* A header of four bytes: the kind, the length of the text as it was before it was sealed, and a zero. */
-	if (received <= 4 || sealed[0] != 109 || !EVP_DecryptInit_ex)
+	if (received <= 4 || sealed[0] != 109)
 		return 0;
 	if (EVP_DecryptInit_ex(legion->decrypt_ctx, NULL, NULL, NULL, NULL) <= 0
 	    || EVP_DecryptUpdate(legion->decrypt_ctx, clear, &length, sealed + 4, (int) received - 4) <= 0

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
@@ -171,20 +171,25 @@ impl Legion {
         false
     }
 
+    /// What tells this node from others.
+    pub fn uuid(self) -> Uuid {
+        // SAFETY: 36 bytes, set before the Legion's thread starts.
+        unsafe { uuid(addr_of!((*self.raw()).uuid).cast()) }
+    }
+
     /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
     pub fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
-        // SAFETY: set before the Legion's thread starts.
-        let (own_valor, own) = unsafe { ((*self.raw()).valor, uuid(addr_of!((*self.raw()).uuid).cast())) };
-        valor > own_valor || valor == own_valor && valor > 0 && *other > own
+        let own = self.valor();
+        valor > own || valor == own && valor > 0 && *other > self.uuid()
     }
 
     /// Copies what is known of the Legion now.
     pub fn view(self) -> View {
         let raw = self.raw();
         let mut peers = Vec::new();
+        let own = self.uuid();
         // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
         unsafe {
-            let own = uuid(addr_of!((*raw).uuid).cast());
             self.for_each_node(hetzner_host_read_lock, |node| {
                 peers.push(Peer {
                     uuid: uuid(addr_of!((*node).uuid).cast()),
@@ -252,11 +257,16 @@ impl Legion {
         self.suspended_until().store(until, Ordering::Relaxed);
     }
 
-    /// Makes a node that is suspended, or announces itself as dead, a member again.
-    pub fn revive(self) {
-        self.suspended_until().store(0, Ordering::Relaxed);
-        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread reads it at each announcement.
-        unsafe { AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)) }.store(0, Ordering::Relaxed);
+    /// Makes a node that uWSGI has suspended a member again, with this valor: with 0 it only votes, and is never Lord. Its
+    /// peers know a node by its valor too, so that they have to be told that the one it had until now is dead.
+    pub fn rejoin(self, valor: u64) {
+        // SAFETY: aligned, and live as long as the process. uWSGI's Legion thread reads them at each of its rounds; valor
+        // first, so that it never takes part with the old one.
+        unsafe {
+            AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).store(valor, Ordering::Release);
+            self.suspended_until().store(0, Ordering::Release);
+            AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)).store(0, Ordering::Release);
+        }
     }
 
     /// The number of nodes that the configuration names, this one included, however often it names one. `None` where
@@ -331,8 +341,8 @@ pub fn is_ending() -> bool {
 impl Legion {
     /// The one that counts most is Lord; 0 is an arbiter's, who never is.
     pub fn valor(self) -> u64 {
-        // SAFETY: set once, while the configuration is read.
-        unsafe { (*self.raw()).valor }
+        // SAFETY: aligned, and lives as long as the process.
+        unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).load(Ordering::Acquire) }
     }
 
     /// Where it listens, as the configuration says it: `HOST:PORT`.

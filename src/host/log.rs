@@ -38,10 +38,12 @@ pub fn line(text: &str) -> String {
 pub fn log(text: &str) {
     let line = line(text);
     let mut writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
-    match &mut *writer {
-        Some(writer) => writer.hand_over(line),
-        None => write(&line),
+    if let Some(writer) = &mut *writer {
+        return writer.hand_over(line);
     }
+    // Not under the lock, which others want, too.
+    drop(writer);
+    write(&line);
 }
 
 impl Writer {
@@ -84,6 +86,11 @@ pub fn start_writer() {
     if spawn_named("hetzner-log", work).is_some() {
         *writer = Some(Writer { lines, given: 0, lost: 0, written });
     }
+}
+
+/// Whether threads of ours may be started: uWSGI has forked.
+pub fn may_have_threads() -> bool {
+    WRITER.lock().unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// Waits until all lines so far are written, but no longer than `limit`: for a process that is about to end.

@@ -3,7 +3,6 @@
 use std::array;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{PF_W, PT_LOAD, dl_phdr_info};
@@ -33,11 +32,21 @@ pub fn give_back_if_due() {
     unsafe {
         libc::malloc_trim(0);
     }
-    // SAFETY: calls back once for each library that is loaded, before it returns.
-    unsafe { libc::dl_iterate_phdr(Some(unmap_if_it_is_ours), ptr::null_mut()) };
+    let mut places = Places::default();
+    // SAFETY: calls back once for each library that is loaded, before it returns, with what is passed here.
+    unsafe { libc::dl_iterate_phdr(Some(note_if_it_is_ours), (&raw mut places).cast()) };
+    // Only now: while it calls back, the loader holds a lock that a child of a fork at that moment would wait for.
+    for place in places.into_iter().flatten() {
+        let page = place.start & !(PAGE - 1);
+        // SAFETY: pages of ours that nobody ever writes, so that they can be read from the file again at any time.
+        unsafe { libc::madvise(page as *mut c_void, place.end - page, libc::MADV_DONTNEED) };
+    }
 }
 
-unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+/// The parts of this library that are only read. No linker makes more of them.
+type Places = [Option<Range<usize>>; 4];
+
+unsafe extern "C" fn note_if_it_is_ours(info: *mut dl_phdr_info, _: usize, places: *mut c_void) -> c_int {
     // SAFETY: the loader passes a library's place and its segments, which stay as they are while it is loaded.
     let (base, segments) = unsafe {
         let info = &*info;
@@ -56,12 +65,7 @@ unsafe extern "C" fn unmap_if_it_is_ours(info: *mut dl_phdr_info, _: usize, _: *
         return 0;
     }
     let mut kept = loaded().filter(|(_, is_written)| !is_written).map(|(place, _)| place);
-    // All taken down first, since to read the list of segments maps it. No linker makes more of them.
-    let places: [Option<Range<usize>>; 4] = array::from_fn(|_| kept.next());
-    for place in places.into_iter().flatten() {
-        let page = place.start & !(PAGE - 1);
-        // SAFETY: pages of ours that nobody ever writes, so that they can be read from the file again at any time.
-        unsafe { libc::madvise(page as *mut c_void, place.end - page, libc::MADV_DONTNEED) };
-    }
+    // SAFETY: what the caller has passed, and nobody else uses.
+    unsafe { *places.cast::<Places>() = array::from_fn(|_| kept.next()) };
     1
 }

@@ -26,7 +26,7 @@ pub use election::{Election, Waited, listen, wait_for};
 pub use legion::{
     HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
 };
-pub use log::{flush as flush_log, line, log, start_writer as start_log_writer};
+pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
 pub use memory::{give_back_if_due, give_back_soon};
 pub use net::interface_addresses;
 pub use start::{

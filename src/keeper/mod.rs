@@ -8,9 +8,9 @@
 mod comeback;
 mod sight;
 
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub use sight::Clock;
 use sight::Sight;
 
 const TICK: Duration = Duration::from_millis(250);
+/// For how long a node says that it has another valor now.
+const FAREWELLS: Duration = Duration::from_secs(2);
 /// How much later than its `legion-freq` uWSGI may be by itself.
 const LATE: Duration = Duration::from_millis(500);
 
@@ -38,6 +40,10 @@ struct Kept {
     hooks: Vec<Hook>,
     sight: Sight,
     comeback: Comeback,
+    /// The valor that the configuration says, while this node is an arbiter instead.
+    resting: Option<u64>,
+    /// A valor that this node has no more, until when its peers are told so: the first time may be lost.
+    left: Option<(u64, Instant)>,
 }
 
 fn kept() -> MutexGuard<'static, Vec<Kept>> {
@@ -57,6 +63,8 @@ pub fn prepare(hooks_of: impl Fn(Legion) -> Vec<Hook>) {
         hooks: hooks_of(legion),
         sight: Sight::new(legion.configured_size()),
         comeback: Comeback::new(),
+        resting: None,
+        left: None,
     };
     *kept() = host::legions().into_iter().map(keep).collect();
 }
@@ -64,12 +72,19 @@ pub fn prepare(hooks_of: impl Fn(Legion) -> Vec<Hook>) {
 /// Starts the keeper, if it does not run yet. In the process that stays.
 pub fn start() {
     static RUNS: AtomicBool = AtomicBool::new(false);
-    if kept().is_empty() || RUNS.swap(true, Ordering::Relaxed) {
+    static BEGINS: Once = Once::new();
+    // uWSGI's main loop, which comes here each second, never waits for what the keeper holds.
+    if RUNS.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if host::legions().is_empty() {
         return;
     }
     host::start_log_writer();
-    let now = Instant::now();
-    kept().iter_mut().for_each(|kept| kept.sight.begin(now));
+    BEGINS.call_once(|| {
+        let now = Instant::now();
+        kept().iter_mut().for_each(|kept| kept.sight.begin(now));
+    });
     if host::spawn_named("hetzner-keeper", keep).is_none() {
         RUNS.store(false, Ordering::Relaxed);
     }
@@ -86,10 +101,22 @@ pub fn listening_time(legion: Legion) -> Option<Duration> {
     with(legion, listening_time).flatten()
 }
 
-/// How many nodes the Legion's majority is counted of, if `size` are configured: who has announced its death has no vote.
+/// How many nodes the Legion's majority is counted of, if `size` are configured: who has announced its death has no vote,
+/// but whoever is in sight has.
 pub fn voters(legion: Legion, size: usize) -> usize {
-    let left = with(legion, |kept| kept.sight.farewells()).unwrap_or_default();
-    size.saturating_sub(left).max(1)
+    let (left, there) = with(legion, |kept| (kept.sight.farewells(), kept.sight.peers())).unwrap_or_default();
+    size.saturating_sub(left).max(there + 1)
+}
+
+/// Whether another node that can be Lord was there when the keeper looked last. uWSGI's own list is not to be asked at
+/// its end.
+pub fn had_another_candidate(legion: Legion) -> bool {
+    with(legion, |kept| kept.sight.has_another_candidate()).unwrap_or_default()
+}
+
+/// A lord hook of ours begins.
+pub fn note_begin(legion: Legion) {
+    with(legion, |kept| kept.comeback.begin());
 }
 
 /// A lord hook of ours has ended so; told before uWSGI acts upon it.
@@ -118,12 +145,16 @@ fn watch() {
     while !host::is_ending() {
         thread::sleep(TICK);
         let gap = clock.tick(TICK);
-        for kept in kept().iter_mut() {
-            let view = kept.legion.view();
-            let now = Instant::now();
-            kept.sight.observe(&view, now, host::now(), gap);
-            kept.announce_if_overdue(&view, now);
-            kept.bring_back(&view, now);
+        for legion in host::legions() {
+            // Before anything is held: uWSGI's lock may take its time.
+            let view = legion.view();
+            let keep = |kept: &mut Kept| {
+                let now = Instant::now();
+                kept.sight.observe(&view, now, host::now(), gap);
+                kept.announce_if_overdue(&view, now);
+                kept.bring_back(&view, now);
+            };
+            with(legion, keep);
         }
         host::give_back_if_due();
     }
@@ -148,40 +179,68 @@ impl Kept {
         }
     }
 
-    /// Ends the death that uWSGI leaves a node in after its suspension, when it can be Lord again.
+    /// Ends the death that uWSGI leaves a node in after its suspension. Until it can be Lord again it votes: the others may
+    /// have no quorum without it.
     fn bring_back(&mut self, view: &View, now: Instant) {
         if self.hooks.is_empty() || host::is_ending() {
             return;
         }
+        if let Some((valor, until)) = self.left {
+            self.announcer.iter_mut().for_each(|announcer| announcer.say_farewell(valor));
+            self.left = self.left.filter(|_| now < until);
+        }
         let legion = self.legion;
         let suspended = u64::try_from(view.suspended_until - host::now()).unwrap_or_default();
-        match self.comeback.observe(view, Duration::from_secs(suspended), now) {
+        let own = (self.resting.unwrap_or(legion.valor()), legion.uuid());
+        let seen = comeback::Seen {
+            is_away: view.dead || self.resting.is_some(),
+            suspended: Duration::from_secs(suspended),
+            is_outranked: view.peers.iter().any(|peer| (peer.valor, peer.uuid) > own),
+        };
+        match self.comeback.observe(&seen, now) {
             Step::Nothing => {}
-            Step::StayAway { left, why } => {
-                // Suspended by uWSGI too, or it would elect itself where nobody else is in sight.
-                let left = i64::try_from(left.as_secs()).unwrap_or_default() + 2;
-                legion.suspend_until(host::now() + left);
+            Step::StayAway { votes, why } => {
+                if !votes {
+                    legion.suspend_until(host::now() + 2);
+                } else if view.dead {
+                    self.resting.get_or_insert(legion.valor());
+                    self.rejoin(0, now);
+                }
                 if let Some(why) = why {
                     host::log(&format!("{}: {why}", legion.name()));
                 }
             }
             Step::Look => look(legion, self.hooks.clone()),
             Step::Return(why) => {
-                legion.revive();
+                let valor = self.resting.take().unwrap_or(legion.valor());
+                self.rejoin(valor, now);
                 host::log(&format!("{}: {why}: this node is a member of the Legion again", legion.name()));
             }
         }
+    }
+
+    fn rejoin(&mut self, valor: u64, now: Instant) {
+        let before = self.legion.valor();
+        if before != valor {
+            self.left = Some((before, now + FAREWELLS));
+            self.announcer.iter_mut().for_each(|announcer| announcer.say_farewell(before));
+        }
+        self.legion.rejoin(valor);
+        self.announce();
     }
 }
 
 /// Asks in a thread of its own whether a takeover could be made now.
 fn look(legion: Legion, hooks: Vec<Hook>) {
     let look = move || {
-        let unfit = hooks.iter().find_map(|hook| {
+        let why_not = |hook: &Hook| {
             let failure = hook.whereabouts().err()?;
             // Where only looks are too many, a takeover may still be accepted.
             (failure.kind != Kind::HeldBack).then_some(failure.sentence)
-        });
+        };
+        // A panic, which is logged, tells nothing.
+        let unfit =
+            panic::catch_unwind(AssertUnwindSafe(|| hooks.iter().find_map(why_not))).unwrap_or_default();
         with(legion, |kept| kept.comeback.looked(unfit, Instant::now()));
     };
     if host::spawn(look).is_none() {

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::host::{self, Uuid, View};
+use crate::host::{self, Peer, Uuid, View};
 
 /// What is late by so much was not running: a busy machine may delay a thread by a second.
 const PAUSED: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub struct Sight {
     /// Whether there ever was one, and when one was last dropped for its silence.
     had_peers: bool,
     lost: Option<Instant>,
-    /// The longest time between two announcements of one node.
+    /// The longest time, lately, between two announcements of one node.
     longest_silence: Duration,
     /// The valors of those that have announced their death and have not come back.
     farewells: Vec<u64>,
@@ -59,6 +59,9 @@ struct Seen {
     /// Unix time, seconds.
     last_seen: i64,
     heard: Instant,
+    /// The longest time between two of its announcements; an old one counts less and less.
+    silence: Duration,
+    has_left: bool,
 }
 
 impl Sight {
@@ -91,7 +94,7 @@ impl Sight {
         self.looked = now;
         let tolerance = i64::try_from(host::tolerance().as_secs()).unwrap_or(i64::MAX);
         let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.uuid);
-        for gone in self.peers.iter().filter(|seen| is_gone(seen)) {
+        for gone in self.peers.iter().filter(|seen| is_gone(seen) && !seen.has_left) {
             // uWSGI drops a silent node only when its time is over.
             if unix_time - gone.last_seen < tolerance {
                 self.farewells.push(gone.valor);
@@ -102,21 +105,33 @@ impl Sight {
         self.peers.retain(|seen| !is_gone(seen));
         for peer in &view.peers {
             match self.peers.iter_mut().find(|seen| seen.uuid == peer.uuid) {
-                Some(seen) if seen.last_seen == peer.last_seen => {}
+                Some(seen) if seen.last_seen == peer.last_seen || seen.has_left => {}
+                // A hook of ours has heard its farewell, and uWSGI will drop it.
+                Some(seen) if peer.last_seen == 0 => {
+                    seen.has_left = true;
+                    self.farewells.push(seen.valor);
+                }
                 Some(seen) => {
                     if !has_paused {
-                        self.longest_silence = self.longest_silence.max(now.duration_since(seen.heard));
+                        seen.silence = now.duration_since(seen.heard).max(seen.silence * 7 / 8);
                     }
-                    (seen.last_seen, seen.heard) = (peer.last_seen, now);
+                    // A node that has become an arbiter, or is none any more, is the same one.
+                    (seen.last_seen, seen.heard, seen.valor) = (peer.last_seen, now, peer.valor);
                 }
                 None => {
-                    if let Some(back) = self.farewells.iter().position(|valor| *valor == peer.valor) {
-                        self.farewells.remove(back);
+                    // With another valor than before it is another's place that it takes.
+                    let back = self.farewells.iter().position(|valor| *valor == peer.valor);
+                    if !self.farewells.is_empty() {
+                        self.farewells.remove(back.unwrap_or(0));
                     }
-                    let (uuid, valor, last_seen) = (peer.uuid, peer.valor, peer.last_seen);
-                    self.peers.push(Seen { uuid, valor, last_seen, heard: now });
+                    let Peer { uuid, valor, last_seen, .. } = *peer;
+                    let (silence, has_left) = (Duration::ZERO, false);
+                    self.peers.push(Seen { uuid, valor, last_seen, heard: now, silence, has_left });
                 }
             }
+        }
+        if let Some(longest) = self.peers.iter().map(|seen| seen.silence).max() {
+            self.longest_silence = longest;
         }
         self.had_peers |= !self.peers.is_empty();
     }
@@ -124,6 +139,16 @@ impl Sight {
     /// Somebody was heard who is not in sight.
     pub fn distrust(&mut self, now: Instant) {
         self.paused = Some(now);
+    }
+
+    /// How many nodes are in sight, beside this one.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether one of them can be Lord.
+    pub fn has_another_candidate(&self) -> bool {
+        self.peers.iter().any(|seen| seen.valor > 0 && !seen.has_left)
     }
 
     /// How many nodes have said that they leave.
@@ -152,7 +177,6 @@ impl Sight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Peer;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -189,6 +213,12 @@ mod tests {
         assert_eq!(sight.farewells(), 1, "2 was silent for too long");
         sight.observe(&view(&[(1, 117)]), now, 117, false);
         assert_eq!(sight.farewells(), 0, "it is back");
+        sight.observe(&view(&[(1, 0)]), now, 118, false);
+        assert_eq!(sight.farewells(), 1, "a hook has heard it leave");
+        sight.observe(&view(&[]), now, 119, false);
+        assert_eq!((sight.farewells(), sight.lost.is_some()), (1, true), "once");
+        sight.observe(&view(&[(7, 120)]), now, 120, false);
+        assert_eq!(sight.farewells(), 0, "it is back with another valor");
     }
 
     #[test]

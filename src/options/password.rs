@@ -6,10 +6,16 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use crate::host;
 
 /// Longer than any password, shorter than what a mistaken path may lead to.
 const LONGEST_PASSWORD: u64 = 4096;
+
+/// How long a file may take to be read: a disk or a network that is stuck must hold nobody for good.
+const LONGEST_READ: Duration = Duration::from_secs(5);
 
 /// Where the password stands. Cannot be printed.
 #[derive(Clone)]
@@ -82,7 +88,8 @@ impl PasswordFile {
 
     fn read(&self) -> Result<Vec<u8>, String> {
         // Not under the lock: a disk that hangs holds up this takeover alone.
-        let read = self.read_now().map_err(|what| format!("password_file={}: {what}", self.path.display()));
+        let read =
+            self.read_in_time().map_err(|what| format!("password_file={}: {what}", self.path.display()));
         let mut kept = self.kept();
         match read {
             Ok(password) => {
@@ -98,22 +105,36 @@ impl PasswordFile {
         }
     }
 
-    fn read_now(&self) -> Result<Vec<u8>, String> {
-        let mut password = Vec::new();
-        let read = File::open(&self.path)
-            .and_then(|file| file.take(LONGEST_PASSWORD + 1).read_to_end(&mut password));
-        read.map_err(|error| error.to_string())?;
-        if password.len() as u64 > LONGEST_PASSWORD {
-            return Err("too long for a password".into());
+    /// In a thread, once uWSGI has forked: nothing else limits the time that it takes.
+    fn read_in_time(&self) -> Result<Vec<u8>, String> {
+        if !host::may_have_threads() {
+            return read_now(&self.path);
         }
-        if password.last() == Some(&b'\n') {
-            password.pop();
-            if password.last() == Some(&b'\r') {
-                password.pop();
-            }
+        let (tell, told) = mpsc::sync_channel(1);
+        let path = self.path.clone();
+        // Nobody may be waiting any more.
+        if host::spawn(move || drop(tell.send(read_now(&path)))).is_none() {
+            return Err("the system has no thread left".into());
         }
-        if password.is_empty() { Err("it is empty".into()) } else { Ok(password) }
+        let too_long = |_| format!("not read within {} s", LONGEST_READ.as_secs());
+        told.recv_timeout(LONGEST_READ).map_err(too_long)?
     }
+}
+
+fn read_now(path: &Path) -> Result<Vec<u8>, String> {
+    let mut password = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST_PASSWORD + 1).read_to_end(&mut password));
+    read.map_err(|error| error.to_string())?;
+    if password.len() as u64 > LONGEST_PASSWORD {
+        return Err("too long for a password".into());
+    }
+    if password.last() == Some(&b'\n') {
+        password.pop();
+        if password.last() == Some(&b'\r') {
+            password.pop();
+        }
+    }
+    if password.is_empty() { Err("it is empty".into()) } else { Ok(password) }
 }
 
 #[cfg(test)]

@@ -323,6 +323,10 @@ impl Setting for World {
         self.pass(time);
     }
 
+    fn has_company(&self) -> bool {
+        true
+    }
+
     fn goes_on(&self) -> bool {
         true
     }

@@ -94,6 +94,10 @@ impl Setting for Fake {
         self.now.set(self.now.get() + time);
     }
 
+    fn has_company(&self) -> bool {
+        true
+    }
+
     fn goes_on(&self) -> bool {
         self.now.get() < self.wanted_until
     }
