@@ -24,6 +24,7 @@ on_each_uwsgi! {
     a_hook_behind_ours_that_fails_keeps_its_node_away_for_longer_each_time
     the_ip_stays_with_the_lord_where_the_other_node_has_announced_its_death
     a_node_without_access_to_the_api_is_lord_again_when_it_has_it
+    a_node_that_cannot_be_lord_votes_for_one_that_can
     a_node_without_access_to_the_api_hands_over_to_those_that_start_after_it
     what_others_are_there_to_take_is_not_released
     the_last_node_releases_what_nobody_else_takes
@@ -159,6 +160,20 @@ fn a_node_without_access_to_the_api_is_lord_again_when_it_has_it(uwsgi: Uwsgi) {
         relay(nothing_there, scene.robot.addr());
         scene.wait_for(1, seconds(45));
     });
+}
+
+/// Two of three are left, and only one of them reaches the API: without the vote of the other one it has no quorum.
+fn a_node_that_cannot_be_lord_votes_for_one_that_can(uwsgi: Uwsgi) {
+    let options = format!("{}legion-quorum = {LEGION} 2\n", suspended_for(5));
+    let mut scene = Scene::new(uwsgi, 3, Config::default(), "", &options);
+    let robot = scene.robot.addr().to_string();
+    let ini = scene.legion.ini_mut(2);
+    *ini = ini.replace(&robot, &free_address().to_string());
+    scene.legion.start_all();
+    scene.wait_for(1, LIMIT);
+    scene.legion.kill(1);
+    scene.wait_for(3, seconds(60));
+    scene.stays_at(3, seconds(20));
 }
 
 /// Nobody was there when its hook began, and uWSGI does not hear who is there now.
