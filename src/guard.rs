@@ -22,6 +22,10 @@ use crate::takeover::{Verdict, place};
 /// How often the guard looks at the Legion. No request is sent for it.
 const TICK: Duration = Duration::from_secs(1);
 /// When to ask after something has happened: at once, and when whoever else acted upon it is done.
+/// So many nodes that come or go within an hour are looked after; a node that does so all the time must not use up the looks
+/// of all.
+const MOST_CHANGES: usize = 8;
+const HOUR: Duration = Duration::from_secs(3600);
 const AFTER_A_CHANGE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(120)];
 /// Until the next try after the hook's takeover has failed, doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(15);
@@ -243,6 +247,8 @@ struct Reign {
     /// stuck, so that others may have elected another Lord.
     is_doubtful: bool,
     peers: Vec<Uuid>,
+    /// When nodes came or went that were looked after, within the last hour.
+    changes: Vec<Instant>,
     /// When to look next, for whatever reasons.
     due: Vec<Instant>,
     /// When to look next if nothing happens.
@@ -273,6 +279,7 @@ impl Reign {
             votes: 0,
             is_doubtful: false,
             peers: uuids(view),
+            changes: Vec::new(),
             due: after.iter().map(|after| now + *after).collect(),
             timer: None,
             next_pause: FIRST_RETRY,
@@ -298,9 +305,20 @@ impl Reign {
         if frozen || !had_majority {
             self.agreed_since = Instant::now();
         }
+        let changed = changed && self.is_worth_a_look(Instant::now());
         if changed || frozen || self.majority && !had_majority {
             self.due.extend(AFTER_A_CHANGE.map(|after| Instant::now() + after));
         }
+    }
+
+    /// Whether a node that has come or gone now is looked after. If so, it counts.
+    fn is_worth_a_look(&mut self, now: Instant) -> bool {
+        self.changes.retain(|change| now.duration_since(*change) < HOUR);
+        let is_worth_it = self.changes.len() < MOST_CHANGES;
+        if is_worth_it {
+            self.changes.push(now);
+        }
+        is_worth_it
     }
 
     /// Whether it is time for a look; if so, that time is used up.
@@ -419,6 +437,21 @@ mod tests {
         assert!(reign.is_due(), "it was frozen");
         // Each of the three changes leaves its later looks, and the reign's own.
         assert_eq!(reign.due.len(), 2 + 3 * 2);
+    }
+
+    #[test]
+    fn a_node_that_comes_and_goes_all_the_time_does_not_use_up_the_looks() {
+        let mut reign = reign(&[true], 3);
+        let looks = (0..100)
+            .filter(|round| {
+                let votes: &[bool] = if round % 2 == 0 { &[true, true] } else { &[true] };
+                reign.observe(&view(votes), false);
+                reign.is_due()
+            })
+            .count();
+        assert_eq!(looks, MOST_CHANGES);
+        reign.observe(&view(&[true, true]), true);
+        assert!(reign.is_due(), "a freeze is looked after in any case");
     }
 
     #[test]

@@ -145,7 +145,7 @@ extern "C" fn init() -> c_int {
         startup::note_what_to_read_ahead(startup::found());
         readiness::watch(startup::found());
         keeper::prepare(|legion| {
-            let of_legion = |found: &&startup::Found| found.legion == legion && found.phase == "legion-lord";
+            let of_legion = |found: &&startup::Found| found.legion == legion && found.is_lord_hook();
             startup::found().iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
         });
         true

@@ -151,7 +151,7 @@ static WATCHED: OnceLock<Vec<Hook>> = OnceLock::new();
 
 /// Notes whose IPs are to be looked at.
 pub fn watch(found: &[Found]) {
-    let lord_hooks = found.iter().filter(|found| found.phase == "legion-lord");
+    let lord_hooks = found.iter().filter(|found| found.is_lord_hook());
     let _ = WATCHED.set(lord_hooks.flat_map(|found| found.hooks.clone()).collect());
 }
 

@@ -26,11 +26,20 @@ pub const ACTIONS: [&str; 2] = ["hetzner-failoverip", "hetzner-failoverip-releas
 #[derive(Clone)]
 pub struct Found {
     pub legion: Legion,
-    pub phase: &'static str,
+    phase: &'static str,
+    /// Whether its action releases, rather than takes over.
+    releases: bool,
     argument: Vec<u8>,
     pub hooks: Vec<Hook>,
     /// What is doubtful about it.
     doubts: Vec<String>,
+}
+
+impl Found {
+    /// Whether it takes its IPs over when this node becomes Lord.
+    pub fn is_lord_hook(&self) -> bool {
+        self.phase == "legion-lord" && !self.releases
+    }
 }
 
 /// A hook that cannot work.
@@ -99,8 +108,8 @@ fn read() -> Reading {
     };
     for legion in host::legions() {
         for line in legion.hooks() {
-            if ACTIONS.iter().any(|action| action.as_bytes() == line.action) {
-                reading.read_hook(legion, line.phase, line.argument);
+            if let Some(action) = ACTIONS.iter().position(|action| action.as_bytes() == line.action) {
+                reading.read_hook(legion, line.phase, action > 0, line.argument);
             } else if let Some(problem) = mistaken::looks_like_ours(legion, &line) {
                 reading.problems.push(problem);
             }
@@ -112,7 +121,7 @@ fn read() -> Reading {
 }
 
 impl Reading {
-    fn read_hook(&mut self, legion: Legion, phase: &'static str, argument: Vec<u8>) {
+    fn read_hook(&mut self, legion: Legion, phase: &'static str, releases: bool, argument: Vec<u8>) {
         let name = legion.name();
         let (hooks, parsed) = Hook::parse(legion, &argument);
         let alarm = known_alarm(parsed.alarm.clone());
@@ -126,7 +135,7 @@ impl Reading {
         let before = self.problems.len();
         if texts(&|weight| weight != Weight::Doubtful).is_empty() {
             let doubts = texts(&|_| true);
-            self.found.push(Found { legion, phase, argument, hooks, doubts });
+            self.found.push(Found { legion, phase, releases, argument, hooks, doubts });
         } else {
             // What is doubtful may be what has led to it: a mistyped key is one that is missing.
             let problems = texts(&|_| true);
@@ -134,7 +143,7 @@ impl Reading {
             if hooks.is_empty() {
                 self.wrong.push(Wrong { legion, argument, problems, alarm: alarm.clone() });
             } else {
-                self.found.push(Found { legion, phase, argument, hooks, doubts: Vec::new() });
+                self.found.push(Found { legion, phase, releases, argument, hooks, doubts: Vec::new() });
             }
         }
         if let (None, Some(unknown)) = (&alarm, &parsed.alarm) {

@@ -75,7 +75,6 @@ fn check_says_all_that_the_start_says() {
         hook.replace("198.51.100.7", "198.51.100.8").replace("127.0.0.9", "127.0.0.8")
     );
     let expected = [
-        "legion-death-on-lord-error is unset",
         "Legion failover has no legion-quorum",
         "Legion failover, legion-lord: active_ip=198.51.100.7 is on no interface",
         "Legion failover, legion-lord: deadline is 3 s",

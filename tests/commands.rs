@@ -58,7 +58,7 @@ pub fn command_in(uwsgi: Uwsgi, folder: &Path, hooks: &[String], lines: &str) ->
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut ini = format!(
         "[uwsgi]\nplugins-dir = {}\nplugin = hetzner\nmaster = true\nsocket = {}\ndaemonize = {}/log\n\
-         legion = {LEGION} {} 1 aes-128-cbc:secret1\n{lines}",
+         legion-death-on-lord-error = 5\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\n{lines}",
         uwsgi.plugins().display(),
         taken.local_addr().expect("it is bound"),
         folder.display(),

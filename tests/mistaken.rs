@@ -114,6 +114,15 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         (format!("{}{right}", legion(own, "65535")), ""),
         (format!("{}{right}{nodes}{}", legion(own, "1"), quorum(2)), ""),
         (
+            format!("{}{right}{nodes}{}", legion(own, "1"), quorum(1)),
+            "Legion failover: legion-quorum is 1, but there are 3 with this one and each legion-node: cut apart it has a Lord \
+             on each side; set legion-quorum = failover 2",
+        ),
+        (
+            format!("{}{right}{}", legion(own, "1"), right.replace("legion-lord", "legion-join")),
+            "Legion failover, legion-join: hetzner-failoverip takes the IP over whoever is Lord: it belongs into legion-lord",
+        ),
+        (
             format!("{}{right}{nodes}{}", legion(own, "1"), quorum(4)),
             "Legion failover: legion-quorum is 4, but there are 3 with this one and each legion-node: it never has a Lord; \
              set legion-quorum = failover 2",
@@ -201,6 +210,7 @@ fn an_ini_with_a_password_that_others_may_read_is_told() {
         let path = inner.display();
         let expected =
             format!("warning: {path} holds the password, and is readable by others: chmod o-r {path}");
-        assert_eq!(said(0o644), [expected]);
+        let found = said(0o644);
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
     }
 }

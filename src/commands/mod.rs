@@ -66,7 +66,7 @@ fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> 
     let wanted = |found: &&Found| asked.legion.as_ref().is_none_or(|name| *name == found.legion.name());
     let found: Vec<Found> = found.iter().filter(wanted).cloned().collect();
     let hooks: Vec<&Hook> =
-        found.iter().filter(|found| found.phase == "legion-lord").flat_map(|found| &found.hooks).collect();
+        found.iter().filter(|found| found.is_lord_hook()).flat_map(|found| &found.hooks).collect();
     if hooks.is_empty() {
         let whose =
             asked.legion.as_ref().map_or_else(|| "the configuration".into(), |name| format!("Legion {name}"));

@@ -292,16 +292,20 @@ void hetzner_host_send(struct uwsgi_legion *legion, void *cipher, const unsigned
 		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
 }
 
+/* uWSGI makes the lock only when it starts; a command ends before that. */
 void hetzner_host_read_lock(struct uwsgi_legion *legion) {
-	uwsgi_rlock(legion->lock);
+	if (legion->lock)
+		uwsgi_rlock(legion->lock);
 }
 
 void hetzner_host_write_lock(struct uwsgi_legion *legion) {
-	uwsgi_wlock(legion->lock);
+	if (legion->lock)
+		uwsgi_wlock(legion->lock);
 }
 
 void hetzner_host_unlock(struct uwsgi_legion *legion) {
-	uwsgi_rwunlock(legion->lock);
+	if (legion->lock)
+		uwsgi_rwunlock(legion->lock);
 }
 
 /* Whether legion-death-on-lord-error is set. */

@@ -88,6 +88,21 @@ impl Comeback {
         Comeback { ended: None, failures: 0, member_since: None, is_tried: false, dead_for: 0, away: None }
     }
 
+    /// A node that knows at its start that a takeover would fail.
+    pub fn begin_away(&mut self, now: Instant) {
+        let (has_made_room, looks, looking_since) = (false, true, None);
+        let (is_told, news) = (false, None);
+        self.away = Some(Away {
+            has_made_room,
+            not_before: now,
+            looks,
+            looking_since,
+            pause: FIRST_LOOK,
+            is_told,
+            news,
+        });
+    }
+
     pub fn begin(&mut self) {
         self.is_tried = true;
     }
@@ -188,7 +203,7 @@ impl Comeback {
                 if !away.is_told {
                     away.is_told = true;
                     away.news = Some(format!(
-                        "the suspension is over, but a takeover would fail again: {why}; until that has changed it only votes, and is no candidate"
+                        "a takeover would fail: {why}; until that has changed this node only votes, and is no candidate"
                     ));
                 }
             }

@@ -56,15 +56,25 @@ fn with<T>(legion: Legion, act: impl FnOnce(&mut Kept) -> T) -> Option<T> {
 
 /// Notes every Legion of this process, with its lord hooks of ours. Before uWSGI starts its Legions.
 pub fn prepare(hooks_of: impl Fn(Legion) -> Vec<Hook>) {
-    let keep = |legion: Legion| Kept {
-        legion,
-        announcer: Announcer::new(legion),
-        announced: Instant::now(),
-        hooks: hooks_of(legion),
-        sight: Sight::new(legion.configured_size()),
-        comeback: Comeback::new(),
-        resting: None,
-        left: None,
+    let keep = |legion: Legion| {
+        let mut kept = Kept {
+            legion,
+            announcer: Announcer::new(legion),
+            announced: Instant::now(),
+            hooks: hooks_of(legion),
+            sight: Sight::new(legion.configured_size()),
+            comeback: Comeback::new(),
+            resting: None,
+            left: None,
+        };
+        let password = |hook: &Hook| hook.options.login.password.read();
+        // After a reload, which goes on with what it cannot read: this node knows that it could not be Lord.
+        if !kept.hooks.is_empty() && kept.hooks.iter().all(|hook| password(hook).is_err()) {
+            kept.comeback.begin_away(Instant::now());
+            kept.resting = Some(legion.valor());
+            legion.rejoin(0);
+        }
+        kept
     };
     *kept() = host::legions().into_iter().map(keep).collect();
 }

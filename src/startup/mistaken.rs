@@ -32,7 +32,7 @@ pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
 pub fn two_masters(found: &[Found]) -> Vec<String> {
     let lords: Vec<_> = found
         .iter()
-        .filter(|found| found.phase == "legion-lord")
+        .filter(|found| found.is_lord_hook())
         .flat_map(|found| found.hooks.iter().map(move |hook| (found.legion, hook)))
         .collect();
     let mut problems = Vec::new();

@@ -24,7 +24,7 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
     if !legions.is_empty() && !host::has_master() {
         warnings.push("there is no master, which alone runs Legions: set master = true".into());
     }
-    if found.iter().any(is_lord_hook) && !host::death_on_lord_error() {
+    if found.iter().any(Found::is_lord_hook) && !host::death_on_lord_error() {
         warnings.push(
             "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
              some seconds, so that the next node tries"
@@ -32,14 +32,14 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
         );
     }
     let (round, tolerance) = (host::round().as_secs(), host::tolerance().as_secs());
-    if found.iter().any(is_lord_hook) && tolerance <= round {
+    if found.iter().any(Found::is_lord_hook) && tolerance <= round {
         warnings.push(format!(
             "legion-tolerance is {tolerance}, but a node announces itself each {round} s (legion-freq): it counts as \
              dead in between; set legion-tolerance to three times legion-freq, or more"
         ));
     }
     for legion in legions {
-        let has_our_lord = found.iter().any(|found| found.legion == legion && is_lord_hook(found));
+        let has_our_lord = found.iter().any(|found| found.legion == legion && found.is_lord_hook());
         warnings.extend(about_legion(legion, has_our_lord));
     }
     for found in found {
@@ -52,7 +52,7 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
             });
             missing.into_iter().chain(about(&hook.options, hook.active_ip().ok()))
         });
-        let all = found.doubts.iter().cloned().chain(hooks);
+        let all = found.doubts.iter().cloned().chain(misplaced(found)).chain(hooks);
         warnings.extend(all.map(|text| format!("Legion {name}, {phase}: {text}")));
     }
     warnings.extend(impatient_checks(found));
@@ -66,9 +66,24 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
     once
 }
 
+/// Elsewhere than where uWSGI has elected this node, a takeover takes the IP from the Lord.
+fn misplaced(found: &Found) -> Option<String> {
+    let is_lord = found.phase == "legion-lord";
+    match (is_lord, found.releases) {
+        (false, false) => {
+            Some(format!("{} takes the IP over whoever is Lord: it belongs into legion-lord", ACTIONS[0]))
+        }
+        (true, true) => Some(format!(
+            "{} deletes the route when this node becomes Lord: is {} meant?",
+            ACTIONS[1], ACTIONS[0]
+        )),
+        _ => None,
+    }
+}
+
 /// All IPs of a login are checked within one limit.
 fn impatient_checks(found: &[Found]) -> Vec<String> {
-    let lords = || found.iter().filter(|found| is_lord_hook(found)).flat_map(|found| &found.hooks);
+    let lords = || found.iter().filter(|found| found.is_lord_hook()).flat_map(|found| &found.hooks);
     let same_login = |a: &Options, b: &Options| a.login.username == b.login.username;
     let warning = |hook: &Hook| {
         let ips = lords().filter(|other| same_login(&other.options, &hook.options)).count();
@@ -76,10 +91,6 @@ fn impatient_checks(found: &[Found]) -> Vec<String> {
         Some(format!("Legion {}, legion-lord: {text}", hook.legion.name()))
     };
     lords().filter_map(warning).collect()
-}
-
-fn is_lord_hook(found: &Found) -> bool {
-    found.phase == "legion-lord"
 }
 
 fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
@@ -125,6 +136,11 @@ fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
                  one of them is down it has no Lord{remedy}"
             ));
         }
+        Some(size) if quorum > 0 && quorum <= size / 2 => warnings.push(format!(
+            "Legion {name}: legion-quorum is {quorum}, but there are {size} with this one and each legion-node: cut apart it \
+             has a Lord on each side; set legion-quorum = {name} {}",
+            size / 2 + 1
+        )),
         _ => {}
     }
     match legion.valor() {
@@ -273,7 +289,19 @@ fn readable_configurations() -> Vec<String> {
     for file in files.iter().filter(|file| others_may_read(file)) {
         if fs::read(file).is_ok_and(|content| holds_a_password(&content)) {
             let file = file.display();
-            warnings.push(format!("{file} holds the password, and is readable by others: chmod o-r {file}"));
+            warnings.push(format!(
+                "{file} holds the password, and is readable by others: chmod o-r {file}, and chgrp it to uWSGI's group, since \
+                 a reload has to read it"
+            ));
+        }
+    }
+    for file in &files {
+        // uWSGI reads its configuration anew as who it is by then.
+        if let Some((uid, Err(why))) = host::try_to_read(file).filter(|_| file.is_file()) {
+            let file = file.display();
+            warnings.push(format!(
+                "{file} cannot be read as uid {uid} ({why}): a reload ends uWSGI; chgrp it to uWSGI's group, and chmod 640"
+            ));
         }
     }
     warnings
