@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::robot::{Config, Failover, Robot};
+use crate::scene::side_by_side;
 use crate::support::legion::{LEGION, Legion, hook};
 use crate::support::node::{Node, free_address};
 use crate::support::shim;
@@ -85,7 +86,7 @@ const NEVER_LORD: &str = "legion-quorum = failover 2\n";
 
 #[test]
 fn a_standby_looks_by_itself_and_says_what_changes() {
-    for uwsgi in Uwsgi::ALL {
+    side_by_side(&Uwsgi::ALL, |uwsgi| {
         let robot = robot();
         let url = robot.url(ip(IP));
         let hooks = [hook(1, &url, ""), hook(2, &url, "").replace(USERNAME, STANDBY)];
@@ -114,12 +115,12 @@ fn a_standby_looks_by_itself_and_says_what_changes() {
         legion.wait_for_lord(2, LIMIT);
         legion.node(2).wait_for_log(READY, LIMIT);
         wait_for_metrics(legion.node(2), &[("ready", 1), ("alarms", 1)]);
-    }
+    });
 }
 
 #[test]
 fn a_standby_that_is_ready_asks_once_and_is_silent() {
-    for uwsgi in Uwsgi::ALL {
+    side_by_side(&Uwsgi::ALL, |uwsgi| {
         let robot = robot();
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ""), NEVER_LORD, &[]);
         alone.wait_for_metrics(&[("ready", -1), ("ready_age", -1)]);
@@ -132,7 +133,7 @@ fn a_standby_that_is_ready_asks_once_and_is_silent() {
             alone.node.lines().into_iter().filter(|line| !line.starts_with("warning")).collect::<Vec<_>>();
         assert_eq!(told, [""; 0]);
         assert!(!threads(&alone.node).iter().any(|name| name == "hetzner-look"), "no thread stays for it");
-    }
+    });
 }
 
 fn threads(node: &Node) -> Vec<String> {
@@ -159,7 +160,7 @@ fn several_ips_are_one_login_here_too() {
 /// Its file is there at the start, and gone when the Lord dies.
 #[test]
 fn a_password_file_that_cannot_be_read_any_more_is_told() {
-    for uwsgi in Uwsgi::ALL {
+    side_by_side(&Uwsgi::ALL, |uwsgi| {
         let robot = robot();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("password");
@@ -173,15 +174,14 @@ fn a_password_file_that_cannot_be_read_any_more_is_told() {
         // What was read before is used, so that it could take over all the same.
         alone.wait_for_metrics(&[("alarms", 1), ("ready", 1)]);
         assert_eq!(alone.alarms("password_file="), 1);
-    }
+    });
 }
 
 /// A Lord's own looks count: what they find for hours is told once.
 #[test]
 fn a_guard_that_is_refused_wakes_somebody_once() {
-    for (uwsgi, code) in
-        [(Uwsgi::Debian, "NOT_FOUND"), (Uwsgi::Pypi, "UNAUTHORIZED"), (Uwsgi::Debian, "FORBIDDEN")]
-    {
+    let cases = [(Uwsgi::Debian, "NOT_FOUND"), (Uwsgi::Pypi, "UNAUTHORIZED"), (Uwsgi::Debian, "FORBIDDEN")];
+    side_by_side(&cases, |(uwsgi, code)| {
         let robot = robot();
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ",verify=2"), "", &[]);
         alone.node.wait_for_log("i am now the Lord", LIMIT);
@@ -201,7 +201,7 @@ fn a_guard_that_is_refused_wakes_somebody_once() {
             alone.node.wait_for_log(READY, LIMIT);
             alone.wait_for_metrics(&[("ready", 1), ("alarms", 1)]);
         }
-    }
+    });
 }
 
 /// While the file that $NO_THREADS names is there, the plugin gets no thread, and uWSGI gets all that it wants.
@@ -233,7 +233,7 @@ fn without_threads(folder: &Path) -> [(String, String); 2] {
 
 #[test]
 fn a_system_without_threads_wakes_somebody_and_is_mended() {
-    for uwsgi in Uwsgi::ALL {
+    side_by_side(&Uwsgi::ALL, |uwsgi| {
         let robot = robot();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let env = without_threads(folder.path());
@@ -251,7 +251,7 @@ fn a_system_without_threads_wakes_somebody_and_is_mended() {
         // And what the takeover did not do, the guard does.
         assert!(wait_until(LIMIT, || robot.route(ip(IP)) == Some(ip("1.1.1.1"))), "{}", alone.node.log());
         assert_eq!(alone.alarms("no thread left"), 2, "{}", alone.node.log());
-    }
+    });
 }
 
 /// SNMP knows them by their number.
