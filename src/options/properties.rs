@@ -128,7 +128,12 @@ fn check_accepted(items: &[Item], options: &[Options], remarks: &[Remark]) {
     let trimmed = |spellings: &[&str]| given(spellings).map(|value| value.trim_ascii().to_vec());
 
     // Where a URL without a place for it leads to an address, it is that one's.
-    let of_url = trimmed(&["url"]).and_then(|url| address_at_its_end(&String::from_utf8_lossy(&url)));
+    let of_url = trimmed(&["url"]).and_then(|url| {
+        let text = String::from_utf8_lossy(&url);
+        // Without a scheme it is given one.
+        let whole = if text.contains("://") { text.into_owned() } else { format!("https://{text}") };
+        address_at_its_end(&whole)
+    });
     let ips = match of_url {
         Some(address) => vec![address],
         None => addresses(&trimmed(&["ip"]).expect("accepted, so it is there")),
