@@ -384,26 +384,15 @@ pub fn run_release(legion: Legion, argument: &[u8]) -> bool {
         }
         return true;
     }
-    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others,
-    // and all at the same time.
+    // At its end uWSGI has stopped its Legions, and waits for this hook alone. Each is tried, whatever becomes of the others.
+    // Here, not in threads: one that this thread starts would take uWSGI's signals.
     let release = |hook: &Hook| {
         let failed = |failure: Failure| {
             hook.alarm(&format!("FAILED to release {}: {}", hook.options.ip, failure.sentence));
         };
         hook.release(LONGEST_RELEASE).map_err(failed).is_ok()
     };
-    let release = &release;
-    let all_released = thread::scope(|scope| {
-        let start =
-            |hook| thread::Builder::new().spawn_scoped(scope, move || release(hook)).map_err(|_| hook);
-        let started: Vec<_> = hooks.iter().map(start).collect();
-        let ended = started.into_iter().map(|started| match started {
-            Ok(thread) => thread.join().unwrap_or(false),
-            // The system has no thread left.
-            Err(hook) => release(hook),
-        });
-        ended.fold(true, |all, one| all & one)
-    });
+    let failed = hooks.iter().filter(|hook| !release(hook)).count();
     host::flush_log(LONGEST_FLUSH);
-    all_released
+    failed == 0
 }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::robot::{Config, Failover, Limits, Login, Robot};
+use crate::scene::on_each_uwsgi;
 use crate::support::legion::{LEGION, Legion, address, hook};
 use crate::support::uwsgi::Uwsgi;
 use crate::support::{PASSWORD, USERNAME, wait_until};
@@ -72,18 +73,6 @@ impl Scene {
         let requests = self.robot.journal();
         format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
     }
-}
-
-/// Makes a test of each function, on each uWSGI.
-macro_rules! on_each_uwsgi {
-    ($($name:ident)*) => {
-        mod debian {
-            $(#[test] fn $name() { super::$name(super::Uwsgi::Debian); })*
-        }
-        mod pypi {
-            $(#[test] fn $name() { super::$name(super::Uwsgi::Pypi); })*
-        }
-    };
 }
 
 on_each_uwsgi! {

@@ -21,7 +21,7 @@ const CRASHES: [&str; 4] = ["segmentation fault", "panic", "a bug in uwsgi-hetzn
 /// uWSGI's own threads, by whatever name it is started: the master, and the one of its Legions.
 const THREADS: usize = 2;
 /// Ours that are there but once: one that waits for the next takeover.
-const ONCE: [&str; 3] = ["hetzner-idle", "hetzner-keeper", "hetzner-log"];
+const ONCE: [&str; 2] = ["hetzner-keeper", "hetzner-log"];
 /// The guard of an IP. A takeover has a thread too, but only as long as it runs, and none has a reason to now: a node
 /// that still sits in its hook hears nobody, and keeps the others from electing a new Lord.
 const GUARD: &str = "hetzner";
@@ -165,7 +165,7 @@ mod tests {
             let threads: Vec<String> = threads.iter().map(|name| name.to_string()).collect();
             too_many(&threads, ips).map(str::to_string)
         };
-        let well = ["uwsgi-core", "uwsgi-core", "hetzner", "hetzner-idle", "hetzner-log"];
+        let well = ["uwsgi-core", "uwsgi-core", "hetzner", "hetzner-keeper", "hetzner-log"];
         assert_eq!(too_many(&well, 1), None);
         for (more, ips, expected) in [
             ("hetzner", 1, Some("hetzner")),
