@@ -10,7 +10,7 @@ use std::process::{Command, exit};
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for path in ["build.rs", "include/cbindgen.toml", "include/uwsgi_hetzner.h", "src/host", "src/plugin.rs"]
+    for path in ["build.rs", "include/cbindgen.toml", "include/uwsgi_hetzner.h", "src/uwsgi", "src/plugin.rs"]
     {
         println!("cargo::rerun-if-changed={path}");
     }
@@ -73,7 +73,7 @@ fn ask(uwsgi: &str, option: &str) -> Option<Vec<u8>> {
     (output.status.success() && !output.stdout.is_empty()).then_some(output.stdout)
 }
 
-/// Makes the C header of `src/host/abi.rs` anew, into `out`, and over the committed one where `UPDATE_HEADER` is
+/// Makes the C header of `src/uwsgi/abi.rs` anew, into `out`, and over the committed one where `UPDATE_HEADER` is
 /// set. Only for `make header` and the test that compares the two: who builds the plugin needs no cbindgen.
 #[cfg(feature = "header")]
 fn make_header(out: &Path) {
@@ -81,10 +81,10 @@ fn make_header(out: &Path) {
     let config =
         cbindgen::Config::from_file("include/cbindgen.toml").expect("include/cbindgen.toml is valid");
     let sources =
-        cbindgen::Builder::new().with_config(config).with_src("src/host/abi.rs").with_src("src/plugin.rs");
+        cbindgen::Builder::new().with_config(config).with_src("src/uwsgi/abi.rs").with_src("src/plugin.rs");
     let bindings = match sources.generate() {
         Ok(bindings) => bindings,
-        Err(error) => fail(&format!("cbindgen cannot read src/host/abi.rs: {error}")),
+        Err(error) => fail(&format!("cbindgen cannot read src/uwsgi/abi.rs: {error}")),
     };
     bindings.write_to_file(out.join("uwsgi_hetzner.h"));
     if env::var_os("UPDATE_HEADER").is_some() {
@@ -111,8 +111,8 @@ fn compile_host(out: &Path, cflags: &str) {
              uuid-dev zlib1g-dev)",
         );
     }
-    if build.file("src/host/host.c").try_compile("hetzner_host").is_err() {
-        fail("src/host/host.c does not compile with this uWSGI: the lines above say what does not match");
+    if build.file("src/uwsgi/calls.c").try_compile("hetzner_host").is_err() {
+        fail("src/uwsgi/calls.c does not compile with this uWSGI: the lines above say what does not match");
     }
 }
 

@@ -1,7 +1,7 @@
 /*
  * What the C side may see of the plugin: its one exported symbol, and uWSGI's structs as the Rust side
- * declares them, for src/host/host.c to compare with uwsgi.h.
- * Made by cbindgen from src/host/abi.rs and src/plugin.rs: `make header` renews it, a test keeps it fresh.
+ * declares them, for src/uwsgi/calls.c to compare with uwsgi.h.
+ * Made by cbindgen from src/uwsgi/abi.rs and src/plugin.rs: `make header` renews it, a test keeps it fresh.
  */
 
 #ifndef UWSGI_HETZNER_H

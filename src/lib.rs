@@ -15,20 +15,15 @@
 //! Between it and the rest lies `hoster`, the seam for another hoster.
 
 mod commands;
-mod guard;
-mod hook;
-mod host;
-mod hoster;
-mod keeper;
-mod keyval;
+mod config;
+mod failover;
+mod hosters;
+mod https;
 mod metrics;
-mod options;
-mod own;
 mod plugin;
 #[cfg(test)]
 mod random;
-mod readiness;
-mod robot;
 mod startup;
-mod takeover;
+mod sys;
 mod text;
+mod uwsgi;

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::host::{self, Legion};
-use crate::readiness::Readiness;
+use crate::failover::readiness::Readiness;
+use crate::uwsgi::{self, Legion};
 
 /// The numbers of one failover IP of one Legion, since this process started.
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Metrics {
 
     /// Makes them known to uWSGI, while it starts; `number` tells them from others in SNMP.
     pub fn register(&'static self, legion: Legion, ip: IpAddr, number: usize) {
-        use host::MetricKind::{Counter, Gauge};
+        use uwsgi::MetricKind::{Counter, Gauge};
         // Letters, digits, points, dashes and underscores are allowed.
         let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
         let prefix: String = format!("hetzner.{}.{ip}.", legion.name()).chars().map(plain).collect();
@@ -117,7 +117,7 @@ impl Metrics {
             ("alarms", Counter, &self.alarms),
         ];
         for (position, (name, kind, value)) in all.into_iter().enumerate() {
-            host::register_metric(
+            uwsgi::register_metric(
                 &format!("{prefix}{name}"),
                 &format!("{OID}.{number}.{}", position + 1),
                 kind,

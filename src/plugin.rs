@@ -10,13 +10,13 @@ use std::ptr;
 use std::sync::{Once, OnceLock};
 
 use crate::commands;
-use crate::guard;
-use crate::hook::{self, Hook};
-use crate::host::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
-use crate::host::{self, Legion, log};
-use crate::keeper;
-use crate::readiness;
+use crate::failover::guard;
+use crate::failover::hook::{self, Hook};
+use crate::failover::keeper;
+use crate::failover::readiness;
 use crate::startup;
+use crate::uwsgi::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
+use crate::uwsgi::{self, Legion, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
 /// configuration says `plugin = 17:hetzner`.
@@ -72,7 +72,7 @@ const fn option(name: &'static CStr, kind: c_int, help: &'static CStr) -> UwsgiO
 extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_void) {
     door(|| {
         // SAFETY: uWSGI passes the option's name, and its value or NULL, while it reads its configuration.
-        let (name, value) = unsafe { (host::bytes(name), host::bytes(value)) };
+        let (name, value) = unsafe { (uwsgi::bytes(name), uwsgi::bytes(value)) };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         commands::note(&text(name.unwrap_or_default()), value.map(text).as_deref());
         true
@@ -84,20 +84,20 @@ static UNFIT: OnceLock<String> = OnceLock::new();
 
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
-    let checked = host::check_layout();
+    let checked = uwsgi::check_layout();
     if let Err(sentence) = checked {
         log(&sentence);
-        if !host::is_reload() {
+        if !uwsgi::is_reload() {
             // A node without the action would become Lord all the same, and leave the IP where it is.
-            host::leave(1);
+            uwsgi::leave(1);
         }
         // uWSGI was upgraded below a running site, which is to go on serving. The hooks fail, and say why.
         let _ = UNFIT.set(sentence);
     }
-    host::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
-    host::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
+    uwsgi::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
+    uwsgi::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
     if UNFIT.get().is_none() {
-        host::call_asap(c"hetzner", asap);
+        uwsgi::call_asap(c"hetzner", asap);
     }
 }
 
@@ -107,18 +107,18 @@ extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
         let read = startup::read_hooks();
         if let Some(code) = commands::run(&read) {
-            host::leave(code);
+            uwsgi::leave(code);
         }
         match read {
             Ok(_) => {}
-            Err(problems) if host::is_reload() => {
+            Err(problems) if uwsgi::is_reload() => {
                 for problem in problems {
                     log(&format!("{problem} (this is a reload, so that uWSGI goes on)"));
                 }
             }
             Err(problems) => {
                 startup::refuse(problems);
-                host::leave(1);
+                uwsgi::leave(1);
             }
         }
         startup::read_before_the_root_changes(startup::found());
@@ -171,7 +171,7 @@ extern "C" fn master_cycle() {
 /// The master is about to end, or to become its next image.
 extern "C" fn master_cleanup() {
     door(|| {
-        host::flush_log(hook::LONGEST_FLUSH);
+        uwsgi::flush_log(hook::LONGEST_FLUSH);
         true
     });
 }
@@ -192,7 +192,7 @@ fn act(legion: *mut UwsgiLegion, argument: *const c_char, action: fn(Legion, &[u
         }
         // SAFETY: uWSGI calls an action with the Legion that the hook belongs to, and with the text behind the
         // action's name in the configuration; it changes neither.
-        let (legion, argument) = unsafe { (Legion::new(legion), host::bytes(argument)) };
+        let (legion, argument) = unsafe { (Legion::new(legion), uwsgi::bytes(argument)) };
         legion.is_some_and(|legion| action(legion, argument.unwrap_or_default()))
     })
 }

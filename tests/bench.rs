@@ -30,10 +30,10 @@ mod sides;
 mod support;
 // The plugin's own TLS, for the limit.
 #[allow(dead_code)]
-#[path = "../src/hoster.rs"]
+#[path = "../src/hosters/mod.rs"]
 mod hoster;
 #[allow(dead_code)]
-#[path = "../src/robot/tls.rs"]
+#[path = "../src/https/tls.rs"]
 mod tls;
 #[path = "bench/trust.rs"]
 mod trust;

@@ -9,7 +9,7 @@ use crate::support::uwsgi::{Uwsgi, checkout};
 
 // The plugin is a cdylib, so its source is taken in whole.
 #[allow(dead_code)]
-#[path = "../src/keyval.rs"]
+#[path = "../src/config/keyval.rs"]
 mod ours;
 #[allow(dead_code)]
 #[path = "../src/random.rs"]

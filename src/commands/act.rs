@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::hook::Hook;
-use crate::hoster::{Failure, Kind, Need, Route};
-use crate::own;
-use crate::takeover::{Verdict, place};
+use crate::failover::hook::Hook;
+use crate::failover::takeover::{Verdict, place};
+use crate::hosters::robot::own;
+use crate::hosters::{Failure, Kind, Need, Route};
 
 use super::UNKNOWN;
 use super::asked::Command;

@@ -15,10 +15,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::hook::Hook;
-use crate::host;
-use crate::hoster::{Failure, Route};
+use crate::failover::hook::Hook;
+use crate::hosters::{Failure, Route};
 use crate::startup::{self, Found};
+use crate::uwsgi;
 pub use asked::note;
 use asked::{Asked, Command};
 use report::{Document, Mark, Report, Step};
@@ -44,7 +44,7 @@ pub fn run(read: &Result<&[Found], &[String]>) -> Option<i32> {
             })
         }
         Err(sentence) => {
-            host::log(&sentence);
+            uwsgi::log(&sentence);
             Document::error(None, USAGE, &sentence)
         }
     };
@@ -54,11 +54,11 @@ pub fn run(read: &Result<&[Found], &[String]>) -> Option<i32> {
 
 fn obey(command: Command, asked: &Asked, read: &Result<&[Found], &[String]>) -> Document {
     // uWSGI ignores some while it starts; what waits for the API by hand can be ended by hand.
-    host::end_by_signals();
+    uwsgi::end_by_signals();
     let found = match read {
         Ok(found) => found,
         Err(problems) => {
-            problems.iter().for_each(|problem| host::log(problem));
+            problems.iter().for_each(|problem| uwsgi::log(problem));
             let document = Document::error(Some(command), UNKNOWN, "the configuration is wrong");
             return Document { problems: problems.to_vec(), ..document };
         }

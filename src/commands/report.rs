@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::act::target;
 use super::asked::Command;
-use crate::hook::Hook;
-use crate::hoster::Route;
+use crate::failover::hook::Hook;
+use crate::hosters::Route;
 
 /// How a step went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

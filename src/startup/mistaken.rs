@@ -1,10 +1,10 @@
 //! What can only be a mistake, though each hook alone is right.
 
 use super::{ACTIONS, Found};
-use crate::hook::Hook;
-use crate::host::{self, HookLine, Legion};
-use crate::options::{distance, net};
+use crate::config::{distance, net};
+use crate::failover::hook::Hook;
 use crate::text::printable;
+use crate::uwsgi::{self, HookLine, Legion};
 
 /// How many characters of an action's name may be mistyped.
 const MISTYPED: usize = 3;
@@ -12,7 +12,7 @@ const MISTYPED: usize = 3;
 /// What is wrong with a hook that names an action which nobody has registered, but means one of ours: uWSGI would log an
 /// error when it is called, and make the node Lord.
 pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
-    if host::has_action(&line.action) {
+    if uwsgi::has_action(&line.action) {
         return None;
     }
     let written = String::from_utf8_lossy(&line.action).into_owned();

@@ -8,15 +8,15 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use super::{Reading, reading};
-use crate::host::{self, LogFile, log};
+use crate::uwsgi::{self, LogFile, log};
 
 /// Says each problem wherever it may be looked for.
 pub fn refuse(problems: &[String]) {
     for problem in problems {
         log(problem);
-        host::syslog(problem);
+        uwsgi::syslog(problem);
     }
-    for file in host::log_files() {
+    for file in uwsgi::log_files() {
         append(&file, problems);
     }
 }
@@ -26,8 +26,8 @@ pub fn say_what_was_found() {
     let Reading { warnings, .. } = reading();
     let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
     lines.iter().for_each(|line| log(line));
-    if !host::is_reload() {
-        host::log_files().iter().filter(|file| file.last).for_each(|file| append(file, &lines));
+    if !uwsgi::is_reload() {
+        uwsgi::log_files().iter().filter(|file| file.last).for_each(|file| append(file, &lines));
     }
 }
 
@@ -43,7 +43,7 @@ pub fn trigger_alarms() {
     for alarm in alarms {
         if !told.contains(&alarm) {
             told.push(alarm);
-            host::alarm(alarm, &format!("{first}{more}"));
+            uwsgi::alarm(alarm, &format!("{first}{more}"));
         }
     }
 }
@@ -65,7 +65,7 @@ fn append(file: &LogFile, lines: &[String]) {
             return;
         }
     }
-    let text: String = lines.iter().map(|line| host::line(line) + "\n").collect();
+    let text: String = lines.iter().map(|line| uwsgi::line(line) + "\n").collect();
     // What cannot be written there has been printed.
     let _ = opened.write_all(text.as_bytes());
 }

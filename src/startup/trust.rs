@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::Found;
-use crate::host;
-use crate::robot;
+use crate::hosters::robot;
+use crate::uwsgi;
 
 /// How often the trust store is read again, in seconds: it changes with the system's updates.
 const A_DAY: i64 = 24 * 3600;
@@ -20,7 +20,7 @@ fn is_needed(found: &[Found]) -> bool {
 
 /// Where there will be a chroot, what is outside can be read only now.
 pub fn read_before_the_root_changes(found: &[Found]) {
-    if host::chroot().is_some() && is_needed(found) && robot::read_trust_store().is_ok() {
+    if uwsgi::chroot().is_some() && is_needed(found) && robot::read_trust_store().is_ok() {
         READ_OUTSIDE.store(true, Ordering::Relaxed);
     }
 }
@@ -33,17 +33,17 @@ pub fn note_what_to_read_ahead(found: &[Found]) {
 /// Reads the trust store in a thread; again each day. Called about once a second.
 pub fn read_ahead() {
     static NEXT: AtomicI64 = AtomicI64::new(0);
-    let now = host::now();
+    let now = uwsgi::now();
     if now < NEXT.load(Ordering::Relaxed) {
         return;
     }
     NEXT.store(now + A_DAY, Ordering::Relaxed);
-    host::spawn(|| {
+    uwsgi::spawn(|| {
         if NEEDS_TRUST_STORE.load(Ordering::Relaxed) {
             if let Err(failure) = robot::read_trust_store() {
-                host::log(&format!("warning: {}", failure.sentence));
+                uwsgi::log(&format!("warning: {}", failure.sentence));
             }
         }
-        host::give_back_soon();
+        uwsgi::give_back_soon();
     });
 }

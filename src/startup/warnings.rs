@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{ACTIONS, Found};
-use crate::hook::Hook;
-use crate::host::{self, Legion};
-use crate::options::{ACTIVE_IP_MEANING, Options, Password, host_of};
-use crate::own;
-use crate::robot;
-use crate::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
+use crate::config::{ACTIVE_IP_MEANING, Options, Password, host_of};
+use crate::failover::hook::Hook;
+use crate::failover::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
+use crate::hosters::robot;
+use crate::hosters::robot::own;
 use crate::text::printable;
+use crate::uwsgi::{self, Legion};
 
 /// The largest valor that a node's peers can keep: they have 16 bits for it.
 const LARGEST_VALOR: u64 = 65_535;
@@ -20,18 +20,18 @@ const LARGEST_VALOR: u64 = 65_535;
 /// A line each, once.
 pub fn warnings(found: &[Found]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let legions = host::legions();
-    if !legions.is_empty() && !host::has_master() {
+    let legions = uwsgi::legions();
+    if !legions.is_empty() && !uwsgi::has_master() {
         warnings.push("there is no master, which alone runs Legions: set master = true".into());
     }
-    if found.iter().any(Found::is_lord_hook) && !host::death_on_lord_error() {
+    if found.iter().any(Found::is_lord_hook) && !uwsgi::death_on_lord_error() {
         warnings.push(
             "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
              some seconds, so that the next node tries"
                 .into(),
         );
     }
-    let (round, tolerance) = (host::round().as_secs(), host::tolerance().as_secs());
+    let (round, tolerance) = (uwsgi::round().as_secs(), uwsgi::tolerance().as_secs());
     if found.iter().any(Found::is_lord_hook) && tolerance <= round {
         warnings.push(format!(
             "legion-tolerance is {tolerance}, but a node announces itself each {round} s (legion-freq): it counts as \
@@ -97,7 +97,8 @@ fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
     let name = legion.name();
     let mut warnings = Vec::new();
     for line in legion.hooks() {
-        if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) && !host::has_action(&line.action) {
+        if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) && !uwsgi::has_action(&line.action)
+        {
             let (phase, action) = (line.phase, printable(&String::from_utf8_lossy(&line.action), &[]));
             warnings.push(format!("Legion {name}, {phase}: nobody has registered an action \"{action}\""));
         }
@@ -234,9 +235,9 @@ fn readable_by_others(path: &Path) -> Option<String> {
 
 /// Asked of the kernel, as who the master will be: what uWSGI's `uid`, `gid`, `add-gid` and `chroot` leave.
 fn unreadable_later(path: &Path) -> Option<String> {
-    let (uid, tried) = host::try_to_read(path)?;
+    let (uid, tried) = uwsgi::try_to_read(path)?;
     let (why, shown) = (tried.err()?, path.display());
-    let (place, remedy) = match host::chroot() {
+    let (place, remedy) = match uwsgi::chroot() {
         None => (String::new(), format!("let uid {uid} read it: chgrp to its group, and chmod 640")),
         Some(root) => {
             let root = root.display();
@@ -253,11 +254,11 @@ fn unreadable_later(path: &Path) -> Option<String> {
 fn unresolvable(url: &ureq::http::Uri) -> Option<String> {
     const RESOLVER: &str = "/etc/resolv.conf";
     let host = host_of(url);
-    let root = host::chroot()?;
+    let root = uwsgi::chroot()?;
     if host.parse::<IpAddr>().is_ok() {
         return None;
     }
-    let (_, tried) = host::try_to_read(Path::new(RESOLVER))?;
+    let (_, tried) = uwsgi::try_to_read(Path::new(RESOLVER))?;
     let (why, root) = (tried.err()?, root.display());
     Some(format!(
         "{host} cannot be resolved in chroot {root}, where {RESOLVER} cannot be read ({why}): put {RESOLVER}, /etc/hosts \
@@ -280,7 +281,7 @@ fn readable_configurations() -> Vec<String> {
                 .into(),
         );
     }
-    let named = host::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
+    let named = uwsgi::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
     let arguments = command_line.split(|byte| *byte == 0).skip(1);
     let arguments = arguments.map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()));
     let mut files: Vec<PathBuf> = named.map(|(_, path)| path).chain(arguments).map(without_section).collect();
@@ -297,7 +298,7 @@ fn readable_configurations() -> Vec<String> {
     }
     for file in &files {
         // uWSGI reads its configuration anew as who it is by then.
-        if let Some((uid, Err(why))) = host::try_to_read(file).filter(|_| file.is_file()) {
+        if let Some((uid, Err(why))) = uwsgi::try_to_read(file).filter(|_| file.is_file()) {
             let file = file.display();
             warnings.push(format!(
                 "{file} cannot be read as uid {uid} ({why}): a reload ends uWSGI; chgrp it to uWSGI's group, and chmod 640"

@@ -1,0 +1,284 @@
+//! Who is in sight, and whether that may be all who are alive.
+//!
+//! uWSGI elects among the nodes that it has heard of. A process that did not run for a while drops them all, and one that
+//! has just started knows nobody: elected then, a node would take the IP from a Lord that is well.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::uwsgi::{self, Peer, Uuid, View};
+
+/// What is late by so much was not running: a busy machine may delay a thread by a second.
+const PAUSED: Duration = Duration::from_secs(2);
+
+/// How much later than usual an announcement may come, from a node that is alive.
+const LATE: Duration = Duration::from_millis(1500);
+
+/// Notices when the process was not running, or the clock was set.
+pub struct Clock {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// Called each `tick`; returns whether much more, or other, time has passed since the last call.
+    pub fn tick(&mut self, tick: Duration) -> bool {
+        let before = std::mem::replace(self, Clock::start());
+        let passed = self.monotonic.duration_since(before.monotonic);
+        // Backwards counts as a jump too.
+        let on_the_wall = self.wall.duration_since(before.wall).unwrap_or_default();
+        passed > tick + PAUSED || passed.abs_diff(on_the_wall) > PAUSED
+    }
+}
+
+/// One Legion's nodes, as they were seen.
+pub struct Sight {
+    /// As the ini says; `None` where any number may be.
+    size: Option<usize>,
+    /// When this process began to look, and when it looked last.
+    began: Instant,
+    looked: Instant,
+    /// When who is in sight was last found not to be all: the process has not run.
+    paused: Option<Instant>,
+    peers: Vec<Seen>,
+    /// Whether there ever was one, and when one was last dropped for its silence.
+    had_peers: bool,
+    lost: Option<Instant>,
+    /// The longest time, lately, between two announcements of one node.
+    longest_silence: Duration,
+    /// The valors of those that have announced their death and have not come back.
+    farewells: Vec<u64>,
+}
+
+struct Seen {
+    uuid: Uuid,
+    valor: u64,
+    /// Unix time, seconds.
+    last_seen: i64,
+    heard: Instant,
+    /// The longest time between two of its announcements; an old one counts less and less.
+    silence: Duration,
+    has_left: bool,
+}
+
+impl Sight {
+    pub fn new(size: Option<usize>) -> Sight {
+        let now = Instant::now();
+        Sight {
+            size,
+            began: now,
+            looked: now,
+            paused: None,
+            peers: Vec::new(),
+            had_peers: false,
+            lost: None,
+            longest_silence: Duration::ZERO,
+            farewells: Vec::new(),
+        }
+    }
+
+    /// uWSGI's Legions have started.
+    pub fn begin(&mut self, now: Instant) {
+        (self.began, self.looked) = (now, now);
+    }
+
+    /// Takes in who is in sight now, and whether the process has paused just before.
+    pub fn observe(&mut self, view: &View, now: Instant, unix_time: i64, has_paused: bool) {
+        // The keeper, who notices a pause, may not have run yet since.
+        if has_paused || now.duration_since(self.looked) > PAUSED {
+            self.paused = Some(now);
+        }
+        self.looked = now;
+        let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
+        let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.uuid);
+        for gone in self.peers.iter().filter(|seen| is_gone(seen) && !seen.has_left) {
+            // uWSGI drops a silent node only when its time is over.
+            if unix_time - gone.last_seen < tolerance {
+                self.farewells.push(gone.valor);
+            } else {
+                self.lost = Some(now);
+            }
+        }
+        self.peers.retain(|seen| !is_gone(seen));
+        for peer in &view.peers {
+            match self.peers.iter_mut().find(|seen| seen.uuid == peer.uuid) {
+                Some(seen) if seen.last_seen == peer.last_seen || seen.has_left => {}
+                // A hook of ours has heard its farewell, and uWSGI will drop it.
+                Some(seen) if peer.last_seen == 0 => {
+                    seen.has_left = true;
+                    self.farewells.push(seen.valor);
+                }
+                Some(seen) => {
+                    if !has_paused {
+                        seen.silence = now.duration_since(seen.heard).max(seen.silence * 7 / 8);
+                    }
+                    // A node that has become an arbiter, or is none any more, is the same one.
+                    (seen.last_seen, seen.heard, seen.valor) = (peer.last_seen, now, peer.valor);
+                }
+                None => {
+                    // With another valor than before it is another's place that it takes.
+                    let back = self.farewells.iter().position(|valor| *valor == peer.valor);
+                    if !self.farewells.is_empty() {
+                        self.farewells.remove(back.unwrap_or(0));
+                    }
+                    let Peer { uuid, valor, last_seen, .. } = *peer;
+                    let (silence, has_left) = (Duration::ZERO, false);
+                    self.peers.push(Seen { uuid, valor, last_seen, heard: now, silence, has_left });
+                }
+            }
+        }
+        if let Some(longest) = self.peers.iter().map(|seen| seen.silence).max() {
+            self.longest_silence = longest;
+        }
+        self.had_peers |= !self.peers.is_empty();
+    }
+
+    /// Somebody was heard who is not in sight.
+    pub fn distrust(&mut self, now: Instant) {
+        self.paused = Some(now);
+    }
+
+    /// How many nodes are in sight, beside this one.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether one of them can be Lord.
+    pub fn has_another_candidate(&self) -> bool {
+        self.peers.iter().any(|seen| seen.valor > 0 && !seen.has_left)
+    }
+
+    /// How many nodes have said that they leave.
+    pub fn farewells(&self) -> usize {
+        self.farewells.len()
+    }
+
+    /// For how long to listen before this node may act on its election: as long as any node is silent between two
+    /// announcements.
+    pub fn listening_time(&self, now: Instant) -> Option<Duration> {
+        if self.size == Some(1) {
+            return None;
+        }
+        let round = self.longest_silence.clamp(uwsgi::round(), uwsgi::tolerance().max(uwsgi::round())) + LATE;
+        let end = match (self.peers.is_empty(), self.lost) {
+            (false, _) => None,
+            (true, Some(lost)) => Some(lost + round),
+            // Whoever is alive is heard within the tolerance.
+            (true, None) => (!self.had_peers).then(|| self.began + uwsgi::tolerance()),
+        };
+        let left = end.max(self.paused.map(|paused| paused + round))?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn view(peers: &[(u8, i64)]) -> View {
+        let peer = |&(number, last_seen): &(u8, i64)| Peer {
+            uuid: [number; 36],
+            valor: number.into(),
+            votes_for_us: true,
+            last_seen,
+        };
+        View {
+            lord_since: 0,
+            dead: false,
+            suspended_until: 0,
+            is_outranked: false,
+            peers: peers.iter().map(peer).collect(),
+        }
+    }
+
+    /// Without a uWSGI: a round is 3 s, the tolerance 15 s.
+    fn sight() -> (Sight, Instant) {
+        let sight = Sight::new(Some(3));
+        let now = sight.began;
+        (sight, now)
+    }
+
+    #[test]
+    fn who_vanishes_before_its_time_has_said_farewell() {
+        let (mut sight, now) = sight();
+        sight.observe(&view(&[(1, 100), (2, 100)]), now, 100, false);
+        sight.observe(&view(&[(2, 100)]), now, 103, false);
+        assert_eq!(sight.farewells(), 1);
+        sight.observe(&view(&[]), now, 116, false);
+        assert_eq!(sight.farewells(), 1, "2 was silent for too long");
+        sight.observe(&view(&[(1, 117)]), now, 117, false);
+        assert_eq!(sight.farewells(), 0, "it is back");
+        sight.observe(&view(&[(1, 0)]), now, 118, false);
+        assert_eq!(sight.farewells(), 1, "a hook has heard it leave");
+        sight.observe(&view(&[]), now, 119, false);
+        assert_eq!((sight.farewells(), sight.lost.is_some()), (1, true), "once");
+        sight.observe(&view(&[(7, 120)]), now, 120, false);
+        assert_eq!(sight.farewells(), 0, "it is back with another valor");
+    }
+
+    #[test]
+    fn after_a_pause_it_listens_as_long_as_any_node_is_silent() {
+        let (mut sight, now) = sight();
+        let after = |seconds| now + SECOND * seconds;
+        let seen = view(&[(1, 108)]);
+        for second in 0..8 {
+            sight.observe(&view(&[(1, 100)]), after(second), 100 + i64::from(second), false);
+        }
+        sight.observe(&seen, after(8), 108, false);
+        assert_eq!(sight.listening_time(after(8)), None);
+        sight.observe(&seen, after(9), 109, true);
+        assert_eq!(sight.listening_time(after(9)), Some(8 * SECOND + LATE));
+        for second in 10..=19 {
+            sight.observe(&seen, after(second), 100 + i64::from(second), false);
+        }
+        assert_eq!(sight.listening_time(after(19)), None);
+        sight.observe(&seen, after(30), 130, false);
+        assert_eq!(sight.listening_time(after(30)), Some(8 * SECOND + LATE), "the keeper was paused, too");
+    }
+
+    #[test]
+    fn where_the_last_one_fell_silent_it_listens_for_a_round() {
+        let (mut sight, now) = sight();
+        sight.observe(&view(&[(1, 100)]), now, 100, false);
+        sight.observe(&view(&[]), now, 116, false);
+        assert_eq!(sight.listening_time(now), Some(3 * SECOND + LATE));
+        sight.observe(&view(&[]), now + SECOND, 117, false);
+        assert_eq!(sight.listening_time(now + SECOND), Some(2 * SECOND + LATE));
+        assert_eq!(sight.listening_time(now + 5 * SECOND), None);
+    }
+
+    #[test]
+    fn where_the_last_one_has_said_farewell_it_acts_at_once() {
+        let (mut sight, now) = sight();
+        sight.observe(&view(&[(1, 100)]), now, 100, false);
+        sight.observe(&view(&[]), now, 102, false);
+        assert_eq!(sight.listening_time(now), None);
+    }
+
+    #[test]
+    fn who_has_just_started_listens_until_all_would_have_been_heard() {
+        let (mut sight, now) = sight();
+        assert_eq!(sight.listening_time(now), Some(15 * SECOND));
+        assert_eq!(sight.listening_time(now + 15 * SECOND), None);
+        sight.observe(&view(&[(1, 100)]), now, 100, false);
+        assert_eq!(sight.listening_time(now), None, "one is there");
+        assert_eq!(Sight::new(Some(1)).listening_time(now), None, "there is nobody");
+    }
+
+    #[test]
+    fn a_clock_that_runs_is_no_pause() {
+        let mut clock = Clock::start();
+        assert!(!clock.tick(SECOND));
+        clock.wall -= Duration::from_secs(60);
+        assert!(clock.tick(SECOND), "the wall clock was set");
+        clock.monotonic -= Duration::from_secs(60);
+        clock.wall -= Duration::from_secs(60);
+        assert!(clock.tick(SECOND), "the process did not run");
+        assert!(!clock.tick(SECOND));
+    }
+}

@@ -1,0 +1,7 @@
+//! What the system does for the plugin beside uWSGI: threads that take no signals, and the addresses of this host.
+
+#![allow(unsafe_code)]
+
+mod interfaces;
+
+pub use interfaces::interface_addresses;

@@ -1,0 +1,401 @@
+//! A Legion of this process: what can be seen of it, and what a hook that blocks owes it.
+//!
+//! uWSGI runs every Legion in one thread of the master, and its hooks in that same thread. That thread alone
+//! adds and removes peers, under the Legion's lock; what others read of them is read under it.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::ptr::{self, NonNull, addr_of, addr_of_mut};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
+use crate::sys::interface_addresses;
+
+// src/uwsgi/calls.c
+unsafe extern "C" {
+    fn hetzner_host_legions() -> *mut UwsgiLegion;
+    fn hetzner_host_legion_freq() -> c_int;
+    fn hetzner_host_is_ending() -> c_int;
+    fn hetzner_host_death_on_lord_error() -> c_int;
+    fn hetzner_host_legion_tolerance() -> c_int;
+    fn hetzner_host_read_lock(legion: *mut UwsgiLegion);
+    fn hetzner_host_write_lock(legion: *mut UwsgiLegion);
+    fn hetzner_host_unlock(legion: *mut UwsgiLegion);
+}
+
+/// What [`Legion::mark`] leaves in a Legion's `suspended_til`: a second of 1970, so that it suspends nobody.
+const MARK: i64 = 1;
+
+/// What tells a node from others: new at each of its starts.
+pub type Uuid = [u8; 36];
+
+/// One Legion that this process is a member of. uWSGI makes it while it reads the configuration and never frees
+/// it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Legion(NonNull<UwsgiLegion>);
+
+// SAFETY: the pointer is valid as long as the process. What other threads than the Legion's touch behind it is
+// either never changed, or atomic, or read under the Legion's lock.
+unsafe impl Send for Legion {}
+// SAFETY: as above.
+unsafe impl Sync for Legion {}
+
+/// A hook in the configuration: `PHASE = LEGION ACTION:ARGUMENT`.
+pub struct HookLine {
+    pub phase: &'static str,
+    pub action: Vec<u8>,
+    pub argument: Vec<u8>,
+}
+
+/// A peer that was heard within the tolerance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    pub uuid: Uuid,
+    /// The highest one is to be Lord; with 0 a node only votes.
+    pub valor: u64,
+    /// Whether it says that this node is to be Lord.
+    pub votes_for_us: bool,
+    /// Unix time, seconds.
+    pub last_seen: i64,
+}
+
+/// A Legion at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// Unix time (seconds) since which this node is Lord; 0 when it is not.
+    pub lord_since: i64,
+    /// Whether it announces itself as dead.
+    pub dead: bool,
+    /// Unix time (seconds) until which it is suspended; not above 1 when it is not.
+    pub suspended_until: i64,
+    /// Whether a peer is to be Lord rather than this node.
+    pub is_outranked: bool,
+    pub peers: Vec<Peer>,
+}
+
+impl View {
+    /// Since when nobody was heard, of those that are in sight; `None` where nobody is.
+    pub fn silence(&self) -> Option<Duration> {
+        // uWSGI notes the time a moment after it has added a node.
+        let heard = self.peers.iter().map(|peer| peer.last_seen).filter(|seen| *seen > 0).max()?;
+        Some(Duration::from_secs(u64::try_from(now() - heard).unwrap_or_default()))
+    }
+
+    /// Whether uWSGI would have dropped everybody who is in sight, if its Legion's thread were running: what is seen here
+    /// is of no use then.
+    pub fn is_stale(&self) -> bool {
+        self.silence().is_some_and(|silence| silence > tolerance() + Duration::from_secs(1))
+    }
+
+    /// Whether there is another node that can be Lord.
+    pub fn has_another_candidate(&self) -> bool {
+        self.peers.iter().any(|peer| peer.valor > 0)
+    }
+}
+
+impl Legion {
+    /// # Safety
+    /// `legion` is NULL, or a Legion of this process.
+    pub unsafe fn new(legion: *mut UwsgiLegion) -> Option<Legion> {
+        NonNull::new(legion).map(Legion)
+    }
+
+    pub(super) fn raw(self) -> *mut UwsgiLegion {
+        self.0.as_ptr()
+    }
+
+    pub fn name(self) -> String {
+        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        unsafe { CStr::from_ptr((*self.raw()).legion) }.to_string_lossy().into_owned()
+    }
+
+    /// Where it listens, where the configuration names an address for that.
+    pub fn address(self) -> Option<IpAddr> {
+        // SAFETY: as above.
+        let address = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_str().ok()?;
+        address.rsplit_once(':')?.0.parse().ok()
+    }
+
+    /// How many votes make a Lord; 0 where any number does.
+    pub fn quorum(self) -> i32 {
+        // SAFETY: set once, while the configuration is read.
+        unsafe { (*self.raw()).quorum }
+    }
+
+    /// Its hooks, as they stand in the configuration.
+    pub fn hooks(self) -> Vec<HookLine> {
+        let raw = self.raw();
+        // SAFETY: the lists are made while the configuration is read, and not changed after.
+        let lists = unsafe {
+            [
+                ("legion-lord", (*raw).lord_hooks),
+                ("legion-unlord", (*raw).unlord_hooks),
+                ("legion-setup", (*raw).setup_hooks),
+                ("legion-death", (*raw).death_hooks),
+                ("legion-join", (*raw).join_hooks),
+                ("legion-node-joined", (*raw).node_joined_hooks),
+                ("legion-node-left", (*raw).node_left_hooks),
+            ]
+        };
+        let mut hooks = Vec::new();
+        for (phase, list) in lists {
+            // SAFETY: as above.
+            for text in unsafe { strings(list) } {
+                let colon = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+                let (action, argument) = text.split_at(colon);
+                let argument = argument.get(1..).unwrap_or_default().to_vec();
+                hooks.push(HookLine { phase, action: action.to_vec(), argument });
+            }
+        }
+        hooks
+    }
+
+    /// Whether an earlier lord hook, in the order in which uWSGI runs them, has the action of the one with this
+    /// `argument`: the very text that uWSGI has passed.
+    pub fn has_run_one_before(self, argument: &[u8]) -> bool {
+        let mut earlier: Vec<&CStr> = Vec::new();
+        // SAFETY: the list is made while the configuration is read, and not changed after; uWSGI has split each
+        // value at its colon, the name into a NUL-terminated string of its own, and the argument begins at `custom`.
+        unsafe {
+            let mut hook: *const UwsgiStringList = (*self.raw()).lord_hooks;
+            while !hook.is_null() {
+                let action = CStr::from_ptr((*hook).custom_ptr.cast());
+                if ptr::eq((*hook).value.add((*hook).custom as usize).cast(), argument.as_ptr()) {
+                    return earlier.contains(&action);
+                }
+                earlier.push(action);
+                hook = (*hook).next;
+            }
+        }
+        false
+    }
+
+    /// What tells this node from others.
+    pub fn uuid(self) -> Uuid {
+        // SAFETY: 36 bytes, set before the Legion's thread starts.
+        unsafe { uuid(addr_of!((*self.raw()).uuid).cast()) }
+    }
+
+    /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
+    pub fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
+        let own = self.valor();
+        valor > own || valor == own && valor > 0 && *other > self.uuid()
+    }
+
+    /// Copies what is known of the Legion now.
+    pub fn view(self) -> View {
+        let raw = self.raw();
+        let mut peers = Vec::new();
+        let own = self.uuid();
+        // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
+        unsafe {
+            self.for_each_node(hetzner_host_read_lock, |node| {
+                peers.push(Peer {
+                    uuid: uuid(addr_of!((*node).uuid).cast()),
+                    valor: (*node).valor,
+                    votes_for_us: uuid(addr_of!((*node).lord_uuid).cast()) == own,
+                    last_seen: AtomicI64::from_ptr(addr_of_mut!((*node).last_seen)).load(Ordering::Relaxed),
+                });
+            });
+        }
+        // SAFETY: the fields are aligned and live as long as the process.
+        unsafe {
+            View {
+                lord_since: AtomicI64::from_ptr(addr_of_mut!((*raw).i_am_the_lord)).load(Ordering::Relaxed),
+                dead: AtomicI32::from_ptr(addr_of_mut!((*raw).dead)).load(Ordering::Relaxed) != 0,
+                suspended_until: self.suspended_until().load(Ordering::Relaxed),
+                is_outranked: peers.iter().any(|peer| self.is_outranked_by(peer.valor, &peer.uuid)),
+                peers,
+            }
+        }
+    }
+
+    /// Sets when peers were last seen to what `seen` says, where it says something.
+    pub fn note_seen(self, seen: impl Fn(&Uuid) -> Option<i64>) {
+        // SAFETY: as in `view`, with the lock that uWSGI takes to change the list.
+        unsafe {
+            self.for_each_node(hetzner_host_write_lock, |node| {
+                if let Some(at) = seen(&uuid(addr_of!((*node).uuid).cast())) {
+                    (*node).last_seen = at;
+                }
+            });
+        }
+    }
+
+    /// # Safety
+    /// `lock` is one of uWSGI's that allows what `act` does; `act` only touches the node.
+    unsafe fn for_each_node(
+        self,
+        lock: unsafe extern "C" fn(*mut UwsgiLegion),
+        mut act: impl FnMut(*mut UwsgiLegionNode),
+    ) {
+        // SAFETY: the list does not change under the lock.
+        unsafe {
+            lock(self.raw());
+            let mut node = (*self.raw()).nodes_head;
+            while !node.is_null() {
+                act(node);
+                node = (*node).next;
+            }
+            hetzner_host_unlock(self.raw());
+        }
+    }
+
+    fn suspended_until(&self) -> &AtomicI64 {
+        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread writes it as a whole.
+        unsafe { AtomicI64::from_ptr(addr_of_mut!((*self.raw()).suspended_til)) }
+    }
+
+    /// Whether uWSGI has announced this node since the last call: it clears the mark that is left each time.
+    pub fn mark(self) -> bool {
+        self.suspended_until().compare_exchange(0, MARK, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Keeps a suspended node suspended until then, in Unix time.
+    pub fn suspend_until(self, until: i64) {
+        self.suspended_until().store(until, Ordering::Relaxed);
+    }
+
+    /// Makes a node that uWSGI has suspended a member again, with this valor: with 0 it only votes, and is never Lord. Its
+    /// peers know a node by its valor too, so that they have to be told that the one it had until now is dead.
+    pub fn rejoin(self, valor: u64) {
+        // SAFETY: aligned, and live as long as the process. uWSGI's Legion thread reads them at each of its rounds; valor
+        // first, so that it never takes part with the old one.
+        unsafe {
+            AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).store(valor, Ordering::Release);
+            self.suspended_until().store(0, Ordering::Release);
+            AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)).store(0, Ordering::Release);
+        }
+    }
+
+    /// The number of nodes that the configuration names, this one included, however often it names one. `None` where
+    /// it names a multicast address, behind which any number may be.
+    pub fn configured_size(self) -> Option<usize> {
+        let mut others: Vec<SocketAddrV4> = Vec::new();
+        let own = self.listens_on();
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after. uWSGI has put
+        // the address that a text stands for behind each.
+        unsafe {
+            let mut node: *const UwsgiStringList = (*self.raw()).nodes;
+            while !node.is_null() {
+                let address = ptr::read_unaligned((*node).custom_ptr.cast::<libc::sockaddr_in>());
+                let host = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+                let address = SocketAddrV4::new(host, u16::from_be(address.sin_port));
+                if host.is_multicast() {
+                    return None;
+                }
+                if !others.contains(&address) && !own.contains(&address) {
+                    others.push(address);
+                }
+                node = (*node).next;
+            }
+        }
+        Some(others.len() + 1)
+    }
+
+    /// The addresses under which an ini may name this node itself.
+    fn listens_on(self) -> Vec<SocketAddrV4> {
+        // SAFETY: as in `name`.
+        let text = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned();
+        let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
+        let Ok(port) = port.parse() else { return Vec::new() };
+        let any = host.is_empty() || host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
+        let hosts: Vec<IpAddr> = if any {
+            interface_addresses().unwrap_or_default().into_iter().map(|(_, address)| address).collect()
+        } else {
+            host.parse().into_iter().collect()
+        };
+        let ipv4 = |host: IpAddr| match host {
+            IpAddr::V4(host) => Some(SocketAddrV4::new(host, port)),
+            IpAddr::V6(_) => None,
+        };
+        hosts.into_iter().filter_map(ipv4).collect()
+    }
+}
+
+/// Seconds between two announcements.
+pub fn round() -> Duration {
+    // SAFETY: reads one number.
+    Duration::from_secs(unsafe { hetzner_host_legion_freq() }.max(1).unsigned_abs().into())
+}
+
+/// After how long a node that is not heard counts as dead.
+pub fn tolerance() -> Duration {
+    // SAFETY: reads one number.
+    Duration::from_secs(unsafe { hetzner_host_legion_tolerance() }.max(1).unsigned_abs().into())
+}
+
+/// Whether a node whose hook has failed suspends itself, rather than become Lord.
+pub fn death_on_lord_error() -> bool {
+    // SAFETY: reads one number.
+    unsafe { hetzner_host_death_on_lord_error() != 0 }
+}
+
+/// Whether this process is about to end, or to reload.
+pub fn is_ending() -> bool {
+    // SAFETY: reads a few flags that the master sets.
+    unsafe { hetzner_host_is_ending() != 0 }
+}
+
+impl Legion {
+    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
+    pub fn valor(self) -> u64 {
+        // SAFETY: aligned, and lives as long as the process.
+        unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).load(Ordering::Acquire) }
+    }
+
+    /// Where it listens, as the configuration says it: `HOST:PORT`.
+    pub fn listens_at(self) -> String {
+        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
+    }
+
+    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
+    pub fn node_addresses(self) -> Vec<String> {
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
+        let addresses = unsafe { strings((*self.raw()).nodes) };
+        addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
+    }
+}
+
+/// All Legions of this process.
+pub fn legions() -> Vec<Legion> {
+    let mut found = Vec::new();
+    // SAFETY: the list is made while the configuration is read, and not changed after.
+    unsafe {
+        let mut legion = hetzner_host_legions();
+        while let Some(known) = Legion::new(legion) {
+            found.push(known);
+            legion = (*legion).next;
+        }
+    }
+    found
+}
+
+/// # Safety
+/// `list` is NULL or the head of a list that is not changed meanwhile.
+unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    while !list.is_null() {
+        // SAFETY: what the caller promises; each value is a NUL-terminated string.
+        unsafe {
+            found.push(CStr::from_ptr((*list).value).to_bytes().to_vec());
+            list = (*list).next;
+        }
+    }
+    found
+}
+
+/// # Safety
+/// 36 bytes are readable at `from`. They may be written meanwhile: then the copy is of no Legion's node.
+pub(super) unsafe fn uuid(from: *const c_char) -> Uuid {
+    // SAFETY: what the caller promises.
+    unsafe { ptr::read_volatile(from.cast()) }
+}
+
+/// Unix time in seconds, as uWSGI counts it.
+pub fn now() -> i64 {
+    // SAFETY: NULL is allowed.
+    unsafe { libc::time(ptr::null_mut()) }
+}

@@ -1,0 +1,110 @@
+//! How uWSGI starts: as whom, from what, and where it says so.
+
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_uint};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+// src/uwsgi/calls.c
+unsafe extern "C" {
+    fn hetzner_host_has_master() -> c_int;
+    fn hetzner_host_has_action(name: *const c_char) -> c_int;
+    fn hetzner_host_option(number: c_int, key: *mut *const c_char, value: *mut *const c_char) -> c_int;
+    fn hetzner_host_log_file(number: c_int) -> *const c_char;
+    fn hetzner_host_chroot() -> *const c_char;
+    fn hetzner_host_try_to_read(path: *const c_char, uid: *mut c_uint) -> c_int;
+}
+
+/// Whether this is the image that a reload has put in the place of one that ran. uWSGI counts in the environment, which
+/// is the same whatever the layout of its memory.
+pub fn is_reload() -> bool {
+    std::env::var("UWSGI_RELOADS").is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
+}
+
+/// Whether there is a master, which alone runs Legions.
+pub fn has_master() -> bool {
+    // SAFETY: reads one number.
+    unsafe { hetzner_host_has_master() != 0 }
+}
+
+/// Whether hooks may name that action, as far as is known before the application is loaded.
+pub fn has_action(name: &[u8]) -> bool {
+    // SAFETY: compares the text, which is NUL-terminated, with a list of names.
+    CString::new(name).is_ok_and(|name| unsafe { hetzner_host_has_action(name.as_ptr()) != 0 })
+}
+
+/// Every option of the configuration that has a value, in order.
+pub fn options() -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    for number in 0.. {
+        let (mut key, mut value) = (ptr::null(), ptr::null());
+        // SAFETY: writes two pointers to strings that stay as they are, or NULL for the value.
+        let texts = unsafe {
+            if hetzner_host_option(number, &mut key, &mut value) == 0 {
+                break;
+            }
+            (super::bytes(key), super::bytes(value))
+        };
+        if let (Some(key), Some(value)) = texts {
+            found.push((String::from_utf8_lossy(key).into_owned(), OsStr::from_bytes(value).into()));
+        }
+    }
+    found
+}
+
+/// A file that uWSGI logs to.
+pub struct LogFile {
+    pub path: PathBuf,
+    /// Whether uWSGI opens it when it has dropped its privileges.
+    pub later: bool,
+    /// Whether it does so only when the application is loaded.
+    pub last: bool,
+}
+
+/// The files that uWSGI will log to. UDP addresses are none.
+pub fn log_files() -> Vec<LogFile> {
+    let file = |number| {
+        // SAFETY: returns NULL, or a string of the configuration.
+        let path = unsafe { super::bytes(hetzner_host_log_file(number)) }?;
+        let path: PathBuf = OsStr::from_bytes(path).into();
+        (!path.as_os_str().as_bytes().contains(&b':')).then_some(LogFile {
+            path,
+            later: number >= 2,
+            last: number == 3,
+        })
+    };
+    (0..4).filter_map(file).collect()
+}
+
+/// The directory that will be this process's root, where that is another than now.
+pub fn chroot() -> Option<PathBuf> {
+    // SAFETY: returns NULL, or a string of the configuration.
+    let path = unsafe { super::bytes(hetzner_host_chroot()) };
+    path.map(|path| OsStr::from_bytes(path).into())
+}
+
+/// Who the master will be, and whether it will be able to read that file then. `None` where it goes on as it is now, or
+/// where that cannot be tried. While uWSGI reads its configuration, and has but one thread.
+pub fn try_to_read(path: &Path) -> Option<(u32, io::Result<()>)> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut uid = 0;
+    // SAFETY: the path is NUL-terminated, the number is ours; a child does what could harm this process.
+    match unsafe { hetzner_host_try_to_read(path.as_ptr(), &mut uid) } {
+        ..0 => None,
+        0 => Some((uid, Ok(()))),
+        errno => Some((uid, Err(io::Error::from_raw_os_error(errno)))),
+    }
+}
+
+/// Writes one line into the system's log: for the time when uWSGI has none yet.
+pub fn syslog(line: &str) {
+    let Ok(line) = CString::new(line.replace(['\0', '\n', '\r'], "?")) else { return };
+    const IDENT: &CStr = c"uwsgi-hetzner";
+    // SAFETY: the name is static, as openlog() asks; both texts are NUL-terminated.
+    unsafe {
+        libc::openlog(IDENT.as_ptr(), libc::LOG_PID, libc::LOG_DAEMON);
+        libc::syslog(libc::LOG_ERR, c"%s".as_ptr(), line.as_ptr());
+        libc::closelog();
+    }
+}
