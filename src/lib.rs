@@ -21,6 +21,7 @@ mod hosters;
 mod https;
 mod metrics;
 mod plugin;
+mod process;
 #[cfg(test)]
 mod random;
 mod startup;
