@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::failover::hook::Hook;
 use crate::failover::takeover::{Verdict, place};
-use crate::hosters::robot::own;
 use crate::hosters::{Failure, Kind, Need, Route};
+use crate::sys::is_here;
 
 use super::UNKNOWN;
 use super::asked::Command;
@@ -97,7 +97,7 @@ fn release(hook: &Hook) -> Report {
         Report { state: "nowhere", route: None, reason: None, steps, code: 0 }
     };
     // Hetzner makes a switch of it too: nobody waits here that could get impatient.
-    match hook.release(hook.options.timeout) {
+    match hook.release(hook.common.timeout) {
         Ok(route) if route.is_some() && route == target(hook) => {
             released("it was routed here, and is routed nowhere now")
         }
@@ -120,7 +120,7 @@ fn release(hook: &Hook) -> Report {
 
 /// When a Lord that is another node finds out what was done here by hand.
 fn when_it_looks(hook: &Hook) -> String {
-    match hook.options.verify.as_secs_f64() {
+    match hook.common.verify.as_secs_f64() {
         0.0 => "when it looks next (verify=0: not by a timer)".into(),
         seconds => format!("at its next check (verify, {seconds} s)"),
     }
@@ -139,7 +139,7 @@ fn check(hook: &Hook, found: Found) -> Report {
             Some(_) => 2,
         },
     };
-    let tls = match (options.url.scheme_str(), options.ssl_no_verify) {
+    let tls = match (options.url.scheme_str(), hook.common.ssl_no_verify) {
         (Some("https"), false) => Step(Mark::Ok, format!("TLS: {host} has proved who it is")),
         (Some("https"), true) => {
             let text = format!("TLS: {host} was not asked to prove who it is: leave ssl_no_verify out");
@@ -161,7 +161,7 @@ fn check(hook: &Hook, found: Found) -> Report {
     });
     for (address, name) in [(target(hook), "active_ip"), (Some(options.ip), "the failover IP")] {
         let Some(address) = address else { continue };
-        steps.extend(match own::is_here(address) {
+        steps.extend(match is_here(address) {
             Some(true) => Some(Step(Mark::Ok, format!("{name} {address} is on an interface of this host"))),
             // That is among the warnings of the start.
             Some(false) => None,

@@ -119,11 +119,11 @@ impl Guard {
             }
             let reign = match &mut reign {
                 Some(reign) if reign.since == view.lord_since => reign,
-                other => other.insert(Reign::new(&view, self.hook.options.verify, self.failed())),
+                other => other.insert(Reign::new(&view, self.hook.common.verify, self.failed())),
             };
             reign.size = keeper::voters(self.hook.legion, configured_size.unwrap_or(most_members));
             reign.observe(&view, frozen);
-            reign.verify = robot::check_pause(&self.hook.options);
+            reign.verify = robot::check_pause(&self.hook.options, &self.hook.common);
             // What is due waits until it is known whose the IP is to be: a node that this one's hook has heard may not be in
             // sight of uWSGI yet.
             let is_doubtful = reign.is_doubtful || keeper::listening_time(self.hook.legion).is_some();

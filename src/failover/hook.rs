@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::config::{Options, Parsed};
+use crate::config::Common;
 use crate::failover::guard::{self, Guard};
 use crate::failover::keeper::{self, Ended};
 use crate::failover::readiness;
 use crate::failover::takeover::{Order, Setting, Verdict, place, take_over};
-use crate::hosters::robot::own;
-use crate::hosters::robot::{BASE_URL, Robot};
+use crate::hosters::robot::options::{self, Options, Parsed};
+use crate::hosters::robot::{Robot, server};
 use crate::hosters::{Failure, Hoster, Kind, Need, Route};
 use crate::metrics::{Metrics, Place, count};
 use crate::startup;
@@ -34,10 +34,14 @@ const HAND_OVER_AFTER: Duration = Duration::from_secs(25);
 /// The pauses between two tries to get what a takeover needs, in seconds; then the last one again and again.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 
+/// The failover IPs of all hooks: they are on an interface of each server that may get them, and no server's own.
+static FAILOVER: Mutex<Vec<IpAddr>> = Mutex::new(Vec::new());
+
 /// One failover IP of one hook of one Legion.
 #[derive(Clone)]
 pub struct Hook {
     pub legion: Legion,
+    pub common: Common,
     pub options: Options,
     pub metrics: &'static Metrics,
     /// This host's own address, once it is found: what is routed to it must not be looked for at another one later.
@@ -47,11 +51,21 @@ pub struct Hook {
 impl Hook {
     /// The hook of `legion` with its `argument`: one for each failover IP that it names, and what there is to say.
     pub fn parse(legion: Legion, argument: &[u8]) -> (Vec<Hook>, Parsed) {
-        let parsed = Options::parse(argument, BASE_URL);
+        let parsed = options::parse(argument);
+        let mut failover = FAILOVER.lock().unwrap_or_else(PoisonError::into_inner);
+        failover.extend(parsed.options.iter().map(|options| options.ip));
+        failover.sort_unstable();
+        failover.dedup();
+        drop(failover);
         let hook = |options: &Options| {
-            own::is_no_own(options.ip);
             let metrics = Metrics::of(legion, options.ip);
-            Hook { legion, metrics, options: options.clone(), own: Arc::default() }
+            Hook {
+                legion,
+                metrics,
+                common: parsed.common.clone(),
+                options: options.clone(),
+                own: Arc::default(),
+            }
         };
         (parsed.options.iter().map(hook).collect(), parsed)
     }
@@ -61,13 +75,17 @@ impl Hook {
         let Options { ip, active_ip, url, .. } = &self.options;
         match active_ip.or_else(|| self.own.get().copied()) {
             Some(known) => Ok(known),
-            None => own::find(self.legion, url, ip.is_ipv6()).map(|found| *self.own.get_or_init(|| found)),
+            None => {
+                let failover = FAILOVER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let found = server::main_ip(self.legion.address(), url, ip.is_ipv6(), &failover);
+                found.map(|found| *self.own.get_or_init(|| found))
+            }
         }
     }
 
     /// What the IP is asked about with: not to be had while the password's file cannot be read.
     fn robot(&self) -> Result<Robot, Failure> {
-        let robot = Robot::new(&self.options, self.metrics)?;
+        let robot = Robot::new(&self.options, &self.common, self.metrics)?;
         const WHAT: &str = "a password file that can be read";
         let password = &self.options.login.password;
         if let Some(why) = password.news() {
@@ -94,7 +112,7 @@ impl Hook {
         scene: &Scene,
         hand_over_after: Option<Duration>,
     ) -> Result<(Robot, IpAddr), Verdict> {
-        let Options { ip, deadline, .. } = self.options;
+        let (ip, deadline) = (self.options.ip, self.common.deadline);
         for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
             let Failure { kind, sentence, .. } = match self.equipped() {
                 Ok(equipped) => return Ok(equipped),
@@ -126,7 +144,7 @@ impl Hook {
     pub fn alarm(&self, line: &str) {
         self.log(line);
         self.metrics.note_alarm(line);
-        if let Some(alarm) = &self.options.alarm {
+        if let Some(alarm) = &self.common.alarm {
             uwsgi::alarm(alarm, &format!("{}: {line}", self.legion.name()));
         }
     }
@@ -153,7 +171,7 @@ impl Hook {
         goes_on: &dyn Fn() -> bool,
         has_company: &dyn Fn() -> bool,
     ) -> Verdict {
-        let Options { ip, deadline, .. } = self.options;
+        let (ip, deadline) = (self.options.ip, self.common.deadline);
         let began = Instant::now();
         let scene = Scene { hook: self, began, goes_on, has_company };
         count(&self.metrics.takeovers);
@@ -184,7 +202,7 @@ impl Hook {
     /// Where the IP is routed now, for a check.
     pub fn whereabouts(&self) -> Result<Route, Failure> {
         let asked = |(robot, target): (Robot, IpAddr)| {
-            robot.whereabouts(Need::Check, self.options.timeout).map(|route| (route, target))
+            robot.whereabouts(Need::Check, self.common.timeout).map(|route| (route, target))
         };
         let found = self.equipped().and_then(asked);
         readiness::record(self, found.as_ref().err());
@@ -269,7 +287,7 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
     let Some(hooks) = known(legion, argument) else { return false };
     keeper::start();
     keeper::note_begin(legion);
-    let longest = hooks.iter().map(|hook| hook.options.deadline).max().unwrap_or_default();
+    let longest = hooks.iter().map(|hook| hook.common.deadline).max().unwrap_or_default();
     let guards: Vec<Arc<Guard>> = hooks.into_iter().map(|hook| guard::of(hook, argument)).collect();
     if let Some(time) = keeper::listening_time(legion).filter(|_| !election.is_outvoted()) {
         let name = legion.name();

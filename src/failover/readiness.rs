@@ -210,7 +210,7 @@ fn look(hooks: &[Hook]) {
         // Should this panic, it is not asked again and again.
         state().next = Some(at(Instant::now(), UNWELL));
         // A Lord's guard looks more often by itself.
-        if hook.legion.view().lord_since != 0 && !hook.options.verify.is_zero() {
+        if hook.legion.view().lord_since != 0 && !hook.common.verify.is_zero() {
             continue;
         }
         if let Some(remaining) = robot::held_back_for(&hook.options) {

@@ -1,8 +1,9 @@
 //! What can only be a mistake, though each hook alone is right.
 
 use super::{ACTIONS, Found};
-use crate::config::{distance, net};
+use crate::config::distance;
 use crate::failover::hook::Hook;
+use crate::sys::net;
 use crate::text::printable;
 use crate::uwsgi::{self, HookLine, Legion};
 

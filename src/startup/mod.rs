@@ -12,7 +12,7 @@ mod warnings;
 
 use std::sync::OnceLock;
 
-use crate::config::{Remark, Weight};
+use crate::config::Weight;
 use crate::failover::hook::Hook;
 use crate::uwsgi::{self, Legion};
 pub use tell::{refuse, say_what_was_found, trigger_alarms};
@@ -89,8 +89,8 @@ pub fn hooks_of(legion: Legion, argument: &[u8]) -> Result<Vec<Hook>, Wrong> {
     if !hooks.is_empty() {
         return Ok(hooks);
     }
-    let problems = parsed.remarks.into_iter().map(|remark| remark.text).collect();
-    Err(Wrong { legion, argument: argument.to_vec(), problems, alarm: known_alarm(parsed.alarm) })
+    let problems = parsed.remarks.iter().map(ToString::to_string).collect();
+    Err(Wrong { legion, argument: argument.to_vec(), problems, alarm: known_alarm(parsed.common.alarm) })
 }
 
 fn reading() -> &'static Reading {
@@ -124,10 +124,10 @@ impl Reading {
     fn read_hook(&mut self, legion: Legion, phase: &'static str, releases: bool, argument: Vec<u8>) {
         let name = legion.name();
         let (hooks, parsed) = Hook::parse(legion, &argument);
-        let alarm = known_alarm(parsed.alarm.clone());
+        let alarm = known_alarm(parsed.common.alarm.clone());
         let texts = |wanted: &dyn Fn(Weight) -> bool| -> Vec<String> {
-            let wanted = parsed.remarks.iter().filter(|Remark { weight, .. }| wanted(*weight));
-            wanted.map(|remark| remark.text.clone()).collect()
+            let wanted = parsed.remarks.iter().filter(|remark| wanted(remark.weight()));
+            wanted.map(ToString::to_string).collect()
         };
         let in_full = |texts: Vec<String>| {
             texts.into_iter().map(|text| format!("Legion {name}, {phase}: {text}")).collect::<Vec<_>>()
@@ -146,7 +146,7 @@ impl Reading {
                 self.found.push(Found { legion, phase, releases, argument, hooks, doubts: Vec::new() });
             }
         }
-        if let (None, Some(unknown)) = (&alarm, &parsed.alarm) {
+        if let (None, Some(unknown)) = (&alarm, &parsed.common.alarm) {
             let text = format!("alarm={unknown} is no alarm: define it by alarm = {unknown} ...");
             self.problems.extend(in_full(vec![text]));
         }

@@ -15,7 +15,10 @@ static NEEDS_TRUST_STORE: AtomicBool = AtomicBool::new(false);
 static READ_OUTSIDE: AtomicBool = AtomicBool::new(false);
 
 fn is_needed(found: &[Found]) -> bool {
-    found.iter().flat_map(|found| &found.hooks).any(|hook| robot::needs_trust_store(&hook.options))
+    found
+        .iter()
+        .flat_map(|found| &found.hooks)
+        .any(|hook| robot::needs_trust_store(&hook.options, &hook.common))
 }
 
 /// Where there will be a chroot, what is outside can be read only now.

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{ACTIONS, Found};
-use crate::config::{ACTIVE_IP_MEANING, Options, Password, host_of};
+use crate::config::{Common, host_of};
 use crate::failover::hook::Hook;
-use crate::failover::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
 use crate::hosters::robot;
-use crate::hosters::robot::own;
+use crate::hosters::robot::options::{ACTIVE_IP_MEANING, Options, PACE};
+use crate::sys::is_here;
 use crate::text::printable;
 use crate::uwsgi::{self, Legion};
 
@@ -50,7 +50,7 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
                     "{why} now: it is looked for at each takeover; or write active_ip={ACTIVE_IP_MEANING}"
                 )
             });
-            missing.into_iter().chain(about(&hook.options, hook.active_ip().ok()))
+            missing.into_iter().chain(about(&hook.options, &hook.common, hook.active_ip().ok()))
         });
         let all = found.doubts.iter().cloned().chain(misplaced(found)).chain(hooks);
         warnings.extend(all.map(|text| format!("Legion {name}, {phase}: {text}")));
@@ -87,7 +87,7 @@ fn impatient_checks(found: &[Found]) -> Vec<String> {
     let same_login = |a: &Options, b: &Options| a.login.username == b.login.username;
     let warning = |hook: &Hook| {
         let ips = lords().filter(|other| same_login(&other.options, &hook.options)).count();
-        let text = robot::verify_warning(&hook.options, ips)?;
+        let text = robot::verify_warning(&hook.common, ips)?;
         Some(format!("Legion {}, legion-lord: {text}", hook.legion.name()))
     };
     lords().filter_map(warning).collect()
@@ -166,7 +166,7 @@ fn mistaken_nodes(legion: Legion) -> Vec<String> {
     let is_own = |node: &str| {
         let Ok(own) = own.parse::<SocketAddr>() else { return node == own };
         let Ok(node) = node.parse::<SocketAddr>() else { return false };
-        let any = own.ip().is_unspecified() && own::is_here(node.ip()) == Some(true);
+        let any = own.ip().is_unspecified() && is_here(node.ip()) == Some(true);
         node.port() == own.port() && (node.ip() == own.ip() || any) && !node.ip().is_multicast()
     };
     let nodes = legion.node_addresses();
@@ -184,22 +184,23 @@ fn mistaken_nodes(legion: Legion) -> Vec<String> {
     warnings
 }
 
-fn about(options: &Options, active_ip: Option<IpAddr>) -> impl Iterator<Item = String> {
-    let Options { ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
+fn about(options: &Options, common: &Common, active_ip: Option<IpAddr>) -> impl Iterator<Item = String> {
+    let Options { ip, ref url, ref login, .. } = *options;
+    let Common { deadline, ssl_no_verify, .. } = *common;
     let host = url.host().unwrap_or_default();
     let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
     [
-        active_ip.filter(|active_ip| own::is_here(*active_ip) == Some(false)).map(|active_ip| {
+        active_ip.filter(|active_ip| is_here(*active_ip) == Some(false)).map(|active_ip| {
             format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
         }),
-        (own::is_here(ip) == Some(false)).then(|| {
+        (is_here(ip) == Some(false)).then(|| {
             format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
         }),
         (url.scheme_str() == Some("http") && !loopback)
             .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
-        (deadline < SHORTEST_DEADLINE).then(|| {
-            let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
-            let shortest = SHORTEST_DEADLINE.as_secs();
+        (deadline < PACE.shortest_deadline).then(|| {
+            let (deadline, longest) = (deadline.as_secs_f64(), PACE.longest_switch.as_secs());
+            let shortest = PACE.shortest_deadline.as_secs();
             format!(
                 "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
                  is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
@@ -209,19 +210,12 @@ fn about(options: &Options, active_ip: Option<IpAddr>) -> impl Iterator<Item = S
         ssl_no_verify.then(|| {
             format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
         }),
-        in_a_file(&login.password).and_then(readable_by_others),
-        in_a_file(&login.password).and_then(unreadable_later),
+        login.password.path().and_then(readable_by_others),
+        login.password.path().and_then(unreadable_later),
         unresolvable(url),
     ]
     .into_iter()
     .flatten()
-}
-
-fn in_a_file(password: &Password) -> Option<&Path> {
-    match password {
-        Password::Given(_) => None,
-        Password::File(file) => Some(file.path()),
-    }
 }
 
 fn others_may_read(path: &Path) -> bool {

@@ -24,7 +24,8 @@ const LOCK_TRIED_AFTER: Duration = Duration::from_secs(15);
 /// How long a switch takes at most, and so a lock lasts (Hetzner's documentation of failover IPs).
 pub const LONGEST_SWITCH: Duration = Duration::from_secs(60);
 /// A switch, and some seconds before it to be heard, and behind it to be seen.
-pub const SHORTEST_DEADLINE: Duration = Duration::from_secs(90);
+#[cfg(test)]
+const SHORTEST_DEADLINE: Duration = Duration::from_secs(90);
 /// How long it may have taken until a POST was sent that has timed out since.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// What a look needs, and what a POST leaves for one.
