@@ -4,7 +4,8 @@
 //! way, `budget` how often; this file is the other side of the seam.
 
 mod answer;
-pub mod own;
+pub mod options;
+pub mod server;
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,15 +18,13 @@ use ureq::{Agent, Body};
 
 use super::ledger::{self as budget, Hold, Outcome, Question, Request, ledger};
 use super::rejected;
-use crate::config::{DEFAULT_VERIFY, Options};
+use crate::config::Common;
 use crate::hosters::{Failure, Hoster, Kind, Need, Route};
 pub use crate::https::read_trust_store;
 use crate::https::{self as transport, Way, seconds};
 use crate::metrics::{Metrics, count};
 use answer::{Answer, Reader};
-
-/// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
-pub const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
+use options::{Options, PACE};
 
 /// A GET moves nothing, so it is given up long before a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
@@ -36,6 +35,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// One failover IP in one account, for one takeover or one look.
 pub struct Robot {
     options: Options,
+    common: Common,
     password: Vec<u8>,
     metrics: &'static Metrics,
     /// Kept from one request to the next, since a look may use the connection of what came before it.
@@ -45,9 +45,11 @@ pub struct Robot {
 
 impl Robot {
     /// Fails where the password cannot be read, which may change.
-    pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
-        let password = options.login.password.read().map_err(|why| Failure::new(Kind::NotSent, why))?;
-        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new(), way: Arc::default() })
+    pub fn new(options: &Options, common: &Common, metrics: &'static Metrics) -> Result<Robot, Failure> {
+        let password =
+            options.login.password.read().map_err(|why| Failure::new(Kind::NotSent, why.to_string()))?;
+        let (options, common) = (options.clone(), common.clone());
+        Ok(Robot { options, common, password, metrics, agent: OnceLock::new(), way: Arc::default() })
     }
 
     fn host(&self) -> &str {
@@ -88,7 +90,7 @@ impl Robot {
         let agent = match self.agent.get() {
             Some(agent) => agent,
             None => {
-                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify, &self.way)?;
+                let agent = transport::agent(&self.options.url, self.common.ssl_no_verify, &self.way)?;
                 self.agent.get_or_init(|| agent)
             }
         };
@@ -173,9 +175,8 @@ fn held_back(hold: Hold) -> Failure {
 
 impl Hoster for Robot {
     fn describe(&self) -> String {
-        let unverified =
-            if self.options.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        format!("{}, at most {} s{unverified}", self.host(), seconds(self.options.timeout))
+        let unverified = if self.common.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
+        format!("{}, at most {} s{unverified}", self.host(), seconds(self.common.timeout))
     }
 
     fn route_to(
@@ -185,7 +186,7 @@ impl Hoster for Robot {
         limit: Duration,
         begin: &dyn Fn(),
     ) -> Result<String, Failure> {
-        let limit = limit.min(self.options.timeout);
+        let limit = limit.min(self.common.timeout);
         let send = |agent: &Agent| {
             let post = agent.post(&self.options.url).config().timeout_global(Some(limit));
             // On a connection of its own: one that the API is just closing would lose it.
@@ -197,7 +198,7 @@ impl Hoster for Robot {
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
-        let limit = limit.min(self.options.timeout).min(LONGEST_GET);
+        let limit = limit.min(self.common.timeout).min(LONGEST_GET);
         let send = |agent: &Agent| {
             let get = agent.get(&self.options.url).config().timeout_global(Some(limit)).build();
             get.header("Authorization", self.authorization()).call()
@@ -206,7 +207,7 @@ impl Hoster for Robot {
     }
 
     fn release(&self, limit: Duration) -> Result<Route, Failure> {
-        let limit = limit.min(self.options.timeout);
+        let limit = limit.min(self.common.timeout);
         let send = |agent: &Agent| {
             let delete = agent.delete(&self.options.url).config().timeout_global(Some(limit)).build();
             delete.header("Authorization", self.authorization()).call()
@@ -217,8 +218,8 @@ impl Hoster for Robot {
 }
 
 /// Whether a hook with these options checks the API's certificate.
-pub fn needs_trust_store(options: &Options) -> bool {
-    options.url.scheme_str() == Some("https") && !options.ssl_no_verify
+pub fn needs_trust_store(options: &Options, common: &Common) -> bool {
+    options.url.scheme_str() == Some("https") && !common.ssl_no_verify
 }
 
 /// How long from now no look is sent with this login, if so.
@@ -247,14 +248,14 @@ pub fn note_guard(options: &Options) {
 
 /// How long a guard waits for its next check: `verify`, or longer where all IPs of the login together would use up
 /// what the API allows an hour. Zero is never.
-pub fn check_pause(options: &Options) -> Duration {
-    ledger().check_pause(&options.login.username, options.verify, Instant::now())
+pub fn check_pause(options: &Options, common: &Common) -> Duration {
+    ledger().check_pause(&options.login.username, common.verify, Instant::now())
 }
 
 /// For the start: what is wrong with `verify`, where `ips` failover IPs are checked with this login.
-pub fn verify_warning(options: &Options, ips: usize) -> Option<String> {
-    let (verify, shortest) = (options.verify, budget::shortest_check_pause(ips));
-    if verify.is_zero() || verify >= shortest || verify == DEFAULT_VERIFY {
+pub fn verify_warning(common: &Common, ips: usize) -> Option<String> {
+    let (verify, shortest) = (common.verify, budget::shortest_check_pause(ips));
+    if verify.is_zero() || verify >= shortest || verify == PACE.verify {
         return None;
     }
     let (verify, shortest) = (seconds(verify), shortest.as_secs());
@@ -270,8 +271,9 @@ mod tests {
     use super::*;
 
     fn robot(argument: &str) -> Robot {
-        let options = Options::parse(argument.as_bytes(), BASE_URL).options;
-        Robot::new(&options[0], Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"))
+        let parsed = options::parse(argument.as_bytes());
+        Robot::new(&parsed.options[0], &parsed.common, Box::leak(Box::default()))
+            .unwrap_or_else(|failure| panic!("{failure:?}"))
     }
 
     #[test]
