@@ -5,7 +5,6 @@
 //! uWSGI, the guard of a Lord, and `--hetzner-status`. A row is a Legion of its own, so that uWSGI itself tells who
 //! is Lord; one process is a member of all of them.
 
-mod server;
 mod table;
 
 use std::fs;
@@ -13,13 +12,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::node::{Node, free_address};
+use lab::raw::{Certificate, Play, Seen, Server, Shake, ca_pem};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::node::{Node, free_address};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, assert_no_secret, wait_until};
-use server::{Certificate, Play, Seen, Server, Shake};
 use table::{Get, Over, Row, Sequence, TRAP};
 
 /// For a whole table.
@@ -152,7 +151,7 @@ impl Problems {
 fn start(uwsgi: Uwsgi, stages: &[Stage], limits: Limits, options: &str) -> (Node, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ca_file = folder.path().join("ca.pem");
-    fs::write(&ca_file, server::ca_pem()).expect("a writable folder");
+    fs::write(&ca_file, ca_pem()).expect("a writable folder");
     let legions: String = stages.iter().map(|stage| stage.legion(limits)).collect();
     let ini = format!("plugin = hetzner\nlegion-freq = 1\n{options}{legions}");
     let env = [("SSL_CERT_FILE", ca_file.to_str().expect("UTF-8"))];
@@ -343,7 +342,7 @@ fn statuses(uwsgi: Uwsgi, tls: bool) {
 fn status(uwsgi: Uwsgi, stages: &[Stage]) -> (Value, Option<i32>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
-    fs::write(path("ca.pem"), server::ca_pem()).expect("a writable folder");
+    fs::write(path("ca.pem"), ca_pem()).expect("a writable folder");
     let legions: String = stages.iter().map(|stage| stage.legion(STATUS)).collect();
     let plugins = uwsgi.plugins();
     let ini =

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use crate::support::uwsgi::{Uwsgi, checkout};
+use lab::uwsgi::{Uwsgi, checkout};
 
 /// Builds share cargo's folder, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());

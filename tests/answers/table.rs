@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::server::{Certificate, Play, Shake, Step};
+use lab::raw::{Certificate, Play, Shake, Step};
 
 /// One answer to a POST and to a GET alike, and what each is to make of it.
 pub struct Row {
