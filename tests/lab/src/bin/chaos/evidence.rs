@@ -10,7 +10,8 @@ use lab::PASSWORD;
 use lab::robot::Request;
 use lab::uwsgi::checkout;
 
-use crate::plan::{Plan, Planned};
+use crate::fault::Planned;
+use crate::plan::Plan;
 use crate::setting;
 use crate::stage::Stage;
 use crate::switches::Switch;

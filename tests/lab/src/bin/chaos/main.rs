@@ -1,12 +1,13 @@
 //! `make chaos`: random fault schedules on real uWSGI nodes, and after each one the question whether there is one
 //! Lord, with the failover IP.
 //!
-//! A seed stands for a schedule, always the same one: `plan` draws it, with `kinds` and `site` for what real
-//! installations have; `setting` makes the nodes, `stage` plays it, `switches` and `check` look at what was done and is
-//! left behind, `evidence` is what is kept of a schedule that failed.
+//! A seed stands for a schedule of faults (`fault`), always the same one: `plan` draws it, with `kinds` and `site` for
+//! what real installations have; `setting` makes the nodes, `stage` plays it, `switches` and `check` look at what was
+//! done and is left behind, `evidence` is what is kept of a schedule that failed.
 
 mod check;
 mod evidence;
+mod fault;
 mod kinds;
 mod plan;
 mod setting;

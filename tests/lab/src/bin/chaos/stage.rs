@@ -13,7 +13,8 @@ use lab::robot::Robot;
 use lab::timeline::Timeline;
 use lab::wait_until;
 
-use crate::plan::{Fault, Plan};
+use crate::fault::Fault;
+use crate::plan::Plan;
 use crate::setting::{self, Promise, route_of};
 use crate::site::FAILS;
 

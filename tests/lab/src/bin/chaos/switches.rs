@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::plan::{APART, Plan, Planned};
+use crate::fault::{APART, Planned};
+use crate::plan::Plan;
 use crate::setting::{asked, route_of};
 use crate::stage::{Lords, Stage};
 
@@ -80,8 +81,8 @@ fn is_well(plan: &Plan, node: usize, from: Duration, until: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Fault;
     use crate::kinds::Kinds;
-    use crate::plan::Fault;
 
     #[test]
     fn lords_are_known_from_the_last_look_before_on() {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::APART;
 
 fn old() -> Kinds {
     Kinds::read("old").expect("a word of its own")
