@@ -22,8 +22,6 @@ mod https;
 mod metrics;
 mod plugin;
 mod process;
-#[cfg(test)]
-mod random;
 mod startup;
 mod sys;
 mod text;

@@ -11,7 +11,7 @@ use super::decide::{MOST_SWITCHES, MOST_WITH_LOCKS};
 use super::tests::PACE;
 use super::*;
 use crate::hosters::Stage;
-use crate::random;
+use lab::random;
 
 /// A server's number; `None` is nowhere.
 type Route = Option<u8>;
