@@ -113,7 +113,7 @@ fn when_it_looks(ip: &FailoverIp) -> String {
 
 /// One look shows them all: name resolution, TLS, login, the IP, its route. Changes nothing.
 fn check(ip: &FailoverIp, found: Found) -> Report {
-    let Api { host, tls, .. } = ip.remote.api();
+    let Api { authority: host, tls, .. } = ip.remote.api();
     // How many of the steps below the request has passed.
     let passed = match &found {
         Ok(_) => 4,

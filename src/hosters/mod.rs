@@ -61,7 +61,7 @@ pub struct Read {
 
 /// What all hooks of a process share.
 pub struct Shared {
-    pub ledger: LazyLock<Mutex<Ledger>>,
+    pub ledger: LazyLock<Ledger>,
     pub trust: TrustStore,
     /// The failover IPs of all hooks. They are on an interface of each server that may get them, and no server's own.
     pub failover_ips: Mutex<Vec<IpAddr>>,
@@ -70,7 +70,7 @@ pub struct Shared {
 impl Shared {
     pub const fn new() -> Shared {
         Shared {
-            ledger: LazyLock::new(Mutex::default),
+            ledger: LazyLock::new(Ledger::default),
             trust: TrustStore::new(),
             failover_ips: Mutex::new(Vec::new()),
         }
@@ -105,8 +105,8 @@ pub trait Remote: Send + Sync {
     /// Who is asked with which login: what is the same for two of these fails for both.
     fn account(&self) -> Vec<u8>;
 
-    /// Whether both are the same failover IP of the same account.
-    fn is_same_ip(&self, other: &dyn Remote) -> bool;
+    /// What is the same for two hooks of one failover IP, and for no others.
+    fn identity(&self) -> String;
 
     /// For how long from now this is not to be asked, if so.
     fn held_back_for(&self, request: Request, need: Need) -> Option<Duration>;
@@ -146,8 +146,9 @@ pub trait Session {
 
 /// Who answers, and how this is made sure of.
 pub struct Api {
-    /// Its name or address, without a port.
+    /// Its name or address; and with its port, where one is given.
     pub host: String,
+    pub authority: String,
     pub tls: Tls,
     /// Whether it is on this very host, as in a rehearsal.
     pub is_here: bool,
@@ -245,9 +246,9 @@ pub enum Kind {
 /// How far a request came, and so what its failure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The way: nothing has answered.
+    /// The way: nothing has reached the host.
     Way,
-    /// The host has answered.
+    /// The host has answered, or may have.
     Host,
     /// The login was rejected.
     Login,
@@ -267,7 +268,7 @@ impl Failure {
 
     /// Whether the hoster may have got the request.
     pub fn was_sent(&self) -> bool {
-        self.stage != Stage::Way || matches!(self.kind, Kind::Locked | Kind::NotDone | Kind::Unknown)
+        self.stage != Stage::Way
     }
 
     pub fn is_rejected_login(&self) -> bool {

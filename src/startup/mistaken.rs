@@ -36,7 +36,7 @@ pub fn two_masters(hooks: &[Hook]) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, ip) in lords.iter().enumerate() {
         // One is enough to say so.
-        for other in lords[..at].iter().filter(|other| other.remote.is_same_ip(&*ip.remote)) {
+        for other in lords[..at].iter().filter(|other| other.remote.identity() == ip.remote.identity()) {
             let (legion, other_legion) = (ip.legion.name(), other.legion.name());
             let (name, target, other_target) = (ip.name(), target(ip), target(other));
             let why = if ip.legion != other.legion {

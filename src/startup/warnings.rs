@@ -185,7 +185,7 @@ fn mistaken_nodes(legion: Legion) -> Vec<String> {
 
 /// What every hoster's IPs have in common.
 fn about(ip: &FailoverIp) -> impl Iterator<Item = String> {
-    let (common, pace, Api { host, tls, is_here }) = (&ip.common, &ip.about.pace, ip.remote.api());
+    let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
     [
         (tls == Tls::None && !is_here)
             .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
