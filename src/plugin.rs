@@ -14,9 +14,6 @@ use crate::failover::{FailoverIp, LONGEST_FLUSH};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
-use crate::failover::keeper;
-use crate::failover::readiness;
-use crate::startup;
 use crate::uwsgi::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::uwsgi::{self, Legion, log};
 

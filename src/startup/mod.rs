@@ -97,9 +97,15 @@ pub struct Reading {
 impl Reading {
     /// Reads every hook of ours in the configuration.
     pub fn of_all(shared: &'static Shared, records: &'static Records) -> Reading {
-        let later = Mutex::new(Vec::new());
-        let (hooks, problems, alarms, warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut reading = Reading { shared, records, hooks, later, problems, alarms, warnings };
+        let mut reading = Reading {
+            shared,
+            records,
+            hooks: Vec::new(),
+            later: Mutex::new(Vec::new()),
+            problems: Vec::new(),
+            alarms: Vec::new(),
+            warnings: Vec::new(),
+        };
         for legion in uwsgi::legions() {
             for line in legion.hooks() {
                 if let Some((about, releases)) = action(&line.action) {

@@ -11,7 +11,7 @@ mod server;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::ledger::{Account, Outcome, Question};
@@ -21,7 +21,7 @@ use crate::config::{Common, Secret, host_of};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, net};
-use answer::Reader;
+use answer::{Reader, Refusal};
 use limits::{LIMITS, REFUSED_FOR};
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
@@ -214,7 +214,7 @@ impl Asking<'_> {
         need: Need,
         limit: Duration,
         begin: &dyn Fn(),
-        read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
+        read: impl FnOnce(&Reader, &Answer) -> Result<T, Refusal>,
     ) -> Result<T, Failure> {
         let client = self.client()?;
         let ledger = &self.of.shared.ledger;
@@ -242,7 +242,8 @@ impl Asking<'_> {
             Ok(answer) => {
                 // What may never stand in a log, should the answer hold it.
                 let secrets = [&*String::from_utf8_lossy(&self.password), self.authorization.credentials()];
-                let result = read(&Reader { ip: self.of.options.ip, secrets: &secrets }, &answer);
+                let reader = Reader { ip: self.of.options.ip, secrets: &secrets };
+                let result = read(&reader, &answer).map_err(Failure::from);
                 let outcome = outcome(&answer, result.is_ok());
                 ledger.learn(&question, slot, outcome);
                 let held = ledger.held(&question).filter(|_| outcome == Outcome::LoginRejected);
@@ -287,12 +288,12 @@ impl Session for Asking<'_> {
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
-        let route = self.ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), Reader::route)?;
+        let route = self.ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), |reader, answer| reader.route(answer))?;
         Ok(self.place(route))
     }
 
     fn release(&self, limit: Duration) -> Result<Place, Failure> {
-        let route = self.ask(Method::Delete, Need::Takeover, limit, &|| (), Reader::route)?;
+        let route = self.ask(Method::Delete, Need::Takeover, limit, &|| (), |reader, answer| reader.route(answer))?;
         Ok(self.place(route))
     }
 }
