@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::failover::hook::Hook;
 use crate::failover::takeover::{Verdict, place};
 use crate::hosters::robot::own;
-use crate::hosters::{Failure, Kind, Need, Route};
+use crate::hosters::{Failure, Kind, Need, Route, Stage};
 
 use super::UNKNOWN;
 use super::asked::Command;
@@ -133,10 +133,10 @@ fn check(hook: &Hook, found: Found) -> Report {
     // How many of the steps below the request has passed.
     let passed = match &found {
         Ok(_) => 4,
-        Err(failure) => match failure.status {
-            None => 0,
-            Some(404) => 3,
-            Some(_) => 2,
+        Err(failure) => match failure.stage {
+            Stage::Way => 0,
+            Stage::Host | Stage::Login => 2,
+            Stage::Address => 3,
         },
     };
     let tls = match (options.url.scheme_str(), options.ssl_no_verify) {

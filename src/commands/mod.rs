@@ -102,7 +102,7 @@ fn reports(command: Command, hooks: &[&Hook]) -> Vec<Report> {
         }
     }
     let report = |hook: &Hook| match tried.iter().find(|(other, _)| login(other) == login(hook)) {
-        Some((_, Err(failure))) if failure.status == Some(401) => act::status(hook, Err(failure.clone())),
+        Some((_, Err(failure))) if failure.is_rejected_login() => act::status(hook, Err(failure.clone())),
         Some((other, found)) if ptr::eq(*other, hook) => act::report(command, hook, Some(found.clone())),
         _ => act::report(command, hook, None),
     };

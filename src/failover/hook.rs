@@ -85,7 +85,7 @@ impl Hook {
 
     /// All that a takeover needs before it can ask for anything.
     fn equipped(&self) -> Result<(Robot, IpAddr), Failure> {
-        Ok((self.robot()?, self.active_ip().map_err(|why| Failure::new(Kind::NotSent, why))?))
+        Ok((self.robot()?, self.active_ip().map_err(Failure::not_sent)?))
     }
 
     /// The same, tried for as long as the takeover may: a file or an address that is not there now may be in a moment.

@@ -218,7 +218,7 @@ fn look(hooks: &[Hook]) {
             continue;
         }
         let found = hook.whereabouts();
-        let Some(failure) = found.err().filter(|failure| failure.status == Some(401)) else { continue };
+        let Some(failure) = found.err().filter(|failure| failure.is_rejected_login()) else { continue };
         let login =
             |hook: &Hook| (hook.options.login.username.clone(), hook.options.url.authority().cloned());
         // Three rejected logins lock this address out, so nobody else tries this one now.

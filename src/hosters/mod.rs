@@ -1,7 +1,6 @@
 //! The seam between the takeover and whoever runs the network: all that another hoster has to provide.
 
 mod ledger;
-mod rejected;
 pub mod robot;
 
 use std::net::IpAddr;
@@ -10,10 +9,19 @@ use std::time::Duration;
 /// Where a failover IP is routed; `None` is nowhere.
 pub type Route = Option<IpAddr>;
 
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Request {
+    Look,
+    Switch,
+    /// Counted with the switches; refused apart from them.
+    Release,
+}
+
 /// What a question is for, where a budget has to choose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// The first POST of an election: no number of earlier ones holds it back.
+    /// The first switch that an election asks for: no number of earlier ones holds it back.
     Election,
     /// A step of a takeover.
     Takeover,
@@ -48,10 +56,9 @@ pub trait Hoster {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: Kind,
+    pub stage: Stage,
     /// For the log.
     pub sentence: String,
-    /// The HTTP status, where there was an answer.
-    pub status: Option<u16>,
 }
 
 /// What a failure means.
@@ -73,17 +80,35 @@ pub enum Kind {
     Unknown,
 }
 
+/// How far a request came, and so what its failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The way: nothing has reached the host.
+    Way,
+    /// The host has answered, or may have.
+    Host,
+    /// The login was rejected.
+    Login,
+    /// The login is right; the failover IP, or its target, is not.
+    Address,
+}
+
 impl Failure {
-    pub fn new(kind: Kind, sentence: impl Into<String>) -> Failure {
-        Failure { kind, sentence: sentence.into(), status: None }
+    pub fn new(kind: Kind, stage: Stage, sentence: impl Into<String>) -> Failure {
+        Failure { kind, stage, sentence: sentence.into() }
+    }
+
+    /// Nothing was sent, since something is missing on this side.
+    pub fn not_sent(sentence: impl Into<String>) -> Failure {
+        Failure::new(Kind::NotSent, Stage::Way, sentence)
     }
 
     /// Whether the hoster may have got the request.
     pub fn was_sent(&self) -> bool {
-        self.status.is_some() || matches!(self.kind, Kind::Locked | Kind::NotDone | Kind::Unknown)
+        self.stage != Stage::Way
     }
 
-    pub fn with_status(self, status: u16) -> Failure {
-        Failure { status: Some(status), ..self }
+    pub fn is_rejected_login(&self) -> bool {
+        self.stage == Stage::Login
     }
 }

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use fastrand::Rng;
 
 use super::*;
+use crate::hosters::Stage;
 use crate::random;
 
 const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
@@ -21,7 +22,7 @@ const fn address(last: u8) -> IpAddr {
 }
 
 fn refused() -> Failure {
-    Failure::new(Kind::Refused, "").with_status(403)
+    Failure::new(Kind::Refused, Stage::Host, "")
 }
 
 /// How the hoster is, for a while.
@@ -194,7 +195,10 @@ impl World {
 
     /// What keeps a request from being heard, if so; time has passed then.
     fn is_unheard(&self, limit: Duration) -> Option<Failure> {
-        let failure = |kind| Some(Failure::new(kind, ""));
+        let failure = |kind| {
+            let stage = if kind == Kind::NotSent { Stage::Way } else { Stage::Host };
+            Some(Failure::new(kind, stage, ""))
+        };
         match self.weather() {
             Weather::Closed => failure(Kind::NotSent),
             Weather::BlackHole => {
@@ -257,11 +261,11 @@ impl Hoster for World {
         }
         // Connecting, and what the API does before it decides.
         self.pass(self.some(SECOND).min(limit));
-        let lost = || Err(Failure::new(Kind::Unknown, ""));
+        let lost = || Err(Failure::new(Kind::Unknown, Stage::Host, ""));
         if self.switch.get().is_some() {
             self.locks.set(self.locks.get() + 1);
             let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
-            return if is_lost { lost() } else { Err(Failure::new(Kind::Locked, "")) };
+            return if is_lost { lost() } else { Err(Failure::new(Kind::Locked, Stage::Host, "")) };
         }
         if self.route.get() == Some(target) {
             let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
@@ -281,7 +285,7 @@ impl Hoster for World {
             return lost();
         }
         self.pass(takes);
-        if is_made { Ok("made".into()) } else { Err(Failure::new(Kind::NotDone, "")) }
+        if is_made { Ok("made".into()) } else { Err(Failure::new(Kind::NotDone, Stage::Host, "")) }
     }
 
     fn whereabouts(&self, _: Need, limit: Duration) -> Result<Route, Failure> {
@@ -298,7 +302,7 @@ impl Hoster for World {
         self.pass(LOOK_TAKES.min(limit));
         let route = self.route.get();
         let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
-        if is_lost { Err(Failure::new(Kind::Unknown, "")) } else { Ok(route) }
+        if is_lost { Err(Failure::new(Kind::Unknown, Stage::Host, "")) } else { Ok(route) }
     }
 
     fn release(&self, _: Duration) -> Result<Route, Failure> {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::hosters::Stage;
 
 const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
 const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(2, 2, 2, 2));
@@ -104,7 +105,9 @@ impl Setting for Fake {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure::new(kind, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
+    let has_answered = matches!(kind, Kind::Locked | Kind::NotDone | Kind::Unknown);
+    let stage = if has_answered { Stage::Host } else { Stage::Way };
+    Failure::new(kind, stage, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
 }
 
 fn ok() -> Result<String, Failure> {

@@ -1,28 +1,23 @@
 //! Hetzner's Robot webservice: everything that is Robot's own.
 //!
-//! `answer` knows what comes back, `transport` how to get there, by `connect` and `proxy`, `tls` whom to trust on the
-//! way, `budget` how often; this file is the other side of the seam.
+//! `answer` knows what comes back, `limits` how often it may be asked; this file is the other side of the seam.
 
 mod answer;
+mod limits;
 pub mod own;
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::http::{HeaderValue, Response};
-use ureq::{Agent, Body};
-
-use super::ledger::{self as budget, Hold, Outcome, Question, Request, ledger};
-use super::rejected;
+use super::ledger::{Account, Outcome, Question, ledger};
 use crate::config::{DEFAULT_VERIFY, Options};
-use crate::hosters::{Failure, Hoster, Kind, Need, Route};
-pub use crate::https::read_trust_store;
-use crate::https::{self as transport, Way, seconds};
+use crate::hosters::{Failure, Hoster, Kind, Need, Request, Route, Stage};
+use crate::https::{self, Authorization, Client, Method, authority, seconds, trust_store};
 use crate::metrics::{Metrics, count};
-use answer::{Answer, Reader};
+use answer::{Answer, Reader, Refusal};
+pub use limits::LIMITS;
+use limits::REFUSED_FOR;
 
 /// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
 pub const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
@@ -30,122 +25,95 @@ pub const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
 /// A GET moves nothing, so it is given up long before a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
 
-/// A 403 says that asking again makes it worse, but not for how long; a lock-out lasts ten minutes.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
-
 /// One failover IP in one account, for one takeover or one look.
 pub struct Robot {
     options: Options,
     password: Vec<u8>,
     metrics: &'static Metrics,
     /// Kept from one request to the next, since a look may use the connection of what came before it.
-    agent: OnceLock<Agent>,
-    way: Arc<Way>,
+    client: OnceLock<Client>,
 }
 
 impl Robot {
     /// Fails where the password cannot be read, which may change.
     pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
-        let password = options.login.password.read().map_err(|why| Failure::new(Kind::NotSent, why))?;
-        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new(), way: Arc::default() })
+        let password = options.login.password.read().map_err(Failure::not_sent)?;
+        Ok(Robot { options: options.clone(), password, metrics, client: OnceLock::new() })
     }
 
-    fn host(&self) -> &str {
-        self.options.url.authority().map_or("", |authority| authority.as_str())
+    fn authorization(&self) -> Authorization {
+        Authorization::basic(&self.options.login.username, &self.password)
     }
 
-    /// HTTP Basic auth, marked so that no library shows it.
-    fn authorization(&self) -> HeaderValue {
-        let login = [self.options.login.username.as_slice(), b":", &self.password].concat();
-        let header = format!("Basic {}", BASE64.encode(login));
-        let mut header = HeaderValue::try_from(header).expect("base64 is plain ASCII");
-        header.set_sensitive(true);
-        header
+    fn client(&self) -> Result<&Client, Failure> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = Client::new(&self.options.url, self.options.ssl_no_verify, trust_store())?;
+        Ok(self.client.get_or_init(|| client))
     }
 
-    /// What may never stand in a log, should a foreign text hold it.
-    fn secrets(&self) -> [String; 2] {
-        let authorization = self.authorization();
-        let base64 = authorization.to_str().unwrap_or_default().trim_start_matches("Basic ").to_string();
-        [String::from_utf8_lossy(&self.password).into_owned(), base64]
-    }
-
-    fn question(&self, request: Request, need: Need) -> Question<'_> {
-        let Options { ip, ref login, .. } = self.options;
-        Question { user: &login.username, password: &self.password, ip, request, need }
-    }
-
-    /// Sends a request, if the budgets allow it, learns from what comes back, and has it read by `read`. `begin` is
-    /// called when they do.
+    /// Sends a request, if nothing holds it back, learns from what comes back, and has it read by `read`. `begin` is
+    /// called when nothing does.
     fn ask<T>(
         &self,
-        (request, need): (Request, Need),
+        (request, need, method): (Request, Need, Method),
         limit: Duration,
         begin: &dyn Fn(),
-        send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
-        read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
+        read: impl FnOnce(&Reader, &Answer) -> Result<T, Refusal>,
     ) -> Result<T, Failure> {
-        let agent = match self.agent.get() {
-            Some(agent) => agent,
-            None => {
-                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify, &self.way)?;
-                self.agent.get_or_init(|| agent)
-            }
-        };
-        let question = self.question(request, need);
-        let login = rejected::Login {
-            api: self.host(),
-            user: &self.options.login.username,
-            password: &self.password,
-        };
-        let admitted = match rejected::held(&login) {
-            Some(remaining) => Err(Hold::locked_out(remaining)),
-            None => ledger().admit(&question, Instant::now()),
-        };
-        let slot = admitted.map_err(|hold| {
+        let client = self.client()?;
+        let question = question(&self.options, &self.password, request, need);
+        let slot = ledger().admit(&question).map_err(|hold| {
             count(&self.metrics.requests_held_back);
-            held_back(hold)
+            Failure::from(hold)
         })?;
         begin();
         count(&self.metrics.requests);
-        self.way.begin(limit);
-        let result = match send(agent).and_then(transport::read_answer) {
+        let authorization = self.authorization();
+        let sent = client.send(&https::Request { method, authorization: &authorization }, limit);
+        let (outcome, result) = match sent {
+            // What fails on the way there, for whatever reason, has cost nothing.
             Err(error) => {
-                let failure = transport::failure(&error, self.host(), &self.way);
-                // What fails on the way there, for whatever reason, has cost nothing.
-                let outcome = if self.way.is_sent() { Outcome::Other } else { Outcome::NotSent };
-                ledger().learn(&question, slot, outcome, Instant::now());
-                Err(failure)
+                (if error.is_sent { Outcome::Other } else { Outcome::NotSent }, Err(Failure::from(error)))
             }
             Ok(answer) => {
-                self.way.has_answered();
-                let secrets = self.secrets();
-                let reader = Reader { ip: self.options.ip, secrets: &secrets.each_ref().map(String::as_str) };
-                let result = read(&reader, &answer).map_err(|failure| failure.with_status(answer.status));
-                let outcome = outcome(&answer, result.is_ok());
-                match outcome {
-                    Outcome::LoginRejected => rejected::add(&login),
-                    Outcome::Done | Outcome::LoginAccepted => rejected::forget(&login),
-                    _ => {}
-                }
-                let held = {
-                    let mut ledger = ledger();
-                    let now = Instant::now();
-                    ledger.learn(&question, slot, outcome, now);
-                    ledger.held(&question, now).filter(|_| answer.status == 401)
-                };
-                result.map_err(|mut failure| {
-                    if let Some(hold) = held {
-                        failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
-                    }
-                    failure
-                })
+                let password = String::from_utf8_lossy(&self.password);
+                // Should a foreign text hold them, they are not shown.
+                let secrets = [&*password, authorization.credentials()];
+                let result = read(&Reader { ip: self.options.ip, secrets: &secrets }, &answer);
+                (outcome(&answer, result.is_ok()), result.map_err(Failure::from))
             }
         };
-        if result.is_err() {
+        ledger().learn(&question, slot, outcome);
+        result.map_err(|mut failure| {
             count(&self.metrics.api_errors);
-        }
-        result
+            if let Some(hold) = ledger().held(&question).filter(|_| failure.is_rejected_login()) {
+                failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
+            }
+            failure
+        })
+    }
+}
+
+fn question<'a>(options: &'a Options, password: &'a [u8], request: Request, need: Need) -> Question<'a> {
+    Question { account: account(options, password), ip: options.ip, request, need }
+}
+
+fn account<'a>(options: &'a Options, password: &'a [u8]) -> Account<'a> {
+    Account { api: authority(&options.url), user: &options.login.username, secret: password, limits: &LIMITS }
+}
+
+/// What was sent may have been carried out.
+impl From<https::Error> for Failure {
+    fn from(error: https::Error) -> Failure {
+        let kind = match error.is_sent {
+            _ if error.is_permanent() => Kind::Final,
+            true => Kind::Unknown,
+            false => Kind::NotSent,
+        };
+        let stage = if error.is_sent { Stage::Host } else { Stage::Way };
+        Failure::new(kind, stage, error.to_string())
     }
 }
 
@@ -162,20 +130,11 @@ fn outcome(answer: &Answer, is_done: bool) -> Outcome {
     }
 }
 
-/// A request that was not sent, and until when.
-fn held_back(hold: Hold) -> Failure {
-    let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + hold.remaining;
-    let (hour, minute, second) =
-        (until.as_secs() / 3600 % 24, until.as_secs() / 60 % 60, until.as_secs() % 60);
-    let why = hold.why;
-    Failure::new(hold.kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
-}
-
 impl Hoster for Robot {
     fn describe(&self) -> String {
         let unverified =
             if self.options.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        format!("{}, at most {} s{unverified}", self.host(), seconds(self.options.timeout))
+        format!("{}, at most {} s{unverified}", authority(&self.options.url), seconds(self.options.timeout))
     }
 
     fn route_to(
@@ -186,33 +145,21 @@ impl Hoster for Robot {
         begin: &dyn Fn(),
     ) -> Result<String, Failure> {
         let limit = limit.min(self.options.timeout);
-        let send = |agent: &Agent| {
-            let post = agent.post(&self.options.url).config().timeout_global(Some(limit));
-            // On a connection of its own: one that the API is just closing would lose it.
-            let post = post.max_idle_age(Duration::ZERO).build();
-            post.header("Authorization", self.authorization())
-                .send_form([("active_server_ip", target.to_string())])
-        };
-        self.ask((Request::Post, need), limit, begin, send, |reader, answer| reader.switched(answer, target))
+        let form = [("active_server_ip", &*target.to_string())];
+        self.ask((Request::Switch, need, Method::Post(&form)), limit, begin, |reader, answer| {
+            reader.switched(answer, target)
+        })
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
         let limit = limit.min(self.options.timeout).min(LONGEST_GET);
-        let send = |agent: &Agent| {
-            let get = agent.get(&self.options.url).config().timeout_global(Some(limit)).build();
-            get.header("Authorization", self.authorization()).call()
-        };
-        self.ask((Request::Get, need), limit, &|| (), send, |reader, answer| reader.route(answer))
+        self.ask((Request::Look, need, Method::Get), limit, &|| (), |reader, answer| reader.route(answer))
     }
 
     fn release(&self, limit: Duration) -> Result<Route, Failure> {
         let limit = limit.min(self.options.timeout);
-        let send = |agent: &Agent| {
-            let delete = agent.delete(&self.options.url).config().timeout_global(Some(limit)).build();
-            delete.header("Authorization", self.authorization()).call()
-        };
-        let what = (Request::Delete, Need::Takeover);
-        self.ask(what, limit, &|| (), send, |reader, answer| reader.route(answer))
+        let what = (Request::Release, Need::Takeover, Method::Delete);
+        self.ask(what, limit, &|| (), |reader, answer| reader.route(answer))
     }
 }
 
@@ -223,37 +170,33 @@ pub fn needs_trust_store(options: &Options) -> bool {
 
 /// How long from now no look is sent with this login, if so.
 pub fn held_back_for(options: &Options) -> Option<Duration> {
-    is_held_back(options, Request::Get, Need::Check)
+    is_held_back(options, Request::Look, Need::Check)
 }
 
 /// The same for a switch by a guard.
 pub fn switch_held_back_for(options: &Options) -> Option<Duration> {
-    is_held_back(options, Request::Post, Need::Takeover)
+    is_held_back(options, Request::Switch, Need::Takeover)
 }
 
 fn is_held_back(options: &Options, request: Request, need: Need) -> Option<Duration> {
     let password = options.login.password.read().ok()?;
-    let user = &options.login.username;
-    let api = options.url.authority().map_or("", |authority| authority.as_str());
-    let noted = rejected::held(&rejected::Login { api, user, password: &password });
-    let question = Question { user, password: &password, ip: options.ip, request, need };
-    noted.or_else(|| ledger().held(&question, Instant::now()).map(|hold| hold.remaining))
+    ledger().held(&question(options, &password, request, need)).map(|hold| hold.remaining)
 }
 
 /// Notes a guard that is going to check with this login, for [`check_pause`].
 pub fn note_guard(options: &Options) {
-    ledger().watch(&options.login.username);
+    ledger().watch(&account(options, b""));
 }
 
 /// How long a guard waits for its next check: `verify`, or longer where all IPs of the login together would use up
 /// what the API allows an hour. Zero is never.
 pub fn check_pause(options: &Options) -> Duration {
-    ledger().check_pause(&options.login.username, options.verify, Instant::now())
+    ledger().check_pause(&account(options, b""), options.verify)
 }
 
 /// For the start: what is wrong with `verify`, where `ips` failover IPs are checked with this login.
 pub fn verify_warning(options: &Options, ips: usize) -> Option<String> {
-    let (verify, shortest) = (options.verify, budget::shortest_check_pause(ips));
+    let (verify, shortest) = (options.verify, LIMITS.shortest_check_pause(ips));
     if verify.is_zero() || verify >= shortest || verify == DEFAULT_VERIFY {
         return None;
     }
@@ -286,13 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn sends_the_login_as_it_is_and_shows_it_to_nobody() {
-        let robot = robot("user=Aladdin,pass=open sesame,ip=4.4.4.4,active_ip=1.1.1.1,ssl_no_verify");
-        let header = robot.authorization();
-        // RFC 7617's own example.
-        assert_eq!(header, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!(format!("{header:?}"), "Sensitive");
-        assert_eq!(robot.secrets(), ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
+    fn an_api_that_is_not_verified_is_told_of() {
+        let robot = robot("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1,ssl_no_verify");
         assert!(robot.describe().ends_with("its TLS certificate is NOT verified"));
     }
 }
