@@ -95,7 +95,8 @@ fn reports(command: Command, ips: &[&FailoverIp]) -> Vec<Report> {
     let same = |ip: &FailoverIp, other: &FailoverIp| ip.remote.account() == other.remote.account();
     let mut tried: Vec<(&FailoverIp, Result<Place, Failure>)> = Vec::new();
     for (at, &ip) in ips.iter().enumerate() {
-        if !ips[..at].iter().any(|other| same(ip, other)) && ips[at + 1..].iter().any(|other| same(ip, other)) {
+        if !ips[..at].iter().any(|other| same(ip, other)) && ips[at + 1..].iter().any(|other| same(ip, other))
+        {
             tried.push((ip, ip.whereabouts()));
         }
     }
@@ -110,8 +111,7 @@ fn reports(command: Command, ips: &[&FailoverIp]) -> Vec<Report> {
     let of_this_turn = |turn: usize| ips.get(turn).zip(places.get(turn));
     let work = || {
         while let Some((ip, place)) = of_this_turn(next.fetch_add(1, Ordering::Relaxed)) {
-            let made =
-                panic::catch_unwind(AssertUnwindSafe(|| report(ip))).unwrap_or_else(|_| act::broken());
+            let made = panic::catch_unwind(AssertUnwindSafe(|| report(ip))).unwrap_or_else(|_| act::broken());
             drop(place.set(made));
         }
     };

@@ -134,8 +134,7 @@ impl FailoverIp {
 
     /// Where the IP is now, for a check.
     pub fn whereabouts(&self) -> Result<Place, Failure> {
-        let found =
-            self.open().and_then(|session| session.whereabouts(Need::Check, self.common.timeout));
+        let found = self.open().and_then(|session| session.whereabouts(Need::Check, self.common.timeout));
         readiness::record(self, found.as_ref().err());
         self.record.metrics.set_route(found.as_ref().ok().map(Place::is_here));
         found

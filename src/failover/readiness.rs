@@ -193,7 +193,10 @@ impl Looks {
                 Some(()) => ip.well(THREAD),
                 None => {
                     ip.record.readiness.state().next = Some(at(now, NO_THREAD));
-                    ip.trouble(THREAD, "the system has no thread left: a takeover by this node may fail, too");
+                    ip.trouble(
+                        THREAD,
+                        "the system has no thread left: a takeover by this node may fail, too",
+                    );
                 }
             }
         }

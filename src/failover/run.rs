@@ -26,8 +26,7 @@ impl Node {
         self.keeper.start();
         self.keeper.note_begin(legion);
         let longest = ips.iter().map(|ip| ip.common.deadline).max().unwrap_or_default();
-        let guards: Vec<Arc<Guard>> =
-            ips.iter().map(|ip| self.guards.of(ip, &self.keeper)).collect();
+        let guards: Vec<Arc<Guard>> = ips.iter().map(|ip| self.guards.of(ip, &self.keeper)).collect();
         let name = legion.name();
         if let Some(time) = self.keeper.listening_time(legion).filter(|_| !election.is_outvoted()) {
             uwsgi::log(&format!(
@@ -39,7 +38,8 @@ impl Node {
         let is_given_up = Arc::new(AtomicBool::new(false));
         let run = Run { election: Arc::clone(election), is_given_up: Arc::clone(&is_given_up) };
         let watched = guards.clone();
-        let waited = uwsgi::wait_for(election, &is_given_up, longest + GRACE, move || run.side_by_side(&watched));
+        let waited =
+            uwsgi::wait_for(election, &is_given_up, longest + GRACE, move || run.side_by_side(&watched));
         if election.is_outvoted() {
             uwsgi::log(&format!(
                 "{name}: a node with a higher valor is alive after all: leaving it to the next election"

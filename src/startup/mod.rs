@@ -180,10 +180,9 @@ impl Reading {
         let hosters::Read { common, ips, remarks } =
             (about.read)(argument, &Surroundings { legion: legion.address(), shared });
         let (alarm, no_alarm) = match common.alarm.clone() {
-            Some(unknown) if !uwsgi::has_alarm(&unknown) => (
-                None,
-                Some(format!("alarm={unknown} is no alarm: define it by alarm = {unknown} ...")),
-            ),
+            Some(unknown) if !uwsgi::has_alarm(&unknown) => {
+                (None, Some(format!("alarm={unknown} is no alarm: define it by alarm = {unknown} ...")))
+            }
             alarm => (alarm, None),
         };
         let common = Arc::new(common);

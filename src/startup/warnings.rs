@@ -65,9 +65,9 @@ fn misplaced(hook: &Hook) -> Option<String> {
         (false, false) => {
             Some(format!("{takes_over} takes the IP over whoever is Lord: it belongs into legion-lord"))
         }
-        (true, true) => Some(format!(
-            "{releases} deletes the route when this node becomes Lord: is {takes_over} meant?"
-        )),
+        (true, true) => {
+            Some(format!("{releases} deletes the route when this node becomes Lord: is {takes_over} meant?"))
+        }
         _ => None,
     }
 }
@@ -83,7 +83,8 @@ fn impatient_checks(hooks: &[Hook]) -> Vec<String> {
             return None;
         }
         let (verify, shortest) = (verify.as_secs_f64(), shortest.as_secs());
-        let whose = if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
+        let whose =
+            if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
         Some(format!(
             "Legion {}, legion-lord: verify is {verify} s, but the API's limit an hour allows no more than a check each \
              {shortest} s {whose}: it is asked less often than that; set verify={shortest} or more",
@@ -305,7 +306,8 @@ fn without_section(path: PathBuf) -> PathBuf {
 fn holds_a_password(content: &[u8]) -> bool {
     let mut hooks = content.split(|byte| matches!(byte, b'\n' | 0)).filter(|line| {
         let text = String::from_utf8_lossy(line);
-        hosters().iter().any(|about| text.contains(&*about.takes_over.to_string_lossy())) && !text.trim_start().starts_with(['#', ';'])
+        hosters().iter().any(|about| text.contains(&*about.takes_over.to_string_lossy()))
+            && !text.trim_start().starts_with(['#', ';'])
     });
     hooks.any(|line| {
         let text = String::from_utf8_lossy(line);

@@ -71,9 +71,7 @@ pub fn decide(asked: &Asked, seen: Seen) -> Step {
     // Looks are counted apart from switches: one that may not be made keeps nobody from asking for a switch.
     let is_known = match seen {
         Seen::Place { .. } => true,
-        Seen::Nothing(kind) => {
-            matches!(kind, Kind::HeldBack | Kind::Refused) && asked.pauses >= SOME_PAUSES
-        }
+        Seen::Nothing(kind) => matches!(kind, Kind::HeldBack | Kind::Refused) && asked.pauses >= SOME_PAUSES,
     };
     if is_known && !asked.is_spent() && !asked.is_late && asked.wants_another(seen) {
         Step::Ask

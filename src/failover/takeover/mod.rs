@@ -90,7 +90,8 @@ pub fn take_over<'a>(open: &'a Open<'a>, order: &'a Order<'a>, setting: &'a dyn 
     };
     let ended = takeover.run();
     let (ip, seconds) = (order.ip, takeover.seconds());
-    let target = takeover.session.as_ref().map_or("here".into(), |session| format!("to {}", session.target()));
+    let target =
+        takeover.session.as_ref().map_or("here".into(), |session| format!("to {}", session.target()));
     match ended {
         Ok(answer) => {
             takeover.log(&format!("{ip} is routed {target} ({answer}, after {seconds})"));

@@ -130,7 +130,12 @@ impl Remote for FailoverIp {
             (Some("https"), true) => Tls::Unverified,
             _ => Tls::None,
         };
-        Api { host: host.into(), authority: authority(&self.options.url).into(), tls, is_here: host == "localhost" || is_loopback }
+        Api {
+            host: host.into(),
+            authority: authority(&self.options.url).into(),
+            tls,
+            is_here: host == "localhost" || is_loopback,
+        }
     }
 
     fn account(&self) -> Vec<u8> {
@@ -232,33 +237,27 @@ impl Asking<'_> {
         count(&self.metrics.requests);
         let limit = limit.min(self.of.common.timeout);
         let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
-        let result = match sent {
+        let (outcome, result) = match sent {
+            // What fails on the way there, for whatever reason, has cost nothing.
             Err(error) => {
-                // What fails on the way there, for whatever reason, has cost nothing.
-                let outcome = if error.is_sent { Outcome::Other } else { Outcome::NotSent };
-                ledger.learn(&question, slot, outcome);
-                Err(failure(error))
+                (if error.is_sent { Outcome::Other } else { Outcome::NotSent }, Err(failure(error)))
             }
             Ok(answer) => {
-                // What may never stand in a log, should the answer hold it.
-                let secrets = [&*String::from_utf8_lossy(&self.password), self.authorization.credentials()];
-                let reader = Reader { ip: self.of.options.ip, secrets: &secrets };
-                let result = read(&reader, &answer).map_err(Failure::from);
-                let outcome = outcome(&answer, result.is_ok());
-                ledger.learn(&question, slot, outcome);
-                let held = ledger.held(&question).filter(|_| outcome == Outcome::LoginRejected);
-                result.map_err(|mut failure| {
-                    if let Some(hold) = held {
-                        failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
-                    }
-                    failure
-                })
+                let password = String::from_utf8_lossy(&self.password);
+                // Should the answer hold them, they are not shown.
+                let secrets = [&*password, self.authorization.credentials()];
+                let result = read(&Reader { ip: self.of.options.ip, secrets: &secrets }, &answer);
+                (outcome(&answer, result.is_ok()), result.map_err(Failure::from))
             }
         };
-        if result.is_err() {
+        ledger.learn(&question, slot, outcome);
+        result.map_err(|mut failure| {
             count(&self.metrics.api_errors);
-        }
-        result
+            if let Some(hold) = ledger.held(&question).filter(|_| failure.is_rejected_login()) {
+                failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
+            }
+            failure
+        })
     }
 
     fn place(&self, route: Option<IpAddr>) -> Place {
@@ -284,16 +283,20 @@ impl Session for Asking<'_> {
 
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
         let form = [("active_server_ip", &*self.name)];
-        self.ask(Method::Post(&form), need, limit, begin, |reader, answer| reader.switched(answer, self.target))
+        self.ask(Method::Post(&form), need, limit, begin, |reader, answer| {
+            reader.switched(answer, self.target)
+        })
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
-        let route = self.ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), |reader, answer| reader.route(answer))?;
+        let route = self
+            .ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), |reader, answer| reader.route(answer))?;
         Ok(self.place(route))
     }
 
     fn release(&self, limit: Duration) -> Result<Place, Failure> {
-        let route = self.ask(Method::Delete, Need::Takeover, limit, &|| (), |reader, answer| reader.route(answer))?;
+        let route =
+            self.ask(Method::Delete, Need::Takeover, limit, &|| (), |reader, answer| reader.route(answer))?;
         Ok(self.place(route))
     }
 }
@@ -343,7 +346,12 @@ mod tests {
     fn says_whom_it_asks_for_how_long() {
         let hook = "user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1";
         assert_eq!(describe(hook), "POST to robot-ws.your-server.de, at most 60 s");
-        assert_eq!(describe(&format!("{hook},url=http://[::1]:8080/x?y=z")), "POST to [::1]:8080, at most 60 s");
-        assert!(describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified"));
+        assert_eq!(
+            describe(&format!("{hook},url=http://[::1]:8080/x?y=z")),
+            "POST to [::1]:8080, at most 60 s"
+        );
+        assert!(
+            describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
+        );
     }
 }
