@@ -28,7 +28,7 @@ fn refused() -> Failure {
 }
 
 fn unclear(kind: Kind) -> Failure {
-    Failure::new(kind, Stage::Way, "")
+    Failure::new(kind, if kind == Kind::NotSent { Stage::Way } else { Stage::Host }, "")
 }
 
 /// How the hoster is, for a while.

@@ -115,7 +115,9 @@ impl Setting for Fake {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure::new(kind, Stage::Way, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
+    let was_sent = matches!(kind, Kind::Locked | Kind::NotDone | Kind::Unknown);
+    let stage = if was_sent { Stage::Host } else { Stage::Way };
+    Failure::new(kind, stage, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
 }
 
 fn ok() -> Result<String, Failure> {

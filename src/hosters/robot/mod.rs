@@ -5,7 +5,7 @@
 //! the ledger and the metrics.
 
 mod answer;
-mod limits;
+pub(super) mod limits;
 mod options;
 mod server;
 
