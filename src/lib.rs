@@ -17,6 +17,8 @@
 mod commands;
 mod config;
 mod failover;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hosters;
 mod https;
 mod metrics;

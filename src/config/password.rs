@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// Longer than any password, shorter than what a mistaken path may lead to.
@@ -113,7 +114,7 @@ impl PasswordFile {
         let (tell, told) = mpsc::sync_channel(1);
         let path = self.path.clone();
         // Nobody may be waiting any more.
-        if uwsgi::spawn(move || drop(tell.send(read_now(&path)))).is_none() {
+        if spawn("hetzner", move || drop(tell.send(read_now(&path)))).is_none() {
             return Err("the system has no thread left".into());
         }
         let too_long = |_| format!("not read within {} s", LONGEST_READ.as_secs());

@@ -17,6 +17,7 @@ use crate::failover::takeover::{Verdict, place};
 use crate::hosters::robot;
 use crate::hosters::{Failure, Kind, Need, Route};
 use crate::metrics::count;
+use crate::sys::spawn;
 use crate::uwsgi::{self, Peer, Uuid, View};
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -76,7 +77,7 @@ impl Guard {
             return;
         }
         let watched = Arc::clone(self);
-        if uwsgi::spawn(move || watched.keep_watch()).is_some() {
+        if spawn("hetzner", move || watched.keep_watch()).is_some() {
             return self.hook.well(WHAT);
         }
         self.watches.store(false, Ordering::Relaxed);
@@ -129,7 +130,6 @@ impl Guard {
             let is_doubtful = reign.is_doubtful || keeper::listening_time(self.hook.legion).is_some();
             if !is_doubtful && reign.is_due() {
                 self.look(reign);
-                uwsgi::give_back_soon();
                 // The time that this took is no freeze.
                 clock = Clock::start();
             }

@@ -316,7 +316,6 @@ pub fn run(legion: Legion, argument: &[u8]) -> bool {
         Ended::Failed
     };
     keeper::note_end(legion, ended);
-    uwsgi::give_back_soon();
     // So that what uWSGI says of it stands behind our lines.
     uwsgi::flush_log(SHORT_FLUSH);
     all_here

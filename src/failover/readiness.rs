@@ -16,6 +16,7 @@ use crate::failover::hook::Hook;
 use crate::hosters::robot;
 use crate::hosters::{Failure, Kind};
 use crate::startup::Found;
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// The first look comes so long after the start, and at most so much later: nodes that are started together do not ask
@@ -175,10 +176,9 @@ pub fn look_if_due() {
     }
     let hooks: Vec<Hook> = due.iter().copied().cloned().collect();
     let looking = Reset(&LOOKING);
-    let started = uwsgi::spawn_named("hetzner-look", move || {
+    let started = spawn("hetzner-look", move || {
         let _looking = looking;
         look(&hooks);
-        uwsgi::give_back_soon();
     });
     for hook in due {
         match started {

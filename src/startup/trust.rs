@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::Found;
 use crate::hosters::robot;
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// How often the trust store is read again, in seconds: it changes with the system's updates.
@@ -38,12 +39,11 @@ pub fn read_ahead() {
         return;
     }
     NEXT.store(now + A_DAY, Ordering::Relaxed);
-    uwsgi::spawn(|| {
+    spawn("hetzner", || {
         if NEEDS_TRUST_STORE.load(Ordering::Relaxed) {
             if let Err(failure) = robot::read_trust_store() {
                 uwsgi::log(&format!("warning: {}", failure.sentence));
             }
         }
-        uwsgi::give_back_soon();
     });
 }

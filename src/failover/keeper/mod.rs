@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::failover::hook::Hook;
 use crate::hosters::Kind;
+use crate::sys::spawn;
 use crate::uwsgi::{self, Announcer, Legion, View};
 pub use comeback::Ended;
 use comeback::{Comeback, Step};
@@ -95,7 +96,7 @@ pub fn start() {
         let now = Instant::now();
         kept().iter_mut().for_each(|kept| kept.sight.begin(now));
     });
-    if uwsgi::spawn_named("hetzner-keeper", keep).is_none() {
+    if spawn("hetzner-keeper", keep).is_none() {
         RUNS.store(false, Ordering::Relaxed);
     }
 }
@@ -166,7 +167,6 @@ fn watch() {
             };
             with(legion, keep);
         }
-        uwsgi::give_back_if_due();
     }
 }
 
@@ -253,7 +253,7 @@ fn look(legion: Legion, hooks: Vec<Hook>) {
             panic::catch_unwind(AssertUnwindSafe(|| hooks.iter().find_map(why_not))).unwrap_or_default();
         with(legion, |kept| kept.comeback.looked(unfit, Instant::now()));
     };
-    if uwsgi::spawn(look).is_none() {
+    if spawn("hetzner", look).is_none() {
         with(legion, |kept| kept.comeback.looked(None, Instant::now()));
     }
 }
