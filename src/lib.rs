@@ -23,8 +23,6 @@ mod hosters;
 mod https;
 mod metrics;
 mod plugin;
-#[cfg(test)]
-mod random;
 mod startup;
 mod sys;
 mod text;

@@ -4,19 +4,17 @@
 //! whole table of them.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::proxy::Proxy;
+use lab::refusal::assert_refuses;
+use lab::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, ip, wait_until};
 use tempfile::TempDir;
-
-use crate::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::proxy::Proxy;
-use crate::support::refusal::assert_refuses;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -24,10 +22,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn robot(config: Config) -> Robot {
     let failover = vec![Failover::new(ip("4.4.4.4"), Some(ip("9.9.9.9")))];
     Robot::start(Config { failover, ..config }).expect("loopback has a free port")
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
 }
 
 /// A hook that routes 4.4.4.4 to 1.1.1.1.
@@ -357,7 +351,7 @@ fn sigint_ends_a_node_during_a_call() {
         slow.fault(rule("post hang"));
         let mut lone = lone(uwsgi, &[hook(&slow.url(ip("4.4.4.4")), "")], &[]);
         assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
-        lone.node.signal(crate::support::process::SIGINT);
+        lone.node.signal(lab::process::SIGINT);
         assert!(lone.node.wait_for_exit(Duration::from_secs(5)).is_some(), "{uwsgi}: {}", lone.node.log());
     }
 }

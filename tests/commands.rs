@@ -1,27 +1,22 @@
 //! The operator's commands, on the same ini that the node runs with.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::slice::from_ref;
 use std::time::Duration;
 
+use lab::ip;
+use lab::legion::LEGION;
+use lab::node::free_address;
+use lab::process;
+use lab::robot::{Certificate, Config, Failover, Login, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 use serde_json::Value;
-
-use crate::robot::{Certificate, Config, Failover, Login, Robot};
-use crate::support::legion::LEGION;
-use crate::support::node::free_address;
-use crate::support::process;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 
 const IP: &str = "127.0.0.9";
 const HERE: &str = "127.0.0.1";
 const OTHER: &str = "127.0.0.2";
-
-pub fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 pub fn robot(config: Config) -> Robot {
     let failover = vec![Failover::new(ip(IP), Some(ip(OTHER)))];

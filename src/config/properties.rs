@@ -250,7 +250,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
-    use crate::random::{Case, mutate, one, rng};
+    use lab::random::{Case, mutate, one, rng};
 
     /// Every kind that a server may have, also at home.
     const ADDRESSES: [&str; 10] = [

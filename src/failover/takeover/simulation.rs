@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use fastrand::Rng;
 
 use super::*;
-use crate::random;
+use lab::random;
 
 const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
 const OTHERS: [Route; 3] = [None, Some(address(2)), Some(address(3))];

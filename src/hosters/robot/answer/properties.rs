@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::random::{Case, mutate, one, rng};
+    use lab::random::{Case, mutate, one, rng};
 
     /// All that are documented, with their codes.
     const ERRORS: [(u16, &str); 11] = [
