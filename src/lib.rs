@@ -26,6 +26,8 @@
 mod commands;
 mod config;
 mod failover;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod hosters;
 mod https;
 mod metrics;

@@ -4,7 +4,6 @@
 //! whole table of them.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use lab::proxy::Proxy;
 use lab::refusal::assert_refuses;
 use lab::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{PASSWORD, USERNAME, ip, wait_until};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -23,10 +22,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn robot(config: Config) -> Robot {
     let failover = vec![Failover::new(ip("4.4.4.4"), Some(ip("9.9.9.9")))];
     Robot::start(Config { failover, ..config }).expect("loopback has a free port")
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
 }
 
 /// A hook that routes 4.4.4.4 to 1.1.1.1.

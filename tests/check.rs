@@ -7,12 +7,13 @@ use std::process::Output;
 use std::slice::from_ref;
 
 use lab::PASSWORD;
+use lab::ip;
 use lab::node::free_address;
 use lab::robot::{Certificate, Config, Failover};
 use lab::shim;
 use lab::uwsgi::Uwsgi;
 
-use crate::commands::{command_in, document, hook, ip, robot, robot_of, run, run_in, stdout};
+use crate::commands::{command_in, document, hook, robot, robot_of, run, run_in, stdout};
 
 /// As in a sandbox: AF_NETLINK is not among the address families that are allowed.
 const NO_NETLINK: &str = "#include <errno.h>\nstruct ifaddrs;\n\

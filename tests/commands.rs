@@ -1,11 +1,11 @@
 //! The operator's commands, on the same ini that the node runs with.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::slice::from_ref;
 use std::time::Duration;
 
+use lab::ip;
 use lab::legion::LEGION;
 use lab::node::free_address;
 use lab::process;
@@ -17,10 +17,6 @@ use serde_json::Value;
 const IP: &str = "127.0.0.9";
 const HERE: &str = "127.0.0.1";
 const OTHER: &str = "127.0.0.2";
-
-pub fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 pub fn robot(config: Config) -> Robot {
     let failover = vec![Failover::new(ip(IP), Some(ip(OTHER)))];

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lab::legion::{LEGION, address};
+use lab::legion::{LEGION, address, failover_ip, route_of};
 use lab::links::Links;
 use lab::node::{Node, free_address};
 use lab::process::SIGINT;
 use lab::robot::{Config, Failover, Login, Robot};
-use lab::scene::{LIMIT, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::scene::{LIMIT, on_each_uwsgi, seconds};
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::{PASSWORD, wait_until};
 use tempfile::TempDir;

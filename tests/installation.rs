@@ -7,11 +7,11 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::LEGION;
+use lab::legion::{LEGION, failover_ip, route_of};
 use lab::node::free_address;
 use lab::process::SIGINT;
 use lab::robot::Config;
-use lab::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
 use lab::{PASSWORD, wait_until};
 

@@ -1,35 +1,22 @@
 //! Three nodes and the stand-in: the failover IP follows the Lord.
 
 use std::fs;
-use std::net::IpAddr;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::{LEGION, Legion, address, hook};
+use lab::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
 use lab::process::SIGINT;
 use lab::proxy::Proxy;
-use lab::robot::{Certificate, Config, Failover, Login, Robot};
+use lab::robot::{Certificate, Config, Login, Robot};
+use lab::scene::{self, LIMIT, QUICK};
 use lab::uwsgi::Uwsgi;
 use lab::{PASSWORD, USERNAME};
 
-const LIMIT: Duration = Duration::from_secs(30);
-const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-fn route_of(node: usize) -> Option<IpAddr> {
-    Some(address(node).parse().expect("an address"))
-}
-
 fn robot(config: Config) -> Robot {
-    let failover = vec![Failover::new(failover_ip(), None)];
-    let servers = (1..=3).filter_map(route_of).collect();
-    Robot::start(Config { failover, servers, ..config }).expect("loopback has a free port")
+    scene::robot(Config { servers: (1..=3).filter_map(route_of).collect(), ..config })
 }
 
 fn three_nodes(uwsgi: Uwsgi, robot: &Robot, options: &str) -> Legion {

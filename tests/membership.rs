@@ -4,10 +4,10 @@
 use std::net::IpAddr;
 use std::thread;
 
-use lab::legion::{LEGION, hook};
+use lab::legion::{LEGION, failover_ip, hook, route_of};
 use lab::process::{self, SIGHUP, SIGINT};
 use lab::robot::{Config, Failover};
-use lab::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
+use lab::scene::{LIMIT, QUICK, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
 use lab::{clock, wait_until};
 

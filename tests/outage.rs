@@ -2,77 +2,21 @@
 //! and how soon it is used when it is well again.
 
 use std::io::{Read, Write, copy};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::{LEGION, Legion, address, hook};
-use lab::robot::{Config, Failover, Limits, Login, Robot};
-use lab::scene::on_each_uwsgi;
+use lab::legion::{Legion, failover_ip, hook};
+use lab::robot::{Config, Failover, Limits, Login};
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, robot, seconds};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{PASSWORD, USERNAME, ip};
 
-const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
-/// For what has no bound of its own in a test.
-const LIMIT: Duration = Duration::from_secs(30);
-
-const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-fn robot(config: Config) -> Robot {
-    let failover = vec![Failover::new(failover_ip(), Some([9, 9, 9, 9].into()))];
-    Robot::start(Config { failover, ..config }).expect("loopback has a free port")
-}
-
-/// A stand-in, and a Legion of so many nodes that ask it.
-struct Scene {
-    robot: Robot,
-    legion: Legion,
-}
-
-impl Scene {
-    fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
-        let robot = robot(config);
-        let url = robot.url(failover_ip());
-        let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
-        let legion = Legion::new(uwsgi, &hooks, &format!("{QUICK}{options}"));
-        Scene { robot, legion }
-    }
-
-    fn rule(&self, rule: &str) {
-        self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
-    }
-
-    fn asked(&self, method: &str) -> usize {
-        self.robot.journal().iter().filter(|request| request.method == method).count()
-    }
-
-    fn is_at(&self, node: usize) -> bool {
-        let target = address(node).parse().expect("an address");
-        self.legion.lords() == [node] && self.robot.route(failover_ip()) == Some(target)
-    }
-
-    #[track_caller]
-    fn wait_for(&self, limit: Duration, what: &str, condition: impl Fn() -> bool) {
-        assert!(wait_until(limit, condition), "{what}: not within {limit:?}: {}", self.state());
-    }
-
-    fn said(&self, node: usize, text: &str) -> usize {
-        self.legion.node(node).log().matches(text).count()
-    }
-
-    fn state(&self) -> String {
-        let (lords, route) = (self.legion.lords(), self.robot.route(failover_ip()));
-        let requests = self.robot.journal();
-        format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
-    }
+/// An account whose failover IP is at none of the nodes.
+fn elsewhere() -> Config {
+    Config { failover: vec![Failover::new(failover_ip(), Some(ip("9.9.9.9")))], ..Config::default() }
 }
 
 on_each_uwsgi! {
@@ -89,53 +33,52 @@ on_each_uwsgi! {
 /// Its Lord may not look, loses its quorum, and is elected again.
 fn a_used_up_limit_of_get_holds_no_post(uwsgi: Uwsgi) {
     let limits = Limits { get: 0, ..Limits::default() };
-    let quorum = format!("legion-quorum = {LEGION} 2\n");
-    let mut scene = Scene::new(uwsgi, 2, Config { limits, ..Config::default() }, ",verify=1", &quorum);
+    let mut scene = Scene::new(uwsgi, 2, Config { limits, ..elsewhere() }, ",verify=1", QUORUM);
     scene.legion.start_all();
-    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
-    scene.wait_for(LIMIT, "a look was refused", || scene.asked("GET") > 0);
+    scene.wait_until(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    scene.wait_until(LIMIT, "a look was refused", || scene.asked("GET") > 0);
     scene.legion.kill(2);
-    scene.wait_for(LIMIT, "no Lord without a quorum", || scene.legion.lords().is_empty());
+    scene.wait_until(LIMIT, "no Lord without a quorum", || scene.legion.lords().is_empty());
     scene.robot.set_route(failover_ip(), None);
-    let posts = scene.asked("POST");
+    let posts = scene.posts();
     scene.legion.start(2);
-    scene.wait_for(LIMIT, "node 1 has it again", || scene.is_at(1));
-    assert_eq!(scene.asked("POST"), posts + 1, "{}", scene.state());
+    scene.wait_until(LIMIT, "node 1 has it again", || scene.is_at(1));
+    assert_eq!(scene.posts(), posts + 1, "{}", scene.state());
     assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
 }
 
 /// A takeover whose first POST got no answer.
 fn looks_that_are_refused_keep_nobody_from_posting_again(uwsgi: Uwsgi) {
     let limits = Limits { get: 0, ..Limits::default() };
-    let mut scene = Scene::new(uwsgi, 1, Config { limits, ..Config::default() }, "", "");
+    let mut scene = Scene::new(uwsgi, 1, Config { limits, ..elsewhere() }, "", QUICK);
     scene.rule("post times=1 close");
     scene.legion.start_all();
-    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
-    assert_eq!((scene.asked("POST"), scene.asked("GET")), (2, 1), "{}", scene.state());
+    scene.wait_until(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    assert_eq!((scene.posts(), scene.asked("GET")), (2, 1), "{}", scene.state());
     assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
 }
 
 /// What never arrived has cost nothing, however often it was tried: when the API is back, a takeover has all its POSTs.
 fn an_api_that_was_away_is_used_as_soon_as_it_is_back(uwsgi: Uwsgi) {
-    let options = "legion-death-on-lord-error = 1\n";
-    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=8", options);
+    let options = format!("{QUICK}legion-death-on-lord-error = 1\n");
+    let mut scene = Scene::new(uwsgi, 1, elsewhere(), ",deadline=8", &options);
     scene.rule("post times=2 html 200");
     scene.rule("any refuse 60s");
     scene.legion.start_all();
-    scene.wait_for(seconds(180), "node 1 has the IP", || scene.is_at(1));
+    scene.wait_until(seconds(180), "node 1 has the IP", || scene.is_at(1));
     assert!(scene.said(1, "connection refused (after ") >= 2, "{}", scene.state());
-    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
+    assert_eq!(scene.posts(), 3, "{}", scene.state());
     assert_eq!(scene.said(1, "held back"), 0, "{}", scene.state());
 }
 
 fn answers_of_500_are_met_with_a_few_posts_at_once(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 1, Config::default(), "", "");
+    let mut scene = Scene::new(uwsgi, 1, elsewhere(), "", QUICK);
     scene.rule("post error FAILOVER_FAILED");
     scene.legion.start_all();
     // The guard tries again, but not at once.
     let text = "trying again in ";
-    scene.wait_for(seconds(60), "a POST is put off", || scene.said(1, text) > 0);
-    scene.wait_for(seconds(90), "a fourth POST", || scene.asked("POST") == 4);
+    scene.wait_until(seconds(60), "a POST is put off", || scene.said(1, text) > 0);
+    scene.wait_until(seconds(90), "a fourth POST", || scene.posts() == 4);
     assert_eq!(scene.said(1, "routing 4.4.4.4 to"), 4, "said to be sent, and was not: {}", scene.state());
     let journal = scene.robot.journal();
     let posts: Vec<_> =
@@ -146,7 +89,7 @@ fn answers_of_500_are_met_with_a_few_posts_at_once(uwsgi: Uwsgi) {
 }
 
 fn a_new_password_is_tried_though_the_old_one_was_rejected_twice(uwsgi: Uwsgi) {
-    let robot = robot(Config { login: Some(Login::new(USERNAME, PASSWORD)), ..Config::default() });
+    let robot = robot(Config { login: Some(Login::new(USERNAME, PASSWORD)), ..elsewhere() });
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("password");
     let write = |text| std::fs::write(&file, text).expect("a writable folder");
@@ -156,10 +99,10 @@ fn a_new_password_is_tried_though_the_old_one_was_rejected_twice(uwsgi: Uwsgi) {
     let mut scene = Scene { robot, legion: Legion::new(uwsgi, &[hook], QUICK) };
     scene.legion.start_all();
     let rejected = || scene.robot.journal().iter().filter(|request| !request.authorised).count();
-    scene.wait_for(seconds(60), "two rejected logins", || rejected() == 2);
-    scene.wait_for(LIMIT, "silence", || scene.said(1, "; from now on held back until ") > 0);
+    scene.wait_until(seconds(60), "two rejected logins", || rejected() == 2);
+    scene.wait_until(LIMIT, "silence", || scene.said(1, "; from now on held back until ") > 0);
     write(PASSWORD);
-    scene.wait_for(seconds(150), "node 1 has the IP", || scene.is_at(1));
+    scene.wait_until(seconds(150), "node 1 has the IP", || scene.is_at(1));
     assert_eq!(rejected(), 2, "{}", scene.state());
 }
 
@@ -206,18 +149,18 @@ fn relay(mut client: TcpStream, to: SocketAddr) -> Option<()> {
 }
 
 fn a_black_hole_is_left_within_seconds_and_tried_again(uwsgi: Uwsgi) {
-    let robot = robot(Config::default());
+    let robot = robot(elsewhere());
     let hole = BlackHole::before(robot.addr());
     let url = robot.url(failover_ip()).replace(&robot.addr().to_string(), &hole.address.to_string());
     let mut scene = Scene { robot, legion: Legion::new(uwsgi, &[hook(1, &url, "")], QUICK) };
     scene.legion.start_all();
     let line = format!("not yet: {}: no connection within ", hole.address);
     // The time limit of a request is a minute.
-    scene.wait_for(LIMIT, "a second try", || scene.said(1, &line) >= 2);
+    scene.wait_until(LIMIT, "a second try", || scene.said(1, &line) >= 2);
     assert_eq!(scene.said(1, "; trying again in "), scene.said(1, &line), "{}", scene.state());
     hole.is_open.store(true, Ordering::Relaxed);
-    scene.wait_for(LIMIT, "node 1 has the IP", || scene.is_at(1));
-    assert_eq!((scene.asked("POST"), scene.asked("GET")), (1, 0), "{}", scene.state());
+    scene.wait_until(LIMIT, "node 1 has the IP", || scene.is_at(1));
+    assert_eq!((scene.posts(), scene.asked("GET")), (1, 0), "{}", scene.state());
 }
 
 /// Each byte is in time; the answer never ends.
@@ -237,7 +180,7 @@ fn a_proxy_that_trickles_holds_no_request_past_its_limit(uwsgi: Uwsgi) {
             });
         }
     });
-    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",timeout=3,deadline=8", "");
+    let mut scene = Scene::new(uwsgi, 1, elsewhere(), ",timeout=3,deadline=8", QUICK);
     scene.legion.set_env("http_proxy", &proxy);
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("routing 4.4.4.4", LIMIT);
@@ -250,13 +193,13 @@ fn a_proxy_that_trickles_holds_no_request_past_its_limit(uwsgi: Uwsgi) {
 
 /// Two POSTs are lost, the third one's switch takes longer than its client waits.
 fn a_switch_that_is_made_late_is_seen(uwsgi: Uwsgi) {
-    let config = Config { switch: seconds(25), ..Config::default() };
-    let mut scene =
-        Scene::new(uwsgi, 1, config, ",timeout=2,deadline=90", "legion-death-on-lord-error = 300\n");
+    let config = Config { switch: seconds(25), ..elsewhere() };
+    let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
+    let mut scene = Scene::new(uwsgi, 1, config, ",timeout=2,deadline=90", &options);
     scene.rule("post times=2 html 200");
     scene.legion.start_all();
-    scene.wait_for(LIMIT, "the third POST", || scene.asked("POST") == 3);
-    scene.wait_for(seconds(60), "node 1 has the IP", || scene.is_at(1));
-    assert_eq!(scene.asked("POST"), 3, "{}", scene.state());
+    scene.wait_until(LIMIT, "the third POST", || scene.posts() == 3);
+    scene.wait_until(seconds(60), "node 1 has the IP", || scene.is_at(1));
+    assert_eq!(scene.posts(), 3, "{}", scene.state());
     assert_eq!(scene.said(1, "FAILED"), 0, "{}", scene.state());
 }

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::{LEGION, hook};
+use lab::legion::{LEGION, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
 use lab::process::{self, SIGHUP, SIGINT, SIGTERM};
 use lab::robot::{Config, Failover, Limits, Login, Robot};
-use lab::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 use lab::{USERNAME, wait_until};
 

@@ -1,10 +1,10 @@
 //! Each node finds out by itself whether it could take the IP over, before the night it counts.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::ip;
 use lab::legion::{LEGION, Legion, hook};
 use lab::node::{Node, free_address};
 use lab::robot::{Config, Failover, Robot};
@@ -22,10 +22,6 @@ const IP: &str = "4.4.4.4";
 const STANDBY: &str = "STANDBY";
 const UNREADY: &str = "failover: this node could not take 4.4.4.4 over: ";
 const READY: &str = "failover: this node could take 4.4.4.4 over again";
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 fn robot() -> Robot {
     let failover = vec![Failover::new(ip(IP), None)];

@@ -10,7 +10,7 @@ use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::robot::{Config, Robot};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME};
+use lab::{PASSWORD, USERNAME, ip};
 
 use crate::commands::{hook, robot, run_in, stdout};
 
@@ -123,7 +123,7 @@ fn a_note_that_is_not_ours_is_none() {
             _ => fs::hard_link(&held, &path).expect("ours"),
         }
         let before = fs::read_to_string(&held).expect("ours");
-        robot.set_route(crate::commands::ip("127.0.0.9"), None);
+        robot.set_route(ip("127.0.0.9"), None);
         let output = run_in(Uwsgi::Debian, folder.path(), &[hook(&robot)], "", &["--hetzner-status"]);
         assert_eq!(output.status.code(), Some(2), "{plant}: {output:?}");
         assert_eq!(fs::read_to_string(&held).expect("ours"), before, "{plant}");
@@ -136,10 +136,9 @@ fn several_ips_are_one_login() {
     for command in ["status", "check", "takeover", "release"] {
         let robot = robot(Config::default());
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let hook = wrong(&robot).replace("ip=127.0.0.9", "ip=127.0.0.7;127.0.0.8;127.0.0.9").replace(
-            &robot.url(crate::commands::ip("127.0.0.9")),
-            &format!("http://{}/failover/{{ip}}", robot.addr()),
-        );
+        let hook = wrong(&robot)
+            .replace("ip=127.0.0.9", "ip=127.0.0.7;127.0.0.8;127.0.0.9")
+            .replace(&robot.url(ip("127.0.0.9")), &format!("http://{}/failover/{{ip}}", robot.addr()));
         let output = run_in(Uwsgi::Pypi, folder.path(), &[hook], "", &[&format!("--hetzner-{command}")]);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let errors =

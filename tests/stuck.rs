@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::thread;
 
-use lab::legion::LEGION;
+use lab::legion::{LEGION, failover_ip, route_of};
 use lab::robot::Config;
-use lab::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::scene::{LIMIT, QUICK, Scene, on_each_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 use lab::{PASSWORD, shim, wait_until};
 

@@ -2,23 +2,16 @@
 //! a release, metrics, alarms.
 
 use std::fs;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use lab::legion::{LEGION, Legion, hook};
 use lab::node::{Node, free_address};
 use lab::process::SIGINT;
 use lab::robot::{Config, Failover, Login, Robot};
+use lab::scene::{LIMIT, QUICK};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{PASSWORD, USERNAME, ip, wait_until};
 use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(30);
-const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 fn robot(ips: &[&str], config: Config) -> Robot {
     let failover = ips.iter().map(|text| Failover::new(ip(text), None)).collect();

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use super::Key;
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// Longer than any secret, shorter than what a mistaken path may lead to.
@@ -153,7 +154,7 @@ impl SecretFile {
         let (tell, told) = mpsc::sync_channel(1);
         let path = self.path.clone();
         // Nobody may be waiting any more.
-        uwsgi::spawn(move || drop(tell.send(read_now(&path)))).ok_or(Why::NoThread)?;
+        spawn("hetzner", move || drop(tell.send(read_now(&path)))).ok_or(Why::NoThread)?;
         told.recv_timeout(LONGEST_READ).map_err(|_| Why::TooSlow)?
     }
 }

@@ -16,6 +16,7 @@ use super::reign::{LAST_RETRY, Reign, Trouble, has_majority};
 use super::{FailoverIp, Keeper, Verdict};
 use crate::hosters::{Failure, Need, Place, Request};
 use crate::metrics::count;
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// How often the guard looks at the Legion. No request is sent for it.
@@ -67,7 +68,7 @@ impl Guard {
             return;
         }
         let watched = Arc::clone(self);
-        if uwsgi::spawn(move || watched.keep_watch()).is_some() {
+        if spawn("hetzner", move || watched.keep_watch()).is_some() {
             return self.ip.well(WHAT);
         }
         self.watches.store(false, Ordering::Relaxed);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::FailoverIp;
 use crate::hosters::{Failure, Kind, Need, Request};
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// The first look comes so long after the start, and at most so much later: nodes that are started together do not ask
@@ -184,7 +185,7 @@ impl Looks {
             return;
         }
         let looking = Reset(&self.runs);
-        let started = uwsgi::spawn_named("hetzner-look", move || {
+        let started = spawn("hetzner-look", move || {
             let _looking = looking;
             self.look();
         });

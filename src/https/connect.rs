@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use crate::uwsgi::spawn;
+use crate::sys::spawn;
 
 /// For a name. Two name servers that are down take the system's resolver ten seconds.
 pub const LONGEST_LOOKUP: Duration = Duration::from_secs(12);
@@ -147,7 +147,7 @@ fn in_time<T: Send + 'static>(
         // Nobody may be waiting any more.
         let _ = sender.send(look_up());
     };
-    spawn(answer).ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))?;
+    spawn("hetzner", answer).ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))?;
     Ok(receiver.recv_timeout(limit).map_err(|_| Error::Timeout(Timeout::Resolve))??)
 }
 

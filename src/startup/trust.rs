@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::failover::FailoverIp;
 use crate::https::TrustStore;
+use crate::sys::spawn;
 use crate::uwsgi;
 
 /// Reads it where there will be a chroot, since what is outside can be read only now; else notes that it is due. While
@@ -21,7 +22,7 @@ pub fn prepare(trust: &TrustStore, ips: &[FailoverIp]) {
 /// Reads the trust store in a thread, where that is due. Called about once a second.
 pub fn read_if_due(trust: &'static TrustStore) {
     if trust.is_due(Instant::now()) {
-        uwsgi::spawn(|| {
+        spawn("hetzner", || {
             if let Err(why) = trust.read() {
                 uwsgi::log(&format!("warning: {why}"));
             }

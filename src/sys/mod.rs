@@ -3,5 +3,7 @@
 #![allow(unsafe_code)]
 
 mod interfaces;
+mod threads;
 
 pub use interfaces::{interface_addresses, is_here, net};
+pub use threads::spawn;

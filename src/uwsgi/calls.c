@@ -1,9 +1,9 @@
 /*
- * The C side of the door: what only a C compiler with the host's own uwsgi.h can get right.
+ * The calls into uWSGI, and what only a C compiler with uWSGI's own uwsgi.h can read of it. src/uwsgi/calls.rs declares
+ * each function.
  *
- * First, the proof that src/uwsgi/abi.rs describes the structs of this uWSGI: a mismatch is a compile
- * error. Second, the calls into uWSGI. They are weak, so that the Rust unit tests link without a uWSGI, and that the
- * plugin can say a sentence in a uWSGI without Legion, where it would else not load.
+ * What is called of uWSGI is weak, so that the Rust unit tests link without a uWSGI, and that the plugin can say a
+ * sentence in a uWSGI without Legion, where it would else not load.
  */
 #include "uwsgi.h"
 #include "uwsgi_hetzner.h"
@@ -13,115 +13,6 @@ extern struct uwsgi_server uwsgi;
 #ifndef UWSGI_SSL
 #error "this uWSGI was built without SSL, so it has no Legion: build or install one with OpenSSL"
 #endif
-
-#define SAME_FIELD(ours, theirs, our_field, their_field)                                                  \
-	_Static_assert(offsetof(struct ours, our_field) == offsetof(struct theirs, their_field)           \
-	    && sizeof(((struct ours *) 0)->our_field) == sizeof(((struct theirs *) 0)->their_field),      \
-	    "src/uwsgi/abi.rs does not match this uWSGI: struct " #theirs ", field " #their_field)
-#define SAME_SIZE(ours, theirs)                                                                           \
-	_Static_assert(sizeof(struct ours) == sizeof(struct theirs),                                      \
-	    "src/uwsgi/abi.rs does not match this uWSGI: size of struct " #theirs)
-
-#define PLUGIN(field) SAME_FIELD(hetzner_uwsgi_plugin, uwsgi_plugin, field, field)
-_Static_assert(sizeof(struct uwsgi_plugin) <= sizeof(struct hetzner_uwsgi_plugin),
-    "src/uwsgi/abi.rs does not match this uWSGI: struct uwsgi_plugin has grown, lengthen UwsgiPlugin.unused_rest");
-PLUGIN(name);
-PLUGIN(alias);
-PLUGIN(modifier1);
-PLUGIN(data);
-PLUGIN(on_load);
-PLUGIN(init);
-PLUGIN(post_init);
-PLUGIN(post_fork);
-PLUGIN(options);
-PLUGIN(master_cycle);
-PLUGIN(master_cleanup);
-
-#define OPTION(ours, theirs) SAME_FIELD(hetzner_uwsgi_option, uwsgi_option, ours, theirs)
-SAME_SIZE(hetzner_uwsgi_option, uwsgi_option);
-OPTION(name, name);
-OPTION(kind, type);
-OPTION(shortcut, shortcut);
-OPTION(help, help);
-OPTION(func, func);
-OPTION(data, data);
-OPTION(flags, flags);
-
-#define STRING_LIST(field) SAME_FIELD(hetzner_uwsgi_string_list, uwsgi_string_list, field, field)
-SAME_SIZE(hetzner_uwsgi_string_list, uwsgi_string_list);
-STRING_LIST(value);
-STRING_LIST(len);
-STRING_LIST(custom);
-STRING_LIST(custom2);
-STRING_LIST(custom_ptr);
-STRING_LIST(next);
-
-#define ACTION(field) SAME_FIELD(hetzner_uwsgi_legion_action, uwsgi_legion_action, field, field)
-SAME_SIZE(hetzner_uwsgi_legion_action, uwsgi_legion_action);
-ACTION(name);
-ACTION(func);
-ACTION(log_msg);
-ACTION(next);
-
-#define NODE(field) SAME_FIELD(hetzner_uwsgi_legion_node, uwsgi_legion_node, field, field)
-SAME_SIZE(hetzner_uwsgi_legion_node, uwsgi_legion_node);
-NODE(name);
-NODE(name_len);
-NODE(valor);
-NODE(uuid);
-NODE(scroll);
-NODE(scroll_len);
-NODE(checksum);
-NODE(lord_valor);
-NODE(lord_uuid);
-NODE(last_seen);
-NODE(prev);
-NODE(next);
-
-#define LEGION(field) SAME_FIELD(hetzner_uwsgi_legion, uwsgi_legion, field, field)
-SAME_SIZE(hetzner_uwsgi_legion, uwsgi_legion);
-LEGION(legion);
-LEGION(legion_len);
-LEGION(valor);
-LEGION(addr);
-LEGION(name);
-LEGION(name_len);
-LEGION(pid);
-LEGION(uuid);
-LEGION(socket);
-LEGION(quorum);
-LEGION(changed);
-LEGION(dead);
-LEGION(joined);
-LEGION(checksum);
-LEGION(scroll);
-LEGION(scroll_len);
-LEGION(lord_scroll);
-LEGION(lord_scroll_len);
-LEGION(lord_scroll_size);
-LEGION(lord_uuid);
-LEGION(lord_valor);
-LEGION(i_am_the_lord);
-LEGION(unix_check);
-LEGION(last_warning);
-LEGION(lock);
-LEGION(encrypt_ctx);
-LEGION(decrypt_ctx);
-LEGION(scrolls);
-LEGION(scrolls_len);
-LEGION(scrolls_max_size);
-LEGION(nodes_head);
-LEGION(nodes_tail);
-LEGION(nodes);
-LEGION(lord_hooks);
-LEGION(unlord_hooks);
-LEGION(setup_hooks);
-LEGION(death_hooks);
-LEGION(join_hooks);
-LEGION(node_joined_hooks);
-LEGION(node_left_hooks);
-LEGION(suspended_til);
-LEGION(next);
 
 #pragma weak uwsgi
 #pragma weak uwsgi_log
@@ -134,7 +25,6 @@ LEGION(next);
 #pragma weak uwsgi_concat2
 #pragma weak uwsgi_register_metric
 #pragma weak uwsgi_alarm_trigger
-#pragma weak uwsgi_hooked_parse
 #pragma weak EVP_DecryptInit_ex
 #pragma weak EVP_DecryptUpdate
 #pragma weak EVP_DecryptFinal_ex
@@ -146,115 +36,82 @@ LEGION(next);
 #pragma weak EVP_CIPHER_CTX_free
 #pragma weak ERR_clear_error
 
-void hetzner_host_log(const char *line) {
+void hetzner_call_log(const char *line) {
 	if (uwsgi_log)
 		uwsgi_log("%s\n", line);
 }
 
 /* The flags that the running uWSGI was built with; the caller frees them. NULL where there is no uWSGI. */
-char *hetzner_host_cflags(void) {
+char *hetzner_call_cflags(void) {
 	return uwsgi_get_cflags ? uwsgi_get_cflags() : NULL;
 }
 
-struct uwsgi_legion_action *hetzner_host_register_action(char *name, int (*func)(struct uwsgi_legion *, char *)) {
-	return uwsgi_legion_action_register ? uwsgi_legion_action_register(name, func) : NULL;
+struct uwsgi_legion_action *hetzner_call_register_action(const char *name,
+    int (*func)(struct uwsgi_legion *, const char *)) {
+	if (!uwsgi_legion_action_register)
+		return NULL;
+	return uwsgi_legion_action_register((char *) name, (int (*)(struct uwsgi_legion *, char *)) func);
 }
 
-struct uwsgi_legion *hetzner_host_legions(void) {
+struct uwsgi_legion *hetzner_call_legions(void) {
 	return &uwsgi ? uwsgi.legions : NULL;
 }
 
 /* Seconds between two announcements. uWSGI sets its default only when its Legion thread starts. */
-int hetzner_host_legion_freq(void) {
+int hetzner_call_legion_freq(void) {
 	return &uwsgi && uwsgi.legion_freq > 0 ? uwsgi.legion_freq : 3;
 }
 
 /* Whether this process is about to end or to reload. */
-int hetzner_host_is_ending(void) {
+bool hetzner_call_is_ending(void) {
 	return &uwsgi && (uwsgi_instance_is_reloading || uwsgi_instance_is_dying);
 }
 
-void hetzner_host_announce(struct uwsgi_legion *legion) {
+void hetzner_call_announce(struct uwsgi_legion *legion) {
 	uwsgi_legion_announce(legion);
 }
 
 /* Seconds after which a node that is not heard counts as dead. */
-int hetzner_host_legion_tolerance(void) {
+int hetzner_call_legion_tolerance(void) {
 	return &uwsgi && uwsgi.legion_tolerance > 0 ? uwsgi.legion_tolerance : 15;
 }
 
 /* How old an announcement may be, in seconds. uWSGI sets its default only when its Legion thread starts. */
-int hetzner_host_skew_tolerance(void) {
+int hetzner_call_skew_tolerance(void) {
 	return &uwsgi && uwsgi.legion_skew_tolerance > 0 ? uwsgi.legion_skew_tolerance : 60;
 }
 
-/* What a node says of itself, as far as it matters here. */
-struct announcement {
-	struct uwsgi_legion *legion;
-	uint64_t valor;
-	int64_t said_at;
-	char *uuid;
-	int is_of_this_legion, is_dead;
-};
-
-static int is_key(const char *name, const char *key, uint16_t length) {
-	return strlen(name) == length && !memcmp(name, key, length);
-}
-
-static void read_pair(char *key, uint16_t key_length, char *value, uint16_t length, void *data) {
-	struct announcement *said = data;
-	if (is_key("legion", key, key_length))
-		said->is_of_this_legion = is_key(said->legion->legion, value, length);
-	else if (is_key("valor", key, key_length))
-		said->valor = strtoull(value, NULL, 10);
-	else if (is_key("unix", key, key_length))
-		said->said_at = strtoll(value, NULL, 10);
-	else if (is_key("uuid", key, key_length) && length == 36)
-		memcpy(said->uuid, value, 36);
-	else if (is_key("dead", key, key_length))
-		said->is_dead = 1;
-}
-
 /*
- * Takes one datagram off a Legion's socket. 1: a node of that Legion has said its valor, its uuid (36 bytes), when, in
- * Unix time, and whether it is dead; 0: it was something else; -1: there is none. In the Legion's own thread only,
- * which alone uses its keys.
+ * Takes one datagram off a Legion's socket and decrypts it: its header of four bytes, and behind that the clear text.
+ * Returns their length; 0: the Legion's secret does not open it; -1: there is none. In the Legion's own thread only, which
+ * alone uses its keys.
  */
-int hetzner_host_hear(struct uwsgi_legion *legion, uint64_t *valor, char *uuid, int64_t *said_at, int *is_dead) {
-	/* An announcement has a few hundred bytes; one with a longer scroll is passed over. */
-	unsigned char sealed[8192], clear[sizeof(sealed) + EVP_MAX_BLOCK_LENGTH + 1];
-	struct announcement said = { .legion = legion, .uuid = uuid };
+ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion, uint8_t (*datagram)[HETZNER_DATAGRAM_ROOM]) {
+	uint8_t *text = *datagram + 4;
 	int length, end;
 	ssize_t received;
 
+	_Static_assert(sizeof(*datagram) >= UMAX16, "there is room for what uWSGI reads of one, and a block");
 	/* What cannot be read here is left to uWSGI. */
 	if (!EVP_DecryptInit_ex)
 		return -1;
-	received = recv(legion->socket, sealed, sizeof(sealed), MSG_DONTWAIT);
+	/* As much as uWSGI itself reads of one. */
+	received = recv(legion->socket, *datagram, UMAX16 - EVP_MAX_BLOCK_LENGTH - 4, MSG_DONTWAIT);
 	if (received < 0)
 		return -1;
-	/* A header of four bytes: the kind, the length of the text as it was before it was sealed, and a zero. */
-	if (received <= 4 || sealed[0] != 109)
+	if (received <= 4)
 		return 0;
 	if (EVP_DecryptInit_ex(legion->decrypt_ctx, NULL, NULL, NULL, NULL) <= 0
-	    || EVP_DecryptUpdate(legion->decrypt_ctx, clear, &length, sealed + 4, (int) received - 4) <= 0
-	    || EVP_DecryptFinal_ex(legion->decrypt_ctx, clear + length, &end) <= 0) {
+	    || EVP_DecryptUpdate(legion->decrypt_ctx, text, &length, text, (int) received - 4) <= 0
+	    || EVP_DecryptFinal_ex(legion->decrypt_ctx, text + length, &end) <= 0) {
 		ERR_clear_error();
 		return 0;
 	}
-	length += end;
-	/* strtoull() ends here at the latest. */
-	clear[length] = 0;
-	if (length != (sealed[1] | sealed[2] << 8) || uwsgi_hooked_parse((char *) clear, length, read_pair, &said))
-		return 0;
-	*valor = said.valor;
-	*said_at = said.said_at;
-	*is_dead = said.is_dead;
-	return said.is_of_this_legion;
+	return 4 + length + end;
 }
 
 /* A copy of the cipher that a Legion seals its announcements with, for a thread of its own; NULL where there is none. */
-void *hetzner_host_copy_cipher(struct uwsgi_legion *legion) {
+void *hetzner_call_copy_cipher(struct uwsgi_legion *legion) {
 	EVP_CIPHER_CTX *copy = EVP_CIPHER_CTX_new ? EVP_CIPHER_CTX_new() : NULL;
 
 	if (copy && !EVP_CIPHER_CTX_copy(copy, legion->encrypt_ctx)) {
@@ -265,51 +122,53 @@ void *hetzner_host_copy_cipher(struct uwsgi_legion *legion) {
 }
 
 /* What this node calls itself in its announcements. */
-const char *hetzner_host_name(void) {
+const char *hetzner_call_name(void) {
 	return &uwsgi ? uwsgi.hostname : "";
 }
 
-/* Seals the pairs of an announcement by `cipher`, and sends it to every node that the configuration names. */
-void hetzner_host_send(struct uwsgi_legion *legion, void *cipher, const unsigned char *pairs, uint16_t length) {
-	unsigned char sealed[8192];
+/*
+ * Sends an announcement to every node that the configuration names: its header of four bytes as it is, the text behind
+ * it encrypted by `cipher`.
+ */
+void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t *datagram, size_t length) {
+	uint8_t *sealed = malloc(length + EVP_MAX_BLOCK_LENGTH);
 	struct uwsgi_string_list *node;
 	int begin, end;
 
-	if ((size_t) length + 4 + EVP_MAX_BLOCK_LENGTH > sizeof(sealed))
+	if (!sealed)
 		return;
+	memcpy(sealed, datagram, 4);
 	if (EVP_EncryptInit_ex(cipher, NULL, NULL, NULL, NULL) <= 0
-	    || EVP_EncryptUpdate(cipher, sealed + 4, &begin, pairs, length) <= 0
+	    || EVP_EncryptUpdate(cipher, sealed + 4, &begin, datagram + 4, (int) length - 4) <= 0
 	    || EVP_EncryptFinal_ex(cipher, sealed + 4 + begin, &end) <= 0) {
 		ERR_clear_error();
+		free(sealed);
 		return;
 	}
-	sealed[0] = 109;
-	sealed[1] = length & 0xff;
-	sealed[2] = length >> 8;
-	sealed[3] = 0;
 	/* A node that is not reached now is told again in the next round. */
 	for (node = legion->nodes; node; node = node->next)
 		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
+	free(sealed);
 }
 
 /* uWSGI makes the lock only when it starts; a command ends before that. */
-void hetzner_host_read_lock(struct uwsgi_legion *legion) {
+void hetzner_call_read_lock(struct uwsgi_legion *legion) {
 	if (legion->lock)
 		uwsgi_rlock(legion->lock);
 }
 
-void hetzner_host_write_lock(struct uwsgi_legion *legion) {
+void hetzner_call_write_lock(struct uwsgi_legion *legion) {
 	if (legion->lock)
 		uwsgi_wlock(legion->lock);
 }
 
-void hetzner_host_unlock(struct uwsgi_legion *legion) {
+void hetzner_call_unlock(struct uwsgi_legion *legion) {
 	if (legion->lock)
 		uwsgi_rwunlock(legion->lock);
 }
 
 /* Whether legion-death-on-lord-error is set. */
-int hetzner_host_death_on_lord_error(void) {
+bool hetzner_call_death_on_lord_error(void) {
 	return &uwsgi && uwsgi.legion_death_on_lord_error > 0;
 }
 
@@ -317,23 +176,23 @@ int hetzner_host_death_on_lord_error(void) {
  * Has uWSGI call func when its whole configuration is read, and nothing is bound, forked or put into the background
  * yet: at its own phase "asap", as an action that the configuration would name.
  */
-void hetzner_host_call_asap(char *name, int (*func)(char *)) {
-	uwsgi_register_hook(name, func);
+void hetzner_call_asap(const char *name, int (*func)(const char *)) {
+	uwsgi_register_hook((char *) name, (int (*)(char *)) func);
 	/* uWSGI writes into the text, so it has to be a copy. */
-	uwsgi_string_new_list(&uwsgi.hook_asap, uwsgi_concat2(name, ":"));
+	uwsgi_string_new_list(&uwsgi.hook_asap, uwsgi_concat2((char *) name, ":"));
 }
 
 /* uWSGI reads the value from where it is, about once a second, in this process. */
-void hetzner_host_register_metric(char *name, char *oid, int is_counter, int64_t *value) {
-	uwsgi_register_metric(name, oid, is_counter ? UWSGI_METRIC_COUNTER : UWSGI_METRIC_GAUGE, "ptr", value, 0, NULL);
+void hetzner_call_register_metric(const char *name, const char *oid, bool is_counter, int64_t *value) {
+	uwsgi_register_metric((char *) name, (char *) oid, is_counter ? UWSGI_METRIC_COUNTER : UWSGI_METRIC_GAUGE, "ptr", value, 0, NULL);
 }
 
-void hetzner_host_alarm(char *name, char *message, size_t length) {
-	uwsgi_alarm_trigger(name, message, length);
+void hetzner_call_alarm(const char *name, const char *message, size_t length) {
+	uwsgi_alarm_trigger((char *) name, (char *) message, length);
 }
 
 /* Whether an alarm of that name is configured. */
-int hetzner_host_has_alarm(const char *name) {
+bool hetzner_call_has_alarm(const char *name) {
 	struct uwsgi_string_list *alarm = uwsgi.alarm_list;
 	size_t length = strlen(name);
 	/* Each is "NAME KIND:ARGUMENT"; they are set up only later. */
@@ -366,7 +225,7 @@ static const char *find_user(uid_t *uid, gid_t *gid) {
 }
 
 /* Who uWSGI is to be for as long as it serves; -1 where nothing is said of it, or its master stays root. */
-int64_t hetzner_host_user_to_be(void) {
+int64_t hetzner_call_user_to_be(void) {
 	uid_t uid;
 	gid_t gid;
 	if (uwsgi.master_as_root || find_user(&uid, &gid) || !uid)
@@ -401,7 +260,7 @@ static const char *set_groups(uid_t uid, gid_t gid) {
  * Becomes who uWSGI will be, where it will be, in the steps of its uwsgi_as_root(): for good, so only for a command. Returns
  * the option that fails, with errno where the system says why, or NULL.
  */
-const char *hetzner_host_become_user(void) {
+const char *hetzner_call_become_user(void) {
 	uid_t uid;
 	gid_t gid;
 	const char *unknown = find_user(&uid, &gid);
@@ -423,22 +282,22 @@ const char *hetzner_host_become_user(void) {
 }
 
 /* Whether there is a master, which alone runs Legions. */
-int hetzner_host_has_master(void) {
+bool hetzner_call_has_master(void) {
 	return uwsgi.master_process;
 }
 
 /* Whether hooks may name that action: a plugin has registered it, or uWSGI itself will when its Legions start. */
-int hetzner_host_has_action(char *name) {
+bool hetzner_call_has_action(const char *name) {
 	static const char *own[] = { "cmd", "exec", "signal", "log", "alarm" };
 	size_t i;
 	for (i = 0; i < sizeof(own) / sizeof(*own); i++)
 		if (!strcmp(own[i], name))
 			return 1;
-	return uwsgi_legion_action_get(name) != NULL;
+	return uwsgi_legion_action_get((char *) name) != NULL;
 }
 
 /* The number-th option of the configuration, as it was given; 0 behind the last. The value may be NULL. */
-int hetzner_host_option(int number, const char **key, const char **value) {
+bool hetzner_call_option(int number, const char **key, const char **value) {
 	if (number >= uwsgi.exported_opts_cnt)
 		return 0;
 	*key = uwsgi.exported_opts[number]->key;
@@ -450,7 +309,7 @@ int hetzner_host_option(int number, const char **key, const char **value) {
  * The file, or UDP address, that uWSGI will log to, or NULL. 0 and 1: opened next, by who it is now; 2 and 3: opened
  * later, by who it will be then; 3: only when the application is loaded.
  */
-const char *hetzner_host_log_file(int number) {
+const char *hetzner_call_log_file(int number) {
 	switch (number) {
 	case 0:
 		return uwsgi.daemonize;
@@ -464,7 +323,7 @@ const char *hetzner_host_log_file(int number) {
 }
 
 /* The directory that becomes this process's root, or NULL. An image that was reloaded is there already. */
-const char *hetzner_host_chroot(void) {
+const char *hetzner_call_chroot(void) {
 	return uwsgi.master_as_root || uwsgi.is_a_reload || getuid() ? NULL : uwsgi.chroot;
 }
 
@@ -480,7 +339,7 @@ static int becomes_another(void) {
  * the errno of its try; -1 where it cannot be tried, or nothing will change. *uid is who that is. To be called only
  * while this process has but one thread.
  */
-int hetzner_host_try_to_read(const char *path, unsigned int *uid) {
+int hetzner_call_try_to_read(const char *path, unsigned int *uid) {
 	struct { int error; unsigned int uid; } said = { -1, 0 };
 	int ends[2], file;
 	pid_t child;
@@ -489,7 +348,7 @@ int hetzner_host_try_to_read(const char *path, unsigned int *uid) {
 		return -1;
 	child = fork();
 	if (!child) {
-		if (!hetzner_host_become_user()) {
+		if (!hetzner_call_become_user()) {
 			said.uid = getuid();
 			file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 			said.error = file < 0 ? errno : 0;

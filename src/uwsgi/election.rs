@@ -2,29 +2,16 @@
 //! a hook runs nobody announces this node, and nobody hears the others, unless the hook does.
 
 use std::collections::HashMap;
-use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::abi::UwsgiLegion;
-use super::legion::{Legion, Uuid, is_ending, legions, now, round};
-use super::spawn;
-
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_announce(legion: *mut UwsgiLegion);
-    fn hetzner_host_hear(
-        legion: *mut UwsgiLegion,
-        valor: *mut u64,
-        uuid: *mut c_char,
-        said_at: *mut i64,
-        is_dead: *mut c_int,
-    ) -> c_int;
-    fn hetzner_host_skew_tolerance() -> c_int;
-}
+use super::announcement::Announcement;
+use super::calls::{DATAGRAM_ROOM, hetzner_call_announce, hetzner_call_receive};
+use super::legion::{Legion, Uuid, is_ending, legions, now, round, skew_tolerance};
+use crate::sys::spawn;
 
 /// How often a hook that waits empties the sockets, and looks whether the process is ending.
 const TICK: Duration = Duration::from_millis(250);
@@ -63,11 +50,8 @@ impl Election {
         self.has_heard_others.load(Ordering::Relaxed) || self.legion.view().has_another_candidate()
     }
 
-    fn hear(&self, node: &Heard) {
-        // How old an announcement may be is uWSGI's own measure, since the nodes' clocks may differ by as much.
-        // SAFETY: reads one number.
-        let oldest = now() - i64::from(unsafe { hetzner_host_skew_tolerance() });
-        if node.is_dead || node.said_at < oldest || node.uuid == self.legion.uuid() {
+    fn hear(&self, node: &Announcement<'_>) {
+        if node.dead || node.uuid == self.legion.uuid() {
             return;
         }
         if node.valor > 0 {
@@ -77,15 +61,6 @@ impl Election {
             self.is_outvoted.store(true, Ordering::Relaxed);
         }
     }
-}
-
-/// An announcement.
-struct Heard {
-    uuid: Uuid,
-    valor: u64,
-    /// Unix time (seconds) by the clock of who has said it.
-    said_at: i64,
-    is_dead: bool,
 }
 
 /// How a wait ended.
@@ -101,13 +76,20 @@ pub enum Waited<T> {
 struct Ears<'a> {
     election: &'a Election,
     announced: Instant,
-    /// When each node was last heard, in Unix time; 0: it has announced its death.
-    last_heard: HashMap<(Legion, Uuid), i64>,
+    /// When each node was last heard, in Unix time; 0: it has announced its death. With another valor it is another node,
+    /// as it is for uWSGI.
+    last_heard: HashMap<(Legion, Uuid, u64), i64>,
+    datagram: Box<[u8; DATAGRAM_ROOM]>,
 }
 
 impl<'a> Ears<'a> {
     fn open(election: &'a Election) -> Ears<'a> {
-        let mut ears = Ears { election, announced: Instant::now(), last_heard: HashMap::new() };
+        let mut ears = Ears {
+            election,
+            announced: Instant::now(),
+            last_heard: HashMap::new(),
+            datagram: Box::new([0; DATAGRAM_ROOM]),
+        };
         // What uWSGI has not read yet counts: a process that was frozen drops all peers first, and is elected by
         // itself.
         ears.hear_all();
@@ -121,7 +103,7 @@ impl<'a> Ears<'a> {
             self.announced = Instant::now();
             for legion in legions() {
                 // SAFETY: this is the Legion's own thread, which is where uWSGI calls it.
-                unsafe { hetzner_host_announce(legion.raw()) };
+                unsafe { hetzner_call_announce(legion.raw()) };
             }
         }
         self.hear_all();
@@ -131,32 +113,24 @@ impl<'a> Ears<'a> {
         for legion in legions() {
             self.hear(legion);
             // uWSGI drops nobody for what it could not hear, and who has announced its death meanwhile.
-            legion.note_seen(|uuid| self.last_heard.get(&(legion, *uuid)).copied());
+            legion.note_seen(|uuid, valor| self.last_heard.get(&(legion, uuid, valor)).copied());
         }
     }
 
     /// Takes what has come in off the socket. Unread, it would overflow it, and what is old when uWSGI reads it
     /// is refused with a line each.
     fn hear(&mut self, legion: Legion) {
+        // How old an announcement may be is uWSGI's own measure, since the nodes' clocks may differ by as much.
+        let oldest = now() - skew_tolerance();
         for _ in 0..MOST_DATAGRAMS {
-            let mut node = Heard { uuid: [0; 36], valor: 0, said_at: 0, is_dead: false };
-            let mut is_dead = 0;
-            // SAFETY: this is the Legion's own thread, the socket is open as long as the process, and what is
-            // written to is ours, the uuid of 36 bytes.
-            let kind = unsafe {
-                let uuid = node.uuid.as_mut_ptr().cast();
-                hetzner_host_hear(legion.raw(), &mut node.valor, uuid, &mut node.said_at, &mut is_dead)
-            };
-            if kind < 0 {
-                return;
-            }
-            if kind == 0 {
-                continue;
-            }
-            node.is_dead = is_dead != 0;
-            self.last_heard.insert((legion, node.uuid), if node.is_dead { 0 } else { now() });
+            // SAFETY: this is the Legion's own thread, and the socket is open as long as the process.
+            let length = unsafe { hetzner_call_receive(legion.raw(), &raw mut *self.datagram) };
+            let Ok(length) = usize::try_from(length) else { return };
+            let said = Announcement::read(&self.datagram[..length], legion.name_bytes(), oldest);
+            let Some(said) = said else { continue };
+            self.last_heard.insert((legion, said.uuid, said.valor), if said.dead { 0 } else { now() });
             if self.election.legion == legion {
-                self.election.hear(&node);
+                self.election.hear(&said);
             }
         }
     }
@@ -193,7 +167,7 @@ pub fn wait_for<T: Send + 'static>(
     let began = Instant::now();
     let (done, result) = mpsc::channel();
     // Nobody waits any more where the process is ending.
-    if spawn(move || drop(done.send(work()))).is_none() {
+    if spawn("hetzner", move || drop(done.send(work()))).is_none() {
         return Waited::Gone;
     }
     let waited = loop {

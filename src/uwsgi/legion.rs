@@ -3,26 +3,15 @@
 //! uWSGI runs every Legion in one thread of the master, and its hooks in that same thread. That thread alone
 //! adds and removes peers, under the Legion's lock; what others read of them is read under it.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
+use super::calls::*;
 use crate::sys::interface_addresses;
-
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_legions() -> *mut UwsgiLegion;
-    fn hetzner_host_legion_freq() -> c_int;
-    fn hetzner_host_is_ending() -> c_int;
-    fn hetzner_host_death_on_lord_error() -> c_int;
-    fn hetzner_host_legion_tolerance() -> c_int;
-    fn hetzner_host_read_lock(legion: *mut UwsgiLegion);
-    fn hetzner_host_write_lock(legion: *mut UwsgiLegion);
-    fn hetzner_host_unlock(legion: *mut UwsgiLegion);
-}
 
 /// What [`Legion::mark`] leaves in a Legion's `suspended_til`: a second of 1970, so that it suspends nobody.
 const MARK: i64 = 1;
@@ -106,15 +95,36 @@ impl Legion {
     }
 
     pub fn name(self) -> String {
-        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
-        unsafe { CStr::from_ptr((*self.raw()).legion) }.to_string_lossy().into_owned()
+        String::from_utf8_lossy(self.name_bytes()).into_owned()
     }
 
-    /// Where it listens, where the configuration names an address for that.
-    pub fn address(self) -> Option<IpAddr> {
+    pub(super) fn name_bytes(self) -> &'static [u8] {
+        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        unsafe { CStr::from_ptr((*self.raw()).legion) }.to_bytes()
+    }
+
+    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
+    pub fn valor(self) -> u64 {
+        // SAFETY: aligned, and lives as long as the process.
+        unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).load(Ordering::Acquire) }
+    }
+
+    /// Where it listens, as the configuration says it: `HOST:PORT`.
+    pub fn listens_at(self) -> String {
         // SAFETY: as above.
-        let address = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_str().ok()?;
-        address.rsplit_once(':')?.0.parse().ok()
+        unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
+    }
+
+    /// The address of that, where the configuration names one.
+    pub fn address(self) -> Option<IpAddr> {
+        self.listens_at().rsplit_once(':')?.0.parse().ok()
+    }
+
+    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
+    pub fn node_addresses(self) -> Vec<String> {
+        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
+        let addresses = unsafe { strings((*self.raw()).nodes) };
+        addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
     }
 
     /// How many votes make a Lord; 0 where any number does.
@@ -190,7 +200,7 @@ impl Legion {
         let own = self.uuid();
         // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
         unsafe {
-            self.for_each_node(hetzner_host_read_lock, |node| {
+            self.for_each_node(hetzner_call_read_lock, |node| {
                 peers.push(Peer {
                     uuid: uuid(addr_of!((*node).uuid).cast()),
                     valor: (*node).valor,
@@ -212,11 +222,11 @@ impl Legion {
     }
 
     /// Sets when peers were last seen to what `seen` says, where it says something.
-    pub fn note_seen(self, seen: impl Fn(&Uuid) -> Option<i64>) {
+    pub fn note_seen(self, seen: impl Fn(Uuid, u64) -> Option<i64>) {
         // SAFETY: as in `view`, with the lock that uWSGI takes to change the list.
         unsafe {
-            self.for_each_node(hetzner_host_write_lock, |node| {
-                if let Some(at) = seen(&uuid(addr_of!((*node).uuid).cast())) {
+            self.for_each_node(hetzner_call_write_lock, |node| {
+                if let Some(at) = seen(uuid(addr_of!((*node).uuid).cast()), (*node).valor) {
                     (*node).last_seen = at;
                 }
             });
@@ -238,7 +248,7 @@ impl Legion {
                 act(node);
                 node = (*node).next;
             }
-            hetzner_host_unlock(self.raw());
+            hetzner_call_unlock(self.raw());
         }
     }
 
@@ -296,8 +306,7 @@ impl Legion {
 
     /// The addresses under which an ini may name this node itself.
     fn listens_on(self) -> Vec<SocketAddrV4> {
-        // SAFETY: as in `name`.
-        let text = unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned();
+        let text = self.listens_at();
         let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
         let Ok(port) = port.parse() else { return Vec::new() };
         let any = host.is_empty() || host.parse() == Ok(Ipv4Addr::UNSPECIFIED);
@@ -317,46 +326,31 @@ impl Legion {
 /// Seconds between two announcements.
 pub fn round() -> Duration {
     // SAFETY: reads one number.
-    Duration::from_secs(unsafe { hetzner_host_legion_freq() }.max(1).unsigned_abs().into())
+    Duration::from_secs(unsafe { hetzner_call_legion_freq() }.max(1).unsigned_abs().into())
 }
 
 /// After how long a node that is not heard counts as dead.
 pub fn tolerance() -> Duration {
     // SAFETY: reads one number.
-    Duration::from_secs(unsafe { hetzner_host_legion_tolerance() }.max(1).unsigned_abs().into())
+    Duration::from_secs(unsafe { hetzner_call_legion_tolerance() }.max(1).unsigned_abs().into())
+}
+
+/// How old an announcement may be, in seconds.
+pub fn skew_tolerance() -> i64 {
+    // SAFETY: reads one number.
+    unsafe { hetzner_call_skew_tolerance() }.into()
 }
 
 /// Whether a node whose hook has failed suspends itself, rather than become Lord.
 pub fn death_on_lord_error() -> bool {
     // SAFETY: reads one number.
-    unsafe { hetzner_host_death_on_lord_error() != 0 }
+    unsafe { hetzner_call_death_on_lord_error() }
 }
 
 /// Whether this process is about to end, or to reload.
 pub fn is_ending() -> bool {
     // SAFETY: reads a few flags that the master sets.
-    unsafe { hetzner_host_is_ending() != 0 }
-}
-
-impl Legion {
-    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
-    pub fn valor(self) -> u64 {
-        // SAFETY: aligned, and lives as long as the process.
-        unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).load(Ordering::Acquire) }
-    }
-
-    /// Where it listens, as the configuration says it: `HOST:PORT`.
-    pub fn listens_at(self) -> String {
-        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
-        unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
-    }
-
-    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
-    pub fn node_addresses(self) -> Vec<String> {
-        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
-        let addresses = unsafe { strings((*self.raw()).nodes) };
-        addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
-    }
+    unsafe { hetzner_call_is_ending() }
 }
 
 /// All Legions of this process.
@@ -364,7 +358,7 @@ pub fn legions() -> Vec<Legion> {
     let mut found = Vec::new();
     // SAFETY: the list is made while the configuration is read, and not changed after.
     unsafe {
-        let mut legion = hetzner_host_legions();
+        let mut legion = hetzner_call_legions();
         while let Some(known) = Legion::new(legion) {
             found.push(known);
             legion = (*legion).next;

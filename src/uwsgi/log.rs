@@ -3,17 +3,13 @@
 //! A log that takes nothing (a full pipe, a stuck journal) would hold whoever writes a line, in the middle of a takeover.
 //! So a thread writes them, once uWSGI has forked and threads may be started.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::spawn_named;
-
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_log(line: *const c_char);
-}
+use super::calls::hetzner_call_log;
+use crate::sys::spawn;
 
 /// Lines that may wait for a log that takes none: hours of a takeover that fails again and again.
 const MOST_LINES: usize = 1000;
@@ -83,7 +79,7 @@ pub fn start_writer() {
         }
     };
     // Without a thread to be had, each line goes on being written by who has it.
-    if spawn_named("hetzner-log", work).is_some() {
+    if spawn("hetzner-log", work).is_some() {
         *writer = Some(Writer { lines, given: 0, lost: 0, written });
     }
 }
@@ -115,5 +111,5 @@ fn write(line: &str) {
     let Ok(line) = CString::new(line) else { return };
     // SAFETY: a NUL-terminated string, which uwsgi_log() copies before it returns. It formats into a buffer
     // of its own and writes once, so that any thread may call it.
-    unsafe { hetzner_host_log(line.as_ptr()) }
+    unsafe { hetzner_call_log(line.as_ptr()) }
 }

@@ -3,7 +3,9 @@
 #![allow(unsafe_code)]
 
 pub mod abi;
+mod announcement;
 mod announcer;
+mod calls;
 mod compat;
 mod election;
 mod legion;
@@ -13,13 +15,14 @@ mod user;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io::Write;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
-use std::thread;
 
-use abi::{UwsgiLegion, UwsgiLegionAction};
+use abi::UwsgiLegion;
+#[cfg(feature = "fuzz")]
+pub use announcement::properties::check as check_announcement;
 pub use announcer::Announcer;
+use calls::*;
 pub use election::{Election, Waited, listen, wait_for};
 pub use legion::{
     HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
@@ -35,21 +38,6 @@ pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
 
 /// The function behind one of uWSGI's own hooks: 0 is success.
 pub type Callback = extern "C" fn(*const c_char) -> c_int;
-
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_cflags() -> *mut c_char;
-    fn hetzner_host_register_action(name: *const c_char, func: Action) -> *mut UwsgiLegionAction;
-    fn hetzner_host_call_asap(name: *const c_char, func: Callback);
-    fn hetzner_host_register_metric(
-        name: *const c_char,
-        oid: *const c_char,
-        is_counter: c_int,
-        value: *mut i64,
-    );
-    fn hetzner_host_alarm(name: *const c_char, message: *const c_char, length: usize);
-    fn hetzner_host_has_alarm(name: *const c_char) -> c_int;
-}
 
 /// Ends the process with what is printed, and nothing else. exit() would run what uWSGI has registered to clean up after
 /// itself: it removes pidfiles and runs exit hooks, which are the running instance's while this process, with the same
@@ -67,7 +55,7 @@ pub fn leave(code: c_int) -> ! {
 /// Compares the uWSGI that this process is with the one that the plugin was built for.
 pub fn check_layout() -> Result<(), String> {
     // SAFETY: takes nothing, and returns NULL or a NUL-terminated string from malloc() that is ours.
-    let cflags = unsafe { hetzner_host_cflags() };
+    let cflags = unsafe { hetzner_call_cflags() };
     if cflags.is_null() {
         return compat::check("");
     }
@@ -86,7 +74,7 @@ pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action
     // the argument of a hook. Called while it loads plugins, when it has but one thread. What it returns is its own
     // list's entry of that name, or NULL where there is no Legion.
     unsafe {
-        let action = hetzner_host_register_action(name.as_ptr(), func);
+        let action = hetzner_call_register_action(name.as_ptr(), func);
         if let Some(action) = action.as_mut() {
             action.log_msg = log_msg.as_ptr();
         }
@@ -97,7 +85,7 @@ pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action
 pub fn call_asap(name: &'static CStr, func: Callback) {
     // SAFETY: uWSGI keeps the name, which is static, and copies nothing else. Called while it loads plugins, when it
     // has but one thread.
-    unsafe { hetzner_host_call_asap(name.as_ptr(), func) }
+    unsafe { hetzner_call_asap(name.as_ptr(), func) }
 }
 
 /// What a metric's number is.
@@ -112,9 +100,9 @@ pub enum MetricKind {
 /// Makes a number known as a metric, before uWSGI sets its metrics up. Does nothing where metrics are off.
 pub fn register_metric(name: &str, oid: &str, kind: MetricKind, value: &'static AtomicI64) {
     let (Ok(name), Ok(oid)) = (CString::new(name), CString::new(oid)) else { return };
-    let is_counter = c_int::from(kind == MetricKind::Counter);
+    let is_counter = kind == MetricKind::Counter;
     // SAFETY: uWSGI copies both texts, and only reads the number, which is there for ever.
-    unsafe { hetzner_host_register_metric(name.as_ptr(), oid.as_ptr(), is_counter, value.as_ptr()) }
+    unsafe { hetzner_call_register_metric(name.as_ptr(), oid.as_ptr(), is_counter, value.as_ptr()) }
 }
 
 /// Triggers uWSGI's alarm `name`.
@@ -122,13 +110,13 @@ pub fn alarm(name: &str, message: &str) {
     let Ok(name) = CString::new(name) else { return };
     let message = format!("[hetzner-failoverip] {message}");
     // SAFETY: uWSGI hands the message, of that length, to its alarm thread by one write to a pipe.
-    unsafe { hetzner_host_alarm(name.as_ptr(), message.as_ptr().cast(), message.len()) }
+    unsafe { hetzner_call_alarm(name.as_ptr(), message.as_ptr().cast(), message.len()) }
 }
 
 /// Whether the configuration has an alarm of that name.
 pub fn has_alarm(name: &str) -> bool {
     // SAFETY: reads a list that is not changed once the configuration is read.
-    CString::new(name).is_ok_and(|name| unsafe { hetzner_host_has_alarm(name.as_ptr()) != 0 })
+    CString::new(name).is_ok_and(|name| unsafe { hetzner_call_has_alarm(name.as_ptr()) })
 }
 
 /// The bytes of a C string; NULL has none.
@@ -140,65 +128,9 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// Starts `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect to
-/// run in uWSGI's own. `None` when the system has no thread left.
-pub fn spawn(work: impl FnOnce() + Send + 'static) -> Option<()> {
-    spawn_named("hetzner", work)
-}
-
-/// The same, by another name in ps, top and gdb.
-pub fn spawn_named(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the calls write into sets of ours. A thread starts with the mask of the one that starts it, so this
-    // thread holds it for that moment.
-    unsafe {
-        let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
-        libc::sigfillset(blocked.as_mut_ptr());
-        // These say that the thread itself is broken; blocked, they would end uWSGI without its backtrace.
-        for signal in FAULTS {
-            libc::sigdelset(blocked.as_mut_ptr(), signal);
-        }
-        libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), before.as_mut_ptr());
-    }
-    let started = thread::Builder::new().name(name.into()).spawn(work);
-    // SAFETY: the mask that the call above has written.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    started.ok().map(drop)
-}
-
-/// What a thread gets for its own faults.
-const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
-
-    /// The signals that the calling thread blocks.
-    fn mask() -> Vec<c_int> {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: only reads the mask, into a set of ours.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), set.as_mut_ptr());
-            (1..32).filter(|signal| libc::sigismember(set.as_ptr(), *signal) == 1).collect()
-        }
-    }
-
-    #[test]
-    fn threads_of_ours_block_all_signals() {
-        let before = mask();
-        assert!(!before.contains(&libc::SIGTERM));
-        let (tell, told) = mpsc::channel();
-        spawn(move || tell.send((mask(), thread::spawn(mask).join().unwrap())).unwrap()).unwrap();
-        let (ours, theirs) = told.recv().unwrap();
-        for set in [ours, theirs] {
-            // All but the two that nobody can block, and those that its own fault brings.
-            assert_eq!(set.len(), 29 - FAULTS.len(), "{set:?}");
-            assert!(!set.contains(&libc::SIGSEGV));
-        }
-        assert_eq!(mask(), before);
-    }
 
     #[test]
     fn null_is_no_text_and_no_legion() {

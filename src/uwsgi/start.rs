@@ -1,20 +1,12 @@
 //! How uWSGI starts: as whom, from what, and where it says so.
 
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_has_master() -> c_int;
-    fn hetzner_host_has_action(name: *const c_char) -> c_int;
-    fn hetzner_host_option(number: c_int, key: *mut *const c_char, value: *mut *const c_char) -> c_int;
-    fn hetzner_host_log_file(number: c_int) -> *const c_char;
-    fn hetzner_host_chroot() -> *const c_char;
-    fn hetzner_host_try_to_read(path: *const c_char, uid: *mut c_uint) -> c_int;
-}
+use super::calls::*;
 
 /// Whether this is the image that a reload has put in the place of one that ran. uWSGI counts in the environment, which
 /// is the same whatever the layout of its memory.
@@ -25,13 +17,13 @@ pub fn is_reload() -> bool {
 /// Whether there is a master, which alone runs Legions.
 pub fn has_master() -> bool {
     // SAFETY: reads one number.
-    unsafe { hetzner_host_has_master() != 0 }
+    unsafe { hetzner_call_has_master() }
 }
 
 /// Whether hooks may name that action, as far as is known before the application is loaded.
 pub fn has_action(name: &[u8]) -> bool {
     // SAFETY: compares the text, which is NUL-terminated, with a list of names.
-    CString::new(name).is_ok_and(|name| unsafe { hetzner_host_has_action(name.as_ptr()) != 0 })
+    CString::new(name).is_ok_and(|name| unsafe { hetzner_call_has_action(name.as_ptr()) })
 }
 
 /// Every option of the configuration that has a value, in order.
@@ -41,7 +33,7 @@ pub fn options() -> Vec<(String, PathBuf)> {
         let (mut key, mut value) = (ptr::null(), ptr::null());
         // SAFETY: writes two pointers to strings that stay as they are, or NULL for the value.
         let texts = unsafe {
-            if hetzner_host_option(number, &mut key, &mut value) == 0 {
+            if !hetzner_call_option(number, &mut key, &mut value) {
                 break;
             }
             (super::bytes(key), super::bytes(value))
@@ -66,7 +58,7 @@ pub struct LogFile {
 pub fn log_files() -> Vec<LogFile> {
     let file = |number| {
         // SAFETY: returns NULL, or a string of the configuration.
-        let path = unsafe { super::bytes(hetzner_host_log_file(number)) }?;
+        let path = unsafe { super::bytes(hetzner_call_log_file(number)) }?;
         let path: PathBuf = OsStr::from_bytes(path).into();
         (!path.as_os_str().as_bytes().contains(&b':')).then_some(LogFile {
             path,
@@ -80,7 +72,7 @@ pub fn log_files() -> Vec<LogFile> {
 /// The directory that will be this process's root, where that is another than now.
 pub fn chroot() -> Option<PathBuf> {
     // SAFETY: returns NULL, or a string of the configuration.
-    let path = unsafe { super::bytes(hetzner_host_chroot()) };
+    let path = unsafe { super::bytes(hetzner_call_chroot()) };
     path.map(|path| OsStr::from_bytes(path).into())
 }
 
@@ -90,7 +82,7 @@ pub fn try_to_read(path: &Path) -> Option<(u32, io::Result<()>)> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut uid = 0;
     // SAFETY: the path is NUL-terminated, the number is ours; a child does what could harm this process.
-    match unsafe { hetzner_host_try_to_read(path.as_ptr(), &mut uid) } {
+    match unsafe { hetzner_call_try_to_read(path.as_ptr(), &mut uid) } {
         ..0 => None,
         0 => Some((uid, Ok(()))),
         errno => Some((uid, Err(io::Error::from_raw_os_error(errno)))),

@@ -1,14 +1,10 @@
 //! As whom uWSGI runs: who it is now, who it is to be once it serves, and how a command becomes that.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 use std::io;
 use std::sync::OnceLock;
 
-// src/uwsgi/calls.c
-unsafe extern "C" {
-    fn hetzner_host_user_to_be() -> i64;
-    fn hetzner_host_become_user() -> *const c_char;
-}
+use super::calls::{hetzner_call_become_user, hetzner_call_user_to_be};
 
 /// Who this process is: user and group.
 pub fn user() -> (u32, u32) {
@@ -20,14 +16,14 @@ pub fn user() -> (u32, u32) {
 pub fn user_to_be() -> Option<u32> {
     static FOUND: OnceLock<Option<u32>> = OnceLock::new();
     // SAFETY: reads the configuration, and the system's list of users: once, as that list is not for threads.
-    *FOUND.get_or_init(|| u32::try_from(unsafe { hetzner_host_user_to_be() }).ok())
+    *FOUND.get_or_init(|| u32::try_from(unsafe { hetzner_call_user_to_be() }).ok())
 }
 
 /// Becomes, for good, who uWSGI will be, in its root and its folder. A process that is not root only goes to the folder.
 /// Or says which option fails, and why.
 pub fn become_user() -> Result<(), String> {
     // SAFETY: a command has but one thread by now. NULL, or a static string.
-    let failed = unsafe { super::bytes(hetzner_host_become_user()) };
+    let failed = unsafe { super::bytes(hetzner_call_become_user()) };
     let why = io::Error::last_os_error();
     let Some(option) = failed else { return Ok(()) };
     let why =

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::FailoverIp;
 use crate::hosters::Kind;
+use crate::sys::spawn;
 use crate::uwsgi::{self, Announcer, Legion, View};
 pub use comeback::Ended;
 use comeback::{Comeback, Step};
@@ -103,7 +104,7 @@ impl Keeper {
             let now = Instant::now();
             self.kept().iter_mut().for_each(|kept| kept.sight.begin(now));
         });
-        if uwsgi::spawn_named("hetzner-keeper", || self.keep()).is_none() {
+        if spawn("hetzner-keeper", || self.keep()).is_none() {
             self.runs.store(false, Ordering::Relaxed);
         }
     }
@@ -193,7 +194,7 @@ impl Keeper {
                 panic::catch_unwind(AssertUnwindSafe(|| ips.iter().find_map(why_not))).unwrap_or_default();
             self.with(legion, |kept| kept.comeback.looked(unfit, Instant::now()));
         };
-        if uwsgi::spawn(look).is_none() {
+        if spawn("hetzner", look).is_none() {
             self.with(legion, |kept| kept.comeback.looked(None, Instant::now()));
         }
     }

@@ -5,7 +5,6 @@
 //! from a pipe, so that nothing goes on while it is counted.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +15,7 @@ use crate::legion::LEGION;
 use crate::node::{Node, free_address};
 use crate::robot::{Certificate, Config, Failover, Limits, Robot};
 use crate::uwsgi::Uwsgi;
-use crate::{PASSWORD, USERNAME, wait_until};
+use crate::{PASSWORD, USERNAME, ip, wait_until};
 
 /// The IPs of each hook. With one a line there would be four times as many lines, and uWSGI takes its time to read them.
 const IPS: [&str; 4] = ["4.4.4.4", "5.5.5.5", "2a01:4f8:4::", "2a01:4f8:5::"];
@@ -102,10 +101,6 @@ impl Gate {
 struct Kind {
     hook: String,
     said: &'static str,
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
 }
 
 /// A stand-in with an account without limits, whose users meet a fault each. It has a CA of its own.

@@ -1,7 +1,7 @@
 //! Several nodes in one Legion, configured as the README's example.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,21 @@ const HIGHEST: u64 = 10_000;
 pub fn address(node: usize) -> String {
     let node = if node < 4 { node } else { node + 10 };
     [node.to_string().as_str(); 4].join(".")
+}
+
+/// The failover IP of every hook that [`hook`] makes.
+pub fn failover_ip() -> IpAddr {
+    [4, 4, 4, 4].into()
+}
+
+/// [`address`] as one.
+pub fn target(node: usize) -> IpAddr {
+    crate::ip(&address(node))
+}
+
+/// As the stand-in says it.
+pub fn route_of(node: usize) -> Option<IpAddr> {
+    Some(target(node))
 }
 
 /// A hook's argument for node N, with the stand-in's URL and what else is given.
@@ -161,7 +176,7 @@ impl Legion {
     }
 
     /// Where node N listens, which is its own address too.
-    pub fn address(&self, node: usize) -> std::net::IpAddr {
+    pub fn address(&self, node: usize) -> IpAddr {
         self.addresses[node - 1].ip()
     }
 

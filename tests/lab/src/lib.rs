@@ -20,6 +20,7 @@ pub mod svg;
 pub mod timeline;
 pub mod uwsgi;
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub const USERNAME: &str = "FOO";
 /// See [`USERNAME`].
 pub const PASSWORD: &str = "NOT-A-REAL-PASSWORD";
+
+/// For an address that is written in a test.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
 
 /// Waits until `condition` holds; returns whether it did within `limit`, and before Ctrl-C.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {

@@ -2,11 +2,10 @@
 //! installations share.
 
 use std::fmt::Debug;
-use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::legion::{LEGION, Legion, address, hook};
+use crate::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
 use crate::robot::{Config, Failover, Request, Robot};
 use crate::uwsgi::Uwsgi;
 use crate::wait_until;
@@ -20,12 +19,12 @@ pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-pub fn route_of(node: usize) -> Option<IpAddr> {
-    Some(address(node).parse().expect("an address"))
+/// A stand-in that knows the failover IP too. Unless it is told otherwise, that is routed nowhere.
+pub fn robot(mut config: Config) -> Robot {
+    if !config.failover.iter().any(|known| known.ip == failover_ip()) {
+        config.failover.push(Failover::new(failover_ip(), None));
+    }
+    Robot::start(config).expect("loopback has a free port")
 }
 
 /// A Legion and the stand-in that its hooks ask.
@@ -37,9 +36,7 @@ pub struct Scene {
 impl Scene {
     /// Nodes 1 to N, not started; `more` is added to each hook, `options` to each ini.
     pub fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
-        let mut failover = config.failover;
-        failover.push(Failover::new(failover_ip(), None));
-        let robot = Robot::start(Config { failover, ..config }).expect("loopback has a free port");
+        let robot = robot(config);
         let url = robot.url(failover_ip());
         let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
         let legion = Legion::new(uwsgi, &hooks, options);
@@ -59,8 +56,13 @@ impl Scene {
         self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
     }
 
+    /// How many requests with this method there were.
+    pub fn asked(&self, method: &str) -> usize {
+        self.robot.journal().iter().filter(|request| request.method == method).count()
+    }
+
     pub fn posts(&self) -> usize {
-        self.robot.journal().iter().filter(|request| request.method == "POST").count()
+        self.asked("POST")
     }
 
     /// The POSTs that node N has sent.
@@ -103,6 +105,17 @@ impl Scene {
     pub fn stays_at(&self, node: usize, time: Duration) {
         let left = wait_until(time, || !self.is_at(node));
         assert!(!left, "no longer at node {node}: {}", self.state());
+    }
+
+    /// Waits until `condition`, which is `what`.
+    #[track_caller]
+    pub fn wait_until(&self, limit: Duration, what: &str, condition: impl Fn() -> bool) {
+        assert!(wait_until(limit, condition), "{what}: not within {limit:?}: {}", self.state());
+    }
+
+    /// How often this stands in the log of node N.
+    pub fn said(&self, node: usize, text: &str) -> usize {
+        self.legion.node(node).log().matches(text).count()
     }
 
     pub fn state(&self) -> String {

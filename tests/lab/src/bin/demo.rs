@@ -4,14 +4,13 @@
 //! picture: target/demo.svg. `make picture` runs it with the name of another one, which shows one failover alone,
 //! and a switch as long as Hetzner's.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use lab::legion::{Legion, address, hook};
+use lab::legion::{Legion, failover_ip, hook, target};
 use lab::process::{SIGINT, interrupted, watch_for_ctrl_c};
 use lab::robot::{Certificate, Config, Event, Failover, Login, Robot};
 use lab::timeline::Timeline;
@@ -39,14 +38,6 @@ const DEMO: Setting =
 /// A failover as an operator meets it. The IP is at node 1 already, so that it is the only switch.
 const PICTURE: Setting =
     Setting { switch: Duration::from_secs(45), settled: Duration::from_secs(10), route: Some(1) };
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-fn target(node: usize) -> IpAddr {
-    address(node).parse().expect("an address")
-}
 
 fn main() -> ExitCode {
     watch_for_ctrl_c();

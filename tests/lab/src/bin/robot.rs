@@ -274,6 +274,8 @@ mod tests {
     use std::net::TcpStream;
     use std::time::Instant;
 
+    use lab::ip;
+
     use super::*;
 
     const IP: &str = "4.4.4.4";
@@ -281,10 +283,6 @@ mod tests {
     const THERE: &str = "2.2.2.2";
     /// Far more than anything here takes: who waits that long waits in vain.
     const LONG: Duration = Duration::from_secs(20);
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
 
     fn rule(spec: &str) -> Rule {
         spec.parse().unwrap()

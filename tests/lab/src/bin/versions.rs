@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::{LEGION, Legion, address, hook};
+use lab::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
 use lab::refusal::assert_refuses;
 use lab::robot::{Config, Failover, Login, Request, Robot};
@@ -96,14 +96,6 @@ fn play(uwsgi: Uwsgi, all: &[Uwsgi]) -> String {
     format!(
         "ok, {took:.1} s from SIGKILL of the Lord to the IP at the next; refuses {refused} plugins of others"
     )
-}
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
-}
-
-fn route_of(node: usize) -> Option<IpAddr> {
-    Some(address(node).parse().expect("an address"))
 }
 
 fn robot(route: Option<IpAddr>) -> Robot {

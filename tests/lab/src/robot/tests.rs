@@ -1,7 +1,7 @@
 //! The stand-in held against the API facts, over plain sockets: a client library would hide what is sent.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,16 +15,13 @@ use serde_json::{Value, json};
 use super::call::{Call, Resource, Target};
 use super::state::{Account, Step};
 use super::{Answer, Certificate, Code, Config, Failover, Limits, Login, Method, Robot, Rule};
+use crate::ip;
 
 const IP: &str = "4.4.4.4";
 const HERE: &str = "1.1.1.1";
 const THERE: &str = "2.2.2.2";
 /// Far more than anything here takes: who waits that long waits in vain.
 const LONG: Duration = Duration::from_secs(20);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
 
 fn config() -> Config {
     Config { failover: vec![Failover::new(ip(IP), Some(ip(HERE)))], ..Config::default() }

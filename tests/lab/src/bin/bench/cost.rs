@@ -10,11 +10,10 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lab::legion::{LEGION, hook};
+use lab::legion::{LEGION, failover_ip, hook};
 use lab::robot::{Certificate, Config, Failover, Limits, Login, Robot};
 use lab::{PASSWORD, USERNAME, wait_until};
 
@@ -89,10 +88,6 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     let first = |taken: &Taken| taken.first.into_iter().collect();
     let first = Figure::new("the first one in a process, until its POST", "ms", of_all(first));
     Ok(vec![with_floor(wall), with_floor(cpu), first])
-}
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
 }
 
 fn with_floor(figure: Figure) -> Figure {

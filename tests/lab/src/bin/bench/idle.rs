@@ -18,7 +18,7 @@ use crate::trust::Trust;
 
 const MINUTES: usize = 5;
 const MINUTE: Duration = Duration::from_secs(60);
-/// What src/host/mod.rs calls its threads.
+/// What the plugin calls its threads.
 const THREAD: &str = "hetzner";
 
 /// Up to now.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::legion::{LEGION, hook};
+use lab::legion::{LEGION, failover_ip, hook};
 use lab::process::interrupted;
 use lab::robot::{Certificate, Config, Failover, Login, Robot};
 use lab::{PASSWORD, USERNAME, wait_until};
@@ -67,10 +66,6 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     let sizes = plugins.iter().map(|(side, path)| (*side, Samples::one(size(path)))).collect();
     figures.push(Figure::new("size of the file", "MB", sizes).at_most(2.0, ""));
     Ok(figures)
-}
-
-fn failover_ip() -> IpAddr {
-    [4, 4, 4, 4].into()
 }
 
 /// How much longer a uWSGI runs that loads the plugin and ends, than one that ends. In CPU time, as there is nothing

@@ -10,7 +10,7 @@ use crate::setting::{asked, promises};
 use crate::stage::Stage;
 use crate::switches::Switch;
 
-/// What src/robot/budget.rs allows one process in an hour, which is longer than a schedule: for all IPs.
+/// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: for all IPs.
 const GETS: usize = 60;
 /// For each IP, beside the first one of each election.
 const POSTS: usize = 15;

@@ -37,11 +37,6 @@ pub fn promises(plan: &Plan) -> Vec<Promise> {
     promises
 }
 
-/// Where node N wants its IPs routed.
-pub fn route_of(node: usize) -> IpAddr {
-    address(node).parse().expect("an address")
-}
-
 /// The path under which node N asks for an IP. To the API they are all the same; a letter that is written as its code
 /// tells in the journal who it was, which a GET does not say.
 fn path(node: usize, ip: &str) -> String {

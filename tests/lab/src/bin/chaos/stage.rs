@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::Legion;
+use lab::legion::{Legion, route_of, target};
 use lab::links::Weather;
 use lab::process::{SIGHUP, SIGINT, interrupted};
 use lab::robot::Robot;
@@ -15,7 +15,7 @@ use lab::wait_until;
 
 use crate::fault::Fault;
 use crate::plan::Plan;
-use crate::setting::{self, Promise, route_of};
+use crate::setting::{self, Promise};
 use crate::site::FAILS;
 
 /// How often it is looked who is Lord, and where the IP is.
@@ -190,7 +190,7 @@ impl Stage<'_> {
             Fault::Move(node) => {
                 // By hand it is the first IP that is moved.
                 let ip = self.watched[0].promise.ip;
-                self.robot.set_route(ip, node.map(route_of));
+                self.robot.set_route(ip, node.map(target));
                 self.moved.push(Instant::now());
             }
         }
@@ -293,7 +293,7 @@ impl Stage<'_> {
                 legions.iter().position(|name| *name == watched.promise.legion).expect("one of these");
             watched.route = self.robot.route(watched.promise.ip);
             watched.timeline.lords(&lords[legion]);
-            watched.timeline.route((1..=self.plan.nodes).find(|node| watched.route == Some(route_of(*node))));
+            watched.timeline.route((1..=self.plan.nodes).find(|node| watched.route == route_of(*node)));
         }
         if lords != self.lords.last().expect("there is a first").of {
             let of = |(name, lords): (&&str, &Vec<usize>)| format!("Lord of {name}: {lords:?}");
@@ -309,7 +309,7 @@ impl Stage<'_> {
             let [lord] = lords[..] else { return Some(format!("the Lords of {name} are {lords:?}")) };
             for watched in self.watched.iter().filter(|watched| watched.promise.legion == *name) {
                 let (ip, route) = (watched.promise.ip, watched.route);
-                if route != Some(route_of(lord)) {
+                if route != route_of(lord) {
                     return Some(format!(
                         "node {lord} is Lord of {name}, but the route of {ip} is {route:?}"
                     ));

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use lab::legion::route_of;
+
 use crate::fault::{APART, Planned};
 use crate::plan::Plan;
-use crate::setting::{asked, route_of};
+use crate::setting::asked;
 use crate::stage::{Lords, Stage};
 
 /// How long before a POST its IP's node must have been well, and Lord, for a switch that nobody needed.
@@ -26,7 +28,7 @@ pub struct Switch {
 /// All switches that the nodes have asked for.
 pub fn switches(stage: &Stage) -> Vec<Switch> {
     let (plan, journal, history) = (stage.plan, stage.robot.journal(), stage.robot.history());
-    let node_at = |route: Option<IpAddr>| (1..=plan.nodes).find(|node| route == Some(route_of(*node)));
+    let node_at = |route: Option<IpAddr>| (1..=plan.nodes).find(|node| route == route_of(*node));
     let mut switches = Vec::new();
     for (legion, ip) in stage.watched.iter().map(|watched| (watched.promise.legion, watched.promise.ip)) {
         let legion = plan.legions().iter().position(|name| *name == legion).expect("one of these");

@@ -6,7 +6,6 @@
 //! come the operator's commands. Every process must end without an error that `valgrind.supp` does not excuse.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use lab::node::{Node, free_address};
 use lab::process::{SIGHUP, SIGINT};
 use lab::robot::{Certificate, Config, Failover, Limits, Login, Robot};
 use lab::uwsgi::{Uwsgi, checkout};
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{PASSWORD, USERNAME, ip, wait_until};
 
 const TAKEOVERS: usize = 50;
 
@@ -57,10 +56,6 @@ const COMMANDS: [(&[&str], i32); 4] = [
 
 /// What valgrind ends a process with in which it has found something.
 const FOUND: i32 = 99;
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
 
 /// The uWSGIs of one run under valgrind, and what it writes about each process.
 struct Memcheck {

@@ -1,0 +1,61 @@
+//! The functions of `src/uwsgi/calls.c`, declared once: `make header` makes their prototypes of this, which the C file
+//! includes, so that the C compiler refuses a function that is not as it is declared here.
+//!
+//! What each does, and where it may be called, stands in the C file.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+
+// By their C names, which the prototypes use.
+use super::abi::{UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action};
+
+/// Room for the longest datagram that there is.
+pub const DATAGRAM_ROOM: usize = 65_536;
+
+unsafe extern "C" {
+    pub fn hetzner_call_log(line: *const c_char);
+    pub fn hetzner_call_cflags() -> *mut c_char;
+    pub fn hetzner_call_has_master() -> bool;
+    pub fn hetzner_call_is_ending() -> bool;
+    pub fn hetzner_call_name() -> *const c_char;
+
+    pub fn hetzner_call_register_action(
+        name: *const c_char,
+        func: extern "C" fn(*mut uwsgi_legion, *const c_char) -> c_int,
+    ) -> *mut uwsgi_legion_action;
+    pub fn hetzner_call_has_action(name: *const c_char) -> bool;
+    pub fn hetzner_call_asap(name: *const c_char, func: extern "C" fn(*const c_char) -> c_int);
+    pub fn hetzner_call_register_metric(
+        name: *const c_char,
+        oid: *const c_char,
+        is_counter: bool,
+        value: *mut i64,
+    );
+    pub fn hetzner_call_alarm(name: *const c_char, message: *const c_char, length: usize);
+    pub fn hetzner_call_has_alarm(name: *const c_char) -> bool;
+
+    pub fn hetzner_call_legions() -> *mut uwsgi_legion;
+    pub fn hetzner_call_legion_freq() -> c_int;
+    pub fn hetzner_call_legion_tolerance() -> c_int;
+    pub fn hetzner_call_skew_tolerance() -> c_int;
+    pub fn hetzner_call_death_on_lord_error() -> bool;
+    pub fn hetzner_call_read_lock(legion: *mut uwsgi_legion);
+    pub fn hetzner_call_write_lock(legion: *mut uwsgi_legion);
+    pub fn hetzner_call_unlock(legion: *mut uwsgi_legion);
+
+    pub fn hetzner_call_announce(legion: *mut uwsgi_legion);
+    pub fn hetzner_call_receive(legion: *mut uwsgi_legion, datagram: *mut [u8; DATAGRAM_ROOM]) -> isize;
+    pub fn hetzner_call_copy_cipher(legion: *mut uwsgi_legion) -> *mut c_void;
+    pub fn hetzner_call_send(
+        legion: *mut uwsgi_legion,
+        cipher: *mut c_void,
+        datagram: *const u8,
+        length: usize,
+    );
+
+    pub fn hetzner_call_option(number: c_int, key: *mut *const c_char, value: *mut *const c_char) -> bool;
+    pub fn hetzner_call_log_file(number: c_int) -> *const c_char;
+    pub fn hetzner_call_chroot() -> *const c_char;
+    pub fn hetzner_call_user_to_be() -> i64;
+    pub fn hetzner_call_become_user() -> *const c_char;
+    pub fn hetzner_call_try_to_read(path: *const c_char, uid: *mut c_uint) -> c_int;
+}
