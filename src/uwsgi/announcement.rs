@@ -149,7 +149,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
-    use crate::random::{Case, mutate, one, rng};
+    use lab::random::{Case, mutate, one, rng};
 
     const NOW: i64 = 1_700_000_100;
 
