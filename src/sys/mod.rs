@@ -5,5 +5,5 @@
 mod interfaces;
 mod threads;
 
-pub use interfaces::interface_addresses;
+pub use interfaces::{interface_addresses, is_here, net};
 pub use threads::spawn;
