@@ -147,9 +147,9 @@ pub mod properties {
 #[cfg(test)]
 mod tests {
     use fastrand::Rng;
+    use lab::random::{Case, mutate, one, rng};
 
     use super::*;
-    use lab::random::{Case, mutate, one, rng};
 
     const NOW: i64 = 1_700_000_100;
 
