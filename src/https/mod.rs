@@ -22,7 +22,7 @@ use crate::config::host_of;
 use connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
 pub use error::{Cause, Error, NoTrust};
 use tls::TlsConnector;
-pub use trust::{TrustStore, trust_store};
+pub use trust::TrustStore;
 
 /// What is asked for here is half a kilobyte; whatever is longer than this is something else.
 const LONGEST_BODY: u64 = 64 * 1024;

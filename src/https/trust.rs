@@ -18,12 +18,6 @@ use super::NoTrust;
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The one of this process.
-pub fn trust_store() -> &'static TrustStore {
-    static TRUST_STORE: TrustStore = TrustStore::new();
-    &TRUST_STORE
-}
-
 /// The CAs that the system trusts, as they were read last.
 pub struct TrustStore {
     read: Mutex<Read>,
@@ -49,11 +43,6 @@ impl TrustStore {
         let read = read()?;
         self.known().take(read);
         Ok(())
-    }
-
-    /// Whether it was read.
-    pub fn is_read(&self) -> bool {
-        self.known().settings.is_some()
     }
 
     /// From now on it is due to be read, and again each day.
@@ -186,11 +175,11 @@ mod tests {
         let unreadable = || Err(NoTrust(None));
         let store = TrustStore::new();
         let settings = |read: &dyn Fn() -> Result<Arc<ClientConfig>, NoTrust>| store.known().settings(read);
-        assert!(settings(&unreadable).is_err() && !store.is_read());
+        assert!(settings(&unreadable).is_err());
         let first = settings(&new).expect("it was read");
         let is_first =
             |found: Result<Arc<ClientConfig>, NoTrust>| Arc::ptr_eq(&found.expect("one is known"), &first);
-        assert!(is_first(settings(&new)) && store.is_read(), "read once");
+        assert!(is_first(settings(&new)), "read once");
         store.doubt();
         assert!(is_first(settings(&unreadable)));
         // The next try reads again, and finds what was added.

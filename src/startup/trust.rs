@@ -2,35 +2,27 @@
 
 use std::time::Instant;
 
-use super::Found;
-use crate::hosters::robot;
-use crate::https::trust_store;
+use crate::failover::FailoverIp;
+use crate::https::TrustStore;
 use crate::uwsgi;
 
-fn is_needed(found: &[Found]) -> bool {
-    found.iter().flat_map(|found| &found.hooks).any(|hook| robot::needs_trust_store(&hook.options))
-}
-
-/// Where there will be a chroot, what is outside can be read only now.
-pub fn read_before_the_root_changes(found: &[Found]) {
-    if uwsgi::chroot().is_some() && is_needed(found) {
-        // What cannot be read outside is tried inside, where that is told.
-        let _ = trust_store().read();
+/// Reads it where there will be a chroot, since what is outside can be read only now; else notes that it is due. While
+/// uWSGI reads its configuration.
+pub fn prepare(trust: &TrustStore, ips: &[FailoverIp]) {
+    if !ips.iter().any(|ip| ip.remote.needs_trust_store()) {
+        return;
     }
-}
-
-pub fn note_what_to_read_ahead(found: &[Found]) {
-    let was_read_outside = uwsgi::chroot().is_some() && trust_store().is_read();
-    if is_needed(found) && !was_read_outside {
-        trust_store().read_each_day();
+    // What cannot be read outside is tried inside, where that is told.
+    if uwsgi::chroot().is_none() || trust.read().is_err() {
+        trust.read_each_day();
     }
 }
 
 /// Reads the trust store in a thread, where that is due. Called about once a second.
-pub fn read_ahead() {
-    if trust_store().is_due(Instant::now()) {
+pub fn read_if_due(trust: &'static TrustStore) {
+    if trust.is_due(Instant::now()) {
         uwsgi::spawn(|| {
-            if let Err(why) = trust_store().read() {
+            if let Err(why) = trust.read() {
                 uwsgi::log(&format!("warning: {why}"));
             }
         });

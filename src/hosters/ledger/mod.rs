@@ -9,7 +9,7 @@ mod rejected;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::hosters::{Need, Request};
@@ -65,12 +65,6 @@ pub enum Outcome {
 /// The memory of a process.
 #[derive(Default)]
 pub struct Ledger(Mutex<Book>);
-
-/// The one of this process.
-pub fn ledger() -> &'static Ledger {
-    static LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::default);
-    &LEDGER
-}
 
 impl Ledger {
     /// Whether this would be held back now.

@@ -178,7 +178,7 @@ fn open(to_write: bool) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hosters::robot::LIMITS;
+    use crate::hosters::robot::limits::LIMITS;
 
     const OLD: Account = Account { api: "robot", user: b"u", secret: b"old", limits: &LIMITS };
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::hosters::robot::LIMITS;
+use crate::hosters::robot::limits::LIMITS;
 
 const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
 const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(5, 5, 5, 5));

@@ -16,7 +16,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::hosters::Route;
 pub use crate::https::Answer;
 use crate::text::printable;
 use refusal::Meaning;
@@ -95,7 +94,7 @@ impl Reader<'_> {
     }
 
     /// Where the IP is routed, as every good answer says.
-    pub fn route(&self, answer: &Answer) -> Result<Route, Refusal> {
+    pub fn route(&self, answer: &Answer) -> Result<Option<IpAddr>, Refusal> {
         match answer.status {
             200 => self.read_route(&answer.body),
             300..=399 => {
@@ -106,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read_route(&self, body: &[u8]) -> Result<Route, Refusal> {
+    fn read_route(&self, body: &[u8]) -> Result<Option<IpAddr>, Refusal> {
         let Some(Found { failover }) = read(body, "failover") else {
             return Err(Refusal::NoFailover(describe(body)));
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Answer, Reader, Refusal, rate_limited_for};
-use crate::hosters::{Kind, Route, Stage};
+use crate::hosters::{Kind, Stage};
 
 /// Failover IPs, and where each is to be routed.
 const SWITCHES: [(&str, &str); 2] = [("4.4.4.4", "1.1.1.1"), ("2a01:4f8:fff1::", "2a01:4f8:0:5176::")];
@@ -61,7 +61,7 @@ fn json(answer: &Answer) -> Option<Value> {
 }
 
 /// Where a 200 says that `ip` is routed.
-fn said(answer: &Answer, ip: IpAddr) -> Option<Route> {
+fn said(answer: &Answer, ip: IpAddr) -> Option<Option<IpAddr>> {
     let value = json(answer).filter(|_| answer.status == 200)?;
     let failover = value.get("failover")?.as_object()?;
     // An ip that is no address is no other's.
@@ -88,7 +88,7 @@ fn code(answer: &Answer) -> Option<String> {
     Some(json(answer)?.get("error")?.as_object()?.get("code")?.as_str()?.to_string())
 }
 
-fn is_success(answer: &Answer, said: Option<Route>, target: IpAddr) -> bool {
+fn is_success(answer: &Answer, said: Option<Option<IpAddr>>, target: IpAddr) -> bool {
     let already = answer.status == 409 && code(answer).as_deref() == Some("FAILOVER_ALREADY_ROUTED");
     already || said == Some(Some(target))
 }
@@ -139,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::random::{Case, mutate, one, rng};
+    use lab::random::{Case, mutate, one, rng};
 
     /// All that are documented, with their codes.
     const ERRORS: [(u16, &str); 11] = [

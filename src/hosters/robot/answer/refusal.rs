@@ -3,13 +3,13 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
-use crate::hosters::{Failure, Kind, Route, Stage};
+use crate::hosters::{Failure, Kind, Stage};
 
 /// An answer that is no success. What it holds of the answer's own text may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// A 200 to a switch, after which the IP is routed to another target, or nowhere.
-    NotThere(Route),
+    NotThere(Option<IpAddr>),
     /// A 200 that names no route.
     NoFailover(String),
     AnotherIp {
