@@ -178,10 +178,8 @@ impl<In: Transport> Connector<In> for Connect {
         let mut failed = Error::HostNotFound;
         for (position, address) in details.addrs.iter().enumerate() {
             self.way.try_address(address.ip());
-            let limit = match share(time_left(details), details.addrs.len() - position) {
-                Some(limit) => limit,
-                None => return Err(Error::Timeout(Timeout::Connect)),
-            };
+            let limit = share(time_left(details), details.addrs.len() - position)
+                .ok_or(Error::Timeout(Timeout::Connect))?;
             let mut addrs = details.resolver.empty();
             addrs.push(*address);
             let one = ConnectionDetails {
@@ -206,19 +204,16 @@ impl<In: Transport> Connector<In> for Connect {
 }
 
 /// What the steps before have left of a connection's time limit.
-pub fn time_left(details: &ConnectionDetails) -> Option<Duration> {
+pub fn time_left(details: &ConnectionDetails) -> Duration {
     match (details.timeout.after, details.now) {
-        (time::Duration::Exact(limit), time::Instant::Exact(began)) => {
-            Some(limit.saturating_sub(began.elapsed()))
-        }
-        _ => None,
+        (time::Duration::Exact(limit), time::Instant::Exact(began)) => limit.saturating_sub(began.elapsed()),
+        _ => LONGEST_CONNECT,
     }
 }
 
 /// How long one address may take, of what is left, when so many are still to be tried.
-fn share(left: Option<Duration>, addresses: usize) -> Option<Duration> {
+fn share(left: Duration, addresses: usize) -> Option<Duration> {
     let most = if addresses > 1 { EACH_ADDRESS } else { LAST_ADDRESS };
-    let Some(left) = left else { return Some(most) };
     let share = left / u32::try_from(addresses).unwrap_or(u32::MAX);
     (!share.is_zero()).then_some(share.min(most))
 }
@@ -325,13 +320,12 @@ mod tests {
 
     #[test]
     fn each_address_has_seconds_and_none_is_left_out() {
-        let seconds = |left, addresses| share(Some(Duration::from_secs(left)), addresses);
+        let seconds = |left, addresses| share(Duration::from_secs(left), addresses);
         assert_eq!(seconds(12, 2), Some(EACH_ADDRESS));
         assert_eq!(seconds(12, 1), Some(LAST_ADDRESS));
         assert_eq!(seconds(12, 16), Some(Duration::from_millis(750)));
         assert_eq!(seconds(2, 1), Some(Duration::from_secs(2)));
         assert_eq!(seconds(0, 1), None);
-        assert_eq!(share(None, 1), Some(LAST_ADDRESS));
     }
 
     #[test]

@@ -26,7 +26,6 @@ pub static LIMITS: Limits = Limits {
         pauses: &[30, 60, 120, 240],
         calm: Duration::from_secs(600),
     }),
-    remembered: 256,
     names: ["GET", "POST", "DELETE"],
 };
 

@@ -99,50 +99,41 @@ impl Reader<'_> {
             200 => self.read_route(&answer.body),
             300..=399 => {
                 let location = answer.location.as_deref().unwrap_or("nowhere");
-                Err(Refusal::Redirect { status: answer.status, location: self.shown(location) })
+                Err(Refusal::Redirect(answer.status, self.shown(location)))
             }
-            _ => Err(self.refused(answer)),
+            status => Err(match error_in(answer) {
+                None => Refusal::Status(status, describe(&answer.body), Meaning::of(status, "")),
+                Some(error) => {
+                    let message = self.shown(error.message.as_str().unwrap_or_default());
+                    let what = format!("{} \"{message}\"", self.shown(&error.code));
+                    Refusal::Status(status, what, self.meaning(status, &error))
+                }
+            }),
         }
     }
 
     fn read_route(&self, body: &[u8]) -> Result<Option<IpAddr>, Refusal> {
-        let Some(Found { failover }) = read(body, "failover") else {
-            return Err(Refusal::NoFailover(describe(body)));
-        };
+        let found: Option<Found> = read(body, "failover");
+        let failover = found.ok_or_else(|| Refusal::NoFailover(describe(body)))?.failover;
         let about = failover.ip.as_str().and_then(|text| text.parse::<IpAddr>().ok());
         if let Some(named) = about.filter(|about| !is_same(*about, self.ip)) {
-            return Err(Refusal::AnotherIp { named, asked: self.ip });
+            return Err(Refusal::AnotherIp(named, self.ip));
         }
         let parse = |text: String| text.parse().map_err(|_| Refusal::NoAddress(self.shown(&text)));
         failover.active_server_ip.map(parse).transpose()
-    }
-
-    fn refused(&self, answer: &Answer) -> Refusal {
-        let status = answer.status;
-        match error_in(answer) {
-            None => {
-                Refusal::Page { status, body: describe(&answer.body), meaning: Meaning::of(status, None) }
-            }
-            Some(error) => Refusal::Error {
-                status,
-                code: self.shown(&error.code),
-                message: self.shown(error.message.as_str().unwrap_or_default()),
-                meaning: self.meaning(status, &error),
-            },
-        }
     }
 
     /// With what stands in the answer beside its code.
     fn meaning(&self, status: u16, error: &ApiError) -> Meaning {
         let list = |names: &Value| {
             let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-            self.shown(&names.join(", "))
-        };
-        match Meaning::of(status, Some(&error.code)) {
-            Meaning::BadInput(_) if error.code == "INVALID_INPUT" => {
-                Meaning::BadInput(Some([list(&error.missing), list(&error.invalid)]))
+            match names.iter().filter_map(Value::as_str).collect::<Vec<_>>() {
+                names if names.is_empty() => "nothing".to_string(),
+                names => self.shown(&names.join(", ")),
             }
+        };
+        match Meaning::of(status, &error.code) {
+            Meaning::BadInput(_) => Meaning::BadInput([list(&error.missing), list(&error.invalid)]),
             Meaning::OverLimit(_) => {
                 Meaning::OverLimit(error.max_request.as_u64().zip(error.interval.as_u64()))
             }
@@ -158,13 +149,14 @@ impl Reader<'_> {
 /// How long the API will accept no more than a request now and then, if it says so.
 pub fn rate_limited_for(answer: &Answer) -> Option<Duration> {
     let error = error_in(answer)?;
-    let is_limited = matches!(Meaning::of(answer.status, Some(&error.code)), Meaning::OverLimit(_));
+    let is_limited = matches!(Meaning::of(answer.status, &error.code), Meaning::OverLimit(_));
     // An hour is what is documented for every call that matters here; more than a day is no answer to go by.
     is_limited.then(|| Duration::from_secs(error.interval.as_u64().unwrap_or(3600).min(24 * 3600)))
 }
 
 fn error_in(answer: &Answer) -> Option<ApiError> {
-    read(&answer.body, "error").map(|Erroneous { error }| error)
+    let Erroneous { error } = read(&answer.body, "error")?;
+    (!error.code.is_empty()).then_some(error)
 }
 
 /// Whether both name one failover IP: of IPv6 it is a net, which any of its addresses may stand for.
@@ -179,11 +171,11 @@ fn is_same(a: IpAddr, b: IpAddr) -> bool {
 fn describe(body: &[u8]) -> String {
     let trimmed = body.trim_ascii_start();
     let kind = match trimmed {
-        [] => return "an empty body".into(),
+        [] => return "with an empty body".into(),
         [b'<', ..] => "an HTML page",
         _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => "other JSON",
         [b'{' | b'[', ..] => "truncated or broken JSON",
         _ => "a text that is no JSON",
     };
-    format!("{kind} ({} bytes)", body.len())
+    format!("with {kind} ({} bytes)", body.len())
 }

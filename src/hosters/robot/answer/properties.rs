@@ -43,8 +43,9 @@ fn check_for(answer: &Answer, ip: IpAddr, target: IpAddr) -> bool {
     check_texts(&switched);
     check_texts(&route);
     if let Err(failure) = &route {
-        check_kind(answer, failure.kind());
-        check_stage(answer, failure.stage());
+        let (kind, stage) = failure.means();
+        check_kind(answer, kind);
+        check_stage(answer, stage);
     }
 
     // Of two values for one name serde_json keeps the last, and we none: written again there is but one.

@@ -10,37 +10,22 @@ use crate::hosters::{Failure, Kind, Stage};
 pub enum Refusal {
     /// A 200 to a switch, after which the IP is routed to another target, or nowhere.
     NotThere(Option<IpAddr>),
-    /// A 200 that names no route.
+    /// A 200 without a route; with what it has instead.
     NoFailover(String),
-    AnotherIp {
-        named: IpAddr,
-        asked: IpAddr,
-    },
     NoAddress(String),
-    Redirect {
-        status: u16,
-        location: String,
-    },
-    /// Another status, with what is no error object of the API's: a gateway's page perhaps.
-    Page {
-        status: u16,
-        body: String,
-        meaning: Meaning,
-    },
-    /// Another status, as documented.
-    Error {
-        status: u16,
-        code: String,
-        message: String,
-        meaning: Meaning,
-    },
+    /// A 200 about the first, where the second was asked about.
+    AnotherIp(IpAddr, IpAddr),
+    Redirect(u16, String),
+    /// Another status, what came with it, and what that means.
+    Status(u16, String, Meaning),
 }
 
 /// What a status and a code mean for a takeover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Meaning {
+    BadRequest,
     /// With the names of what is missing, and of what is invalid.
-    BadInput(Option<[String; 2]>),
+    BadInput([String; 2]),
     LoginRejected,
     /// With so many requests, in so many seconds.
     OverLimit(Option<(u64, u64)>),
@@ -51,17 +36,17 @@ pub enum Meaning {
     SwitchFailed,
     SwitchHalfWay,
     Maintenance,
-    /// An error of the API's.
     Undocumented,
-    /// Nobody can tell: it may be a gateway's page, which has lost patience with an API that goes on.
-    Nothing,
+    /// A page without a code may be a gateway's, which has lost patience with an API that goes on.
+    Unknown,
 }
 
 impl Meaning {
-    /// Source: Robot webservice documentation, "Errors" and "Failover".
-    pub fn of(status: u16, code: Option<&str>) -> Meaning {
-        match (status, code.unwrap_or_default()) {
-            (400, _) => Meaning::BadInput(None),
+    /// Source: Robot webservice documentation, "Errors" and "Failover". What has no code has an empty one.
+    pub fn of(status: u16, code: &str) -> Meaning {
+        match (status, code) {
+            (400, "INVALID_INPUT") => Meaning::BadInput(Default::default()),
+            (400, _) => Meaning::BadRequest,
             (401, _) => Meaning::LoginRejected,
             (403, "RATE_LIMIT_EXCEEDED") => Meaning::OverLimit(None),
             (403, _) => Meaning::NotAllowed,
@@ -71,56 +56,43 @@ impl Meaning {
             (500, "FAILOVER_FAILED") => Meaning::SwitchFailed,
             (500, "FAILOVER_NOT_COMPLETE") => Meaning::SwitchHalfWay,
             (503, _) => Meaning::Maintenance,
-            (_, "") => Meaning::Nothing,
+            (_, "") => Meaning::Unknown,
             _ => Meaning::Undocumented,
         }
     }
 
-    fn kind(&self) -> Kind {
+    fn means(&self) -> (Kind, Stage) {
+        use Meaning::*;
         match self {
-            Meaning::BadInput(_) | Meaning::LoginRejected | Meaning::NoSuchServer | Meaning::NoSuchIp => {
-                Kind::Final
-            }
-            Meaning::OverLimit(_) => Kind::HeldBack,
-            Meaning::NotAllowed => Kind::Refused,
-            Meaning::Locked => Kind::Locked,
-            Meaning::SwitchFailed | Meaning::SwitchHalfWay | Meaning::Maintenance | Meaning::Undocumented => {
-                Kind::NotDone
-            }
-            Meaning::Nothing => Kind::Unknown,
+            BadRequest => (Kind::Final, Stage::Host),
+            BadInput(_) | NoSuchServer | NoSuchIp => (Kind::Final, Stage::Address),
+            LoginRejected => (Kind::Final, Stage::Login),
+            OverLimit(_) => (Kind::HeldBack, Stage::Host),
+            NotAllowed => (Kind::Refused, Stage::Host),
+            Locked => (Kind::Locked, Stage::Host),
+            SwitchFailed | SwitchHalfWay | Maintenance | Undocumented => (Kind::NotDone, Stage::Host),
+            Unknown => (Kind::Unknown, Stage::Host),
         }
     }
 }
 
 impl Refusal {
-    pub fn kind(&self) -> Kind {
+    /// What it means, and how far the request came.
+    pub fn means(&self) -> (Kind, Stage) {
         match self {
-            Refusal::NotThere(_) => Kind::NotDone,
-            Refusal::NoFailover(_) | Refusal::NoAddress(_) => Kind::Unknown,
-            Refusal::AnotherIp { .. } | Refusal::Redirect { .. } => Kind::Final,
-            Refusal::Page { meaning, .. } | Refusal::Error { meaning, .. } => meaning.kind(),
-        }
-    }
-
-    /// How far the request came.
-    pub fn stage(&self) -> Stage {
-        match self {
-            Refusal::AnotherIp { .. } => Stage::Address,
-            // Any server says that of a request that it does not understand.
-            Refusal::Page { status: 400, .. } => Stage::Host,
-            Refusal::Page { meaning, .. } | Refusal::Error { meaning, .. } => match meaning {
-                Meaning::LoginRejected => Stage::Login,
-                Meaning::BadInput(_) | Meaning::NoSuchServer | Meaning::NoSuchIp => Stage::Address,
-                _ => Stage::Host,
-            },
-            _ => Stage::Host,
+            Refusal::NotThere(_) => (Kind::NotDone, Stage::Host),
+            Refusal::NoFailover(_) | Refusal::NoAddress(_) => (Kind::Unknown, Stage::Host),
+            Refusal::AnotherIp(..) => (Kind::Final, Stage::Address),
+            Refusal::Redirect(..) => (Kind::Final, Stage::Host),
+            Refusal::Status(.., meaning) => meaning.means(),
         }
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        Failure::new(refusal.kind(), refusal.stage(), refusal.to_string())
+        let (kind, stage) = refusal.means();
+        Failure::new(kind, stage, refusal.to_string())
     }
 }
 
@@ -131,27 +103,22 @@ impl Display for Refusal {
             Refusal::NotThere(None) => {
                 f.write_str("HTTP 200, but it is routed nowhere (active_server_ip is null)")
             }
-            Refusal::NoFailover(body) => {
-                write!(f, "HTTP 200 with {body}: no failover object that names active_server_ip")
-            }
-            Refusal::AnotherIp { named, asked } => {
-                write!(f, "HTTP 200, but it is about {named}, not {asked}: check url")
+            Refusal::NoFailover(what) => {
+                write!(f, "HTTP 200 {what}: no failover object that names active_server_ip")
             }
             Refusal::NoAddress(text) => {
                 write!(f, "HTTP 200, but active_server_ip is \"{text}\", no address")
             }
-            Refusal::Redirect { status, location } => write!(
+            Refusal::AnotherIp(named, asked) => {
+                write!(f, "HTTP 200, but it is about {named}, not {asked}: check url")
+            }
+            Refusal::Redirect(status, location) => write!(
                 f,
                 "HTTP {status}, a redirect to {location}: never followed, since the login is for the configured host \
                  alone; check url"
             ),
-            Refusal::Page { status, body, meaning: Meaning::Nothing } => {
-                write!(f, "HTTP {status} with {body}")
-            }
-            Refusal::Page { status, body, meaning } => write!(f, "HTTP {status} with {body}: {meaning}"),
-            Refusal::Error { status, code, message, meaning } => {
-                write!(f, "HTTP {status} {code} \"{message}\": {meaning}")
-            }
+            Refusal::Status(status, what, Meaning::Unknown) => write!(f, "HTTP {status} {what}"),
+            Refusal::Status(status, what, meaning) => write!(f, "HTTP {status} {what}: {meaning}"),
         }
     }
 }
@@ -159,10 +126,8 @@ impl Display for Refusal {
 impl Display for Meaning {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Meaning::BadInput(None) => "check ip and active_ip",
-            Meaning::BadInput(Some(names)) => {
-                let [missing, invalid] =
-                    names.each_ref().map(|names| if names.is_empty() { "nothing" } else { names });
+            Meaning::BadRequest => "check ip and active_ip",
+            Meaning::BadInput([missing, invalid]) => {
                 return write!(f, "missing {missing}, invalid {invalid}; check ip and active_ip");
             }
             Meaning::LoginRejected => {
@@ -182,7 +147,7 @@ impl Display for Meaning {
             Meaning::SwitchFailed => "the switch failed",
             Meaning::SwitchHalfWay => "the switch stopped half way, where the IP is now is unknown",
             Meaning::Maintenance => "maintenance",
-            Meaning::Undocumented | Meaning::Nothing => "not a documented answer",
+            Meaning::Undocumented | Meaning::Unknown => "not a documented answer",
         })
     }
 }

@@ -125,7 +125,7 @@ fn an_error_that_is_no_json_is_described_not_shown() {
 fn a_redirect_is_named_and_not_followed() {
     let location = Some("http://other/?p=hunter2".to_string());
     let failure = READER.route(&Answer { status: 302, location, body: vec![] }).unwrap_err();
-    assert_eq!(failure.kind(), Kind::Final);
+    assert_eq!(failure.means().0, Kind::Final);
     assert!(failure.to_string().starts_with("HTTP 302, a redirect to http://other/?p=***: never followed"));
 }
 
@@ -152,20 +152,20 @@ fn every_answer_has_its_kind() {
     ] {
         for (status, code) in cases {
             let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
-            assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().kind(), kind, "{status} {code}");
+            assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().means().0, kind, "{status} {code}");
         }
     }
     for body in ["", "<html>", r#"{"failover":{}}"#, &object("\"x\"")] {
-        assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind(), Kind::Unknown, "{body}");
+        assert_eq!(READER.route(&answer(200, body)).unwrap_err().means().0, Kind::Unknown, "{body}");
     }
     let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
-    assert_eq!(elsewhere.unwrap_err().kind(), Kind::NotDone);
+    assert_eq!(elsewhere.unwrap_err().means().0, Kind::NotDone);
 }
 
 #[test]
 fn only_the_code_decides() {
     let odd = r#"{"error":{"code":"FAILOVER_LOCKED","message":["m"],"missing":{},"interval":-1}}"#;
-    assert_eq!(READER.route(&answer(409, odd)).unwrap_err().kind(), Kind::Locked);
+    assert_eq!(READER.route(&answer(409, odd)).unwrap_err().means().0, Kind::Locked);
     let list = r#"{"error":["FAILOVER_ALREADY_ROUTED"]}"#;
     assert!(READER.switched(&answer(409, list), [1, 1, 1, 1].into()).is_err());
 }
@@ -204,7 +204,7 @@ fn a_long_message_is_cut() {
 /// What `--hetzner-check` says hangs on it.
 #[test]
 fn every_answer_says_how_far_the_request_came() {
-    let stage = |status, body: &str| READER.route(&answer(status, body)).unwrap_err().stage();
+    let stage = |status, body: &str| READER.route(&answer(status, body)).unwrap_err().means().1;
     for (status, code, expected) in [
         (400, "INVALID_INPUT", Stage::Address),
         (401, "UNAUTHORIZED", Stage::Login),
