@@ -7,8 +7,8 @@ use ureq::http::Uri;
 
 use super::*;
 
-const TOKEN: Key = Key::new(&["token", "tok"]).secret();
-const TOKEN_FILE: Key = Key::new(&["token_file"]).with_blanks();
+const TOKEN: Key = Key { spellings: &["token", "tok"], takes: Takes::Secret };
+const TOKEN_FILE: Key = Key { spellings: &["token_file"], takes: Takes::Text };
 const KEYS: [Key; 4] = [TOKEN, TOKEN_FILE, IP, URL];
 
 const PACE: Pace = Pace {

@@ -7,17 +7,17 @@ use std::time::Duration;
 use ureq::http::Uri;
 
 use crate::config::{
-    Argument, Common, IP, Key, Pace, Remark, Secret, URL, Weight, checked_url, parsed, shown,
+    Argument, Common, IP, Key, Pace, Remark, Secret, Takes, URL, Weight, checked_url, parsed, shown,
 };
 use crate::sys::net;
 
 /// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
 const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
 
-const USERNAME: Key = Key::new(&["username", "user"]).with_blanks();
-const PASSWORD: Key = Key::new(&["password", "pass"]).secret();
-const PASSWORD_FILE: Key = Key::new(&["password_file"]).with_blanks();
-const ACTIVE_IP: Key = Key::new(&["active_ip", "active_server_ip"]);
+const USERNAME: Key = Key { spellings: &["username", "user"], takes: Takes::Text };
+const PASSWORD: Key = Key { spellings: &["password", "pass"], takes: Takes::Secret };
+const PASSWORD_FILE: Key = Key { spellings: &["password_file"], takes: Takes::Text };
+const ACTIVE_IP: Key = Key::word(&["active_ip", "active_server_ip"]);
 /// Beside the common ones.
 const KEYS: [Key; 6] = [USERNAME, PASSWORD, PASSWORD_FILE, IP, ACTIVE_IP, URL];
 
