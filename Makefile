@@ -66,10 +66,10 @@ deb: all
 	@$(PYTHON) debian/build.py '$(FOUND_UWSGI)' hetzner_plugin.so target
 
 demo: demo-parts
-	@target/debug/examples/demo
+	@target/debug/demo
 
 picture: demo-parts
-	@target/debug/examples/demo tests/failover.svg
+	@target/debug/demo tests/failover.svg
 
 # In two steps, since the second needs what the first finds out; side by side within each, to save time.
 demo-parts:
@@ -85,7 +85,7 @@ test:
 # hardly compute, so that many run at a time.
 run-tests:
 	$(ANY_UWSGI) cargo test --locked --features header --test tests -- answers::
-	$(ANY_UWSGI) cargo test --locked --features header -- --test-threads=48 --skip answers::
+	$(ANY_UWSGI) cargo test --locked --workspace --features header -- --test-threads=48 --skip answers::
 
 # So many, from this seed on, so many at a time; each takes a minute or two.
 N ?= 20
@@ -96,7 +96,7 @@ chaos:
 	@$(MAKE) --no-print-directory -j2 get-uwsgi plugin-dependencies
 	@$(MAKE) --no-print-directory target/plugins/debian/hetzner_plugin.so target/plugins/pypi/hetzner_plugin.so
 	@$(MAKE) --no-print-directory chaos-program
-	@target/debug/examples/chaos $(N) $(SEED) $(JOBS)
+	@target/debug/chaos $(N) $(SEED) $(JOBS)
 
 # Coverage as libFuzzer wants it, by stable Rust's own LLVM; with --target, so that build scripts are spared.
 RUNS ?= 1000000
@@ -129,7 +129,7 @@ versions:
 	@$(MAKE) --no-print-directory -k target/plugins/debian/hetzner_plugin.so \
 		$$(sed -n 's|^[^ ]*$$|target/plugins/&/hetzner_plugin.so|p' target/uwsgi/versions) || true
 	@$(MAKE) --no-print-directory versions-program
-	@target/debug/examples/versions
+	@target/debug/versions
 
 # All parts, if none are named; half an hour with another plugin.
 PARTS ?=
@@ -139,7 +139,7 @@ bench:
 	@$(MAKE) --no-print-directory -j2 get-pypi plugin-dependencies
 	@$(MAKE) --no-print-directory target/plugins/pypi/hetzner_plugin.so
 	@$(MAKE) --no-print-directory bench-program
-	@PEER='$(PEER)' target/release/examples/bench $(PARTS)
+	@PEER='$(PEER)' target/release/bench $(PARTS)
 
 TAKEOVERS ?= 10000
 
@@ -148,13 +148,13 @@ soak: get-valgrind
 	@$(MAKE) --no-print-directory $(foreach uwsgi,debian pypi debian-readable pypi-readable,\
 		target/plugins/$(uwsgi)/hetzner_plugin.so)
 	@$(MAKE) --no-print-directory soak-program
-	@target/debug/examples/soak $(TAKEOVERS)
+	@target/debug/soak $(TAKEOVERS)
 
 check:
-	cargo fmt --check
+	cargo fmt --all --check
 	@# One by one: cargo fmt would look for the modules' own tests below fuzz/.
 	for file in fuzz/*.rs; do rustfmt --check --edition 2024 <$$file || exit 1; done
-	$(ANY_UWSGI) cargo clippy --locked --all-targets --all-features -- -D warnings
+	$(ANY_UWSGI) cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; fi
 
 header:
@@ -181,14 +181,14 @@ plugin-dependencies:
 	@$(FOUND_SUM) cargo build --release --locked --keep-going --quiet 2>/dev/null || true
 
 program-dependencies:
-	@$(FOUND_SUM) cargo build --locked --keep-going --quiet --example demo 2>/dev/null || true
+	@$(FOUND_SUM) cargo build --locked --keep-going --quiet -p lab --bin demo 2>/dev/null || true
 
 # Whatever needs a uWSGI's headers is made by a make of its own, which reads env.mk when that is there.
 demo-program chaos-program versions-program soak-program: %-program:
-	@$(ANY_UWSGI) cargo build --locked --quiet --example $*
+	@$(ANY_UWSGI) cargo build --locked --quiet -p lab --bin $*
 
 bench-program:
-	@$(call by,$(CURDIR)/target/uwsgi/pypi) cargo build --release --locked --quiet --example bench
+	@$(call by,$(CURDIR)/target/uwsgi/pypi) cargo build --release --locked --quiet -p lab --bin bench
 
 # By the uWSGI that $* is; what is given is set in the environment. An older one, of sources that did build, must not
 # pass for this one.

@@ -8,15 +8,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::proxy::Proxy;
+use lab::refusal::assert_refuses;
+use lab::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 use tempfile::TempDir;
-
-use crate::robot::{Certificate, Config, Failover, Fault, Login, Robot, Rule};
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::proxy::Proxy;
-use crate::support::refusal::assert_refuses;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -357,7 +356,7 @@ fn sigint_ends_a_node_during_a_call() {
         slow.fault(rule("post hang"));
         let mut lone = lone(uwsgi, &[hook(&slow.url(ip("4.4.4.4")), "")], &[]);
         assert!(slow.wait_for(LIMIT, |journal| !journal.is_empty()));
-        lone.node.signal(crate::support::process::SIGINT);
+        lone.node.signal(lab::process::SIGINT);
         assert!(lone.node.wait_for_exit(Duration::from_secs(5)).is_some(), "{uwsgi}: {}", lone.node.log());
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use crate::support::uwsgi::{Uwsgi, checkout};
+use lab::uwsgi::{Uwsgi, checkout};
 
 /// Builds share cargo's folder, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -216,9 +216,9 @@ fn a_struct_that_uwsgi_has_changed_does_not_compile() {
         assert!(!output.status.success(), "{before} → {after} is accepted");
         let text = text(&output);
         assert!(
-            text.contains(&format!("src/host/abi.rs does not match this uWSGI: {said}")),
+            text.contains(&format!("src/uwsgi/abi.rs does not match this uWSGI: {said}")),
             "{before}: {text}"
         );
-        assert!(text.contains("src/host/host.c does not compile with this uWSGI"), "{text}");
+        assert!(text.contains("src/uwsgi/calls.c does not compile with this uWSGI"), "{text}");
     }
 }

@@ -6,12 +6,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Output;
 use std::slice::from_ref;
 
+use lab::PASSWORD;
+use lab::node::free_address;
+use lab::robot::{Certificate, Config, Failover};
+use lab::shim;
+use lab::uwsgi::Uwsgi;
+
 use crate::commands::{command_in, document, hook, ip, robot, robot_of, run, run_in, stdout};
-use crate::robot::{Certificate, Config, Failover};
-use crate::support::PASSWORD;
-use crate::support::node::free_address;
-use crate::support::shim;
-use crate::support::uwsgi::Uwsgi;
 
 /// As in a sandbox: AF_NETLINK is not among the address families that are allowed.
 const NO_NETLINK: &str = "#include <errno.h>\nstruct ifaddrs;\n\

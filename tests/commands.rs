@@ -6,14 +6,13 @@ use std::process::{Command, Output};
 use std::slice::from_ref;
 use std::time::Duration;
 
+use lab::legion::LEGION;
+use lab::node::free_address;
+use lab::process;
+use lab::robot::{Certificate, Config, Failover, Login, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 use serde_json::Value;
-
-use crate::robot::{Certificate, Config, Failover, Login, Robot};
-use crate::support::legion::LEGION;
-use crate::support::node::free_address;
-use crate::support::process;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 
 const IP: &str = "127.0.0.9";
 const HERE: &str = "127.0.0.1";

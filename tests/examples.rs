@@ -9,16 +9,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lab::legion::{LEGION, address};
+use lab::links::Links;
+use lab::node::{Node, free_address};
+use lab::process::SIGINT;
+use lab::robot::{Config, Failover, Login, Robot};
+use lab::scene::{LIMIT, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::uwsgi::{Uwsgi, checkout};
+use lab::{PASSWORD, wait_until};
 use tempfile::TempDir;
-
-use crate::robot::{Config, Failover, Login, Robot};
-use crate::scene::{LIMIT, failover_ip, on_each_uwsgi, route_of, seconds};
-use crate::support::legion::{LEGION, address};
-use crate::support::links::Links;
-use crate::support::node::{Node, free_address};
-use crate::support::process::SIGINT;
-use crate::support::uwsgi::{Uwsgi, checkout};
-use crate::support::{PASSWORD, wait_until};
 
 on_each_uwsgi! {
     three_servers_with_the_examples_ini_follow_the_lord

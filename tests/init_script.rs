@@ -9,14 +9,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lab::legion::LEGION;
+use lab::node::free_address;
+use lab::process::{self, SIGKILL};
+use lab::scene::{LIMIT, on_each_uwsgi};
+use lab::uwsgi::{Uwsgi, checkout};
+use lab::{PASSWORD, wait_until};
 use tempfile::TempDir;
-
-use crate::scene::{LIMIT, on_each_uwsgi};
-use crate::support::legion::LEGION;
-use crate::support::node::free_address;
-use crate::support::process::{self, SIGKILL};
-use crate::support::uwsgi::{Uwsgi, checkout};
-use crate::support::{PASSWORD, wait_until};
 
 on_each_uwsgi! {
     what_is_wrong_is_in_the_log_file

@@ -7,15 +7,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::robot::Config;
-use crate::scene::{
-    LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side,
-};
-use crate::support::legion::LEGION;
-use crate::support::node::free_address;
-use crate::support::process::SIGINT;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, wait_until};
+use lab::legion::LEGION;
+use lab::node::free_address;
+use lab::process::SIGINT;
+use lab::robot::Config;
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, wait_until};
 
 on_each_uwsgi! {
     a_node_whose_first_hook_fails_is_a_member_again

@@ -7,13 +7,13 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::robot::{Certificate, Config, Failover, Login, Robot};
-use crate::support::legion::{LEGION, Legion, address, hook};
-use crate::support::node::{Node, free_address};
-use crate::support::process::SIGINT;
-use crate::support::proxy::Proxy;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME};
+use lab::legion::{LEGION, Legion, address, hook};
+use lab::node::{Node, free_address};
+use lab::process::SIGINT;
+use lab::proxy::Proxy;
+use lab::robot::{Certificate, Config, Failover, Login, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";

@@ -9,11 +9,9 @@ mod builds;
 mod check;
 mod commands;
 mod examples;
-#[path = "soak/growth.rs"]
 mod growth;
 mod init_script;
 mod installation;
-mod keyval;
 mod legion;
 mod membership;
 mod mistaken;
@@ -24,12 +22,7 @@ mod privileges;
 mod promise;
 mod readiness;
 mod rejected;
-mod robot;
-mod scene;
 mod startup;
 mod stuck;
-// What only the demo needs is here too.
-#[allow(dead_code)]
-mod support;
 mod sysadmin;
 mod told;

@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 use std::thread;
 
-use crate::robot::{Config, Failover};
-use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
-use crate::support::legion::{LEGION, hook};
-use crate::support::process::{self, SIGHUP, SIGINT};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{clock, wait_until};
+use lab::legion::{LEGION, hook};
+use lab::process::{self, SIGHUP, SIGINT};
+use lab::robot::{Config, Failover};
+use lab::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds, side_by_side};
+use lab::uwsgi::Uwsgi;
+use lab::{clock, wait_until};
 
 on_each_uwsgi! {
     two_nodes_with_different_frequencies_do_not_lose_each_other

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::robot::{Config, Failover, Limits, Login, Robot};
-use crate::scene::on_each_uwsgi;
-use crate::support::legion::{LEGION, Legion, address, hook};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
+use lab::legion::{LEGION, Legion, address, hook};
+use lab::robot::{Config, Failover, Limits, Login, Robot};
+use lab::scene::on_each_uwsgi;
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 
 const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
 /// For what has no bound of its own in a test.

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::process::in_own_network;
+use lab::robot::{Config, Failover, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 use serde_json::Value;
-
-use crate::robot::{Config, Failover, Robot};
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::process::in_own_network;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::Duration;
 
+use lab::node::free_address;
+use lab::process::{self, SIGINT, SIGKILL};
+use lab::uwsgi::{Uwsgi, checkout};
+use lab::wait_until;
 use tempfile::TempDir;
-
-use crate::support::node::free_address;
-use crate::support::process::{self, SIGINT, SIGKILL};
-use crate::support::uwsgi::{Uwsgi, checkout};
-use crate::support::wait_until;
 
 const NAME: &str = "uwsgi-plugin-hetzner";
 /// The folder that is compiled into Debian's uwsgi-core.

@@ -8,14 +8,13 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::process::{SIGHUP, is_root};
+use lab::robot::{Certificate, Config, Failover, Login, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 use tempfile::TempDir;
-
-use crate::robot::{Certificate, Config, Failover, Login, Robot};
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::process::{SIGHUP, is_root};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::robot::{Config, Failover, Limits, Login, Robot};
-use crate::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
-use crate::support::legion::{LEGION, hook};
-use crate::support::node::{Node, free_address};
-use crate::support::process::{self, SIGHUP, SIGINT, SIGTERM};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{USERNAME, wait_until};
+use lab::legion::{LEGION, hook};
+use lab::node::{Node, free_address};
+use lab::process::{self, SIGHUP, SIGINT, SIGTERM};
+use lab::robot::{Config, Failover, Limits, Login, Robot};
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::uwsgi::Uwsgi;
+use lab::{USERNAME, wait_until};
 
 on_each_uwsgi! {
     a_long_call_harms_nobody

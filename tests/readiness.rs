@@ -5,15 +5,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::legion::{LEGION, Legion, hook};
+use lab::node::{Node, free_address};
+use lab::robot::{Config, Failover, Robot};
+use lab::scene::side_by_side;
+use lab::shim;
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 use tempfile::TempDir;
-
-use crate::robot::{Config, Failover, Robot};
-use crate::scene::side_by_side;
-use crate::support::legion::{LEGION, Legion, hook};
-use crate::support::node::{Node, free_address};
-use crate::support::shim;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 /// The first look comes 60 to 90 s after the start.
 const LIMIT: Duration = Duration::from_secs(150);
@@ -105,7 +104,7 @@ fn a_standby_looks_by_itself_and_says_what_changes() {
         let aged = || metric(legion.node(2), "ready_age").is_some_and(|age| age >= 0);
         assert!(wait_until(LIMIT, aged), "{:?}", metric(legion.node(2), "ready_age"));
         // One is enough for hours.
-        let asked = |journal: &[crate::robot::Request]| {
+        let asked = |journal: &[lab::robot::Request]| {
             journal.iter().filter(|request| request.user.as_deref() == Some(STANDBY)).count()
         };
         assert_eq!(asked(&robot.journal()), 1, "{:?}", robot.journal());

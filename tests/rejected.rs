@@ -6,12 +6,13 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::robot::{Config, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME};
+
 use crate::commands::{hook, robot, run_in, stdout};
-use crate::robot::{Config, Robot};
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::legion::LEGION;
-use crate::support::node::{Node, free_address};
-use crate::support::process::SIGHUP;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
+use lab::legion::LEGION;
+use lab::node::{Node, free_address};
+use lab::process::SIGHUP;
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

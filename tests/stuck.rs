@@ -7,11 +7,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::thread;
 
-use crate::robot::Config;
-use crate::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
-use crate::support::legion::LEGION;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, shim, wait_until};
+use lab::legion::LEGION;
+use lab::robot::Config;
+use lab::scene::{LIMIT, QUICK, Scene, failover_ip, on_each_uwsgi, route_of, seconds};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, shim, wait_until};
 
 on_each_uwsgi! {
     a_log_that_nobody_reads_does_not_hold_a_takeover

@@ -5,14 +5,13 @@ use std::fs;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use lab::legion::{LEGION, Legion, hook};
+use lab::node::{Node, free_address};
+use lab::process::SIGINT;
+use lab::robot::{Config, Failover, Login, Robot};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, wait_until};
 use serde_json::Value;
-
-use crate::robot::{Config, Failover, Login, Robot};
-use crate::support::legion::{LEGION, Legion, hook};
-use crate::support::node::{Node, free_address};
-use crate::support::process::SIGINT;
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::legion::LEGION;
-use crate::support::node::free_address;
-use crate::support::process::{SIGKILL, signal};
-use crate::support::uwsgi::Uwsgi;
-use crate::support::{PASSWORD, USERNAME, assert_no_secret, wait_until};
+use lab::legion::LEGION;
+use lab::node::free_address;
+use lab::process::{SIGKILL, signal};
+use lab::uwsgi::Uwsgi;
+use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

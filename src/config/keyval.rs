@@ -49,6 +49,11 @@ fn split_item(item: &[u8]) -> Item {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+    use lab::kvlist::{KEYS, parsed_by};
+    use lab::random::{one, rng};
+    use lab::uwsgi::Uwsgi;
+
     use super::*;
 
     #[track_caller]
@@ -64,7 +69,7 @@ mod tests {
         assert_eq!(found, expected, "{list}");
     }
 
-    // What is right here is settled by uWSGI itself: tests/keyval.rs asks the real function.
+    // What is right here is settled by uWSGI itself, in the next test.
     #[test]
     fn splits_like_uwsgi() {
         check("", &[]);
@@ -78,5 +83,74 @@ mod tests {
         check(r"a=x\", &[("a", Some("x"))]);
         check(" a = 1 ", &[(" a ", Some(" 1 "))]);
         check(r"a\\=b=c", &[("ab", Some("c"))]);
+    }
+
+    /// What random lists are made of: mostly what means something.
+    const ALPHABET: &[u8] = b"aab,,==\\\\ 1";
+
+    /// Of ten, one is any that C lets through and that ends neither a line nor a field of what uWSGI is asked.
+    fn byte(rng: &mut Rng) -> u8 {
+        match rng.u8(1..) {
+            any if rng.u8(..10) == 0 && !matches!(any, b'\n' | b'\t') => any,
+            _ => one(rng, ALPHABET),
+        }
+    }
+
+    /// What uWSGI's function would hand out for each key: the last value wins.
+    fn ours(list: &[u8]) -> Vec<Option<Vec<u8>>> {
+        let items = split(list);
+        let last =
+            |key: &str| items.iter().rev().find(|item| item.key == key.as_bytes() && item.value.is_some());
+        KEYS.iter().map(|key| last(key).and_then(|item| item.value.clone())).collect()
+    }
+
+    #[test]
+    fn splits_as_uwsgis_own_function() {
+        let lists = [
+            "a=1",
+            "a=1,b=2",
+            "a=1,a=2",
+            "a",
+            "a=",
+            "=1",
+            "=",
+            ",",
+            ",,",
+            "a=1,,b=2",
+            "a=1,",
+            ",a=1",
+            "a=b=1",
+            r"a=1\,2",
+            r"a=1\\,b=2",
+            r"a=1\",
+            r"a\=1=2",
+            r"a\\=b=2",
+            r"a\\\\=b=2",
+            r"\a=1",
+            r"a=\1",
+            r"a\b=1",
+            r"a\\b=1",
+            " a=1",
+            "a =1",
+            "a= 1",
+            "a=1, b=2",
+            r"\,a=1",
+            r"a=\\\,",
+            "ab=ab",
+            r"a\\xb=3",
+        ];
+        let mut lists: Vec<Vec<u8>> = lists.map(|list| list.as_bytes().to_vec()).to_vec();
+        let mut rng = rng();
+        for at in 0..20_000 {
+            let length = if at % 10 == 0 { rng.usize(1..500) } else { rng.usize(1..14) };
+            lists.push((0..length).map(|_| byte(&mut rng)).collect());
+        }
+        for uwsgi in Uwsgi::ALL {
+            let theirs = parsed_by(uwsgi, &lists);
+            assert_eq!(theirs.len(), lists.len());
+            for (list, theirs) in lists.iter().zip(theirs) {
+                assert_eq!(ours(list), theirs, "{uwsgi}: {}", list.escape_ascii());
+            }
+        }
     }
 }

@@ -66,7 +66,7 @@ pub fn written(items: &[Item]) -> Vec<u8> {
 /// Not empty, of any bytes that C lets through.
 pub fn bytes(rng: &mut fastrand::Rng) -> Vec<u8> {
     (0..rng.usize(1..9))
-        .map(|_| if rng.bool() { crate::random::one(rng, b",=\\;: aZ") } else { rng.u8(1..) })
+        .map(|_| if rng.bool() { lab::random::one(rng, b",=\\;: aZ") } else { rng.u8(1..) })
         .collect()
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
-    use crate::random::rng;
+    use lab::random::rng;
 
     #[test]
     fn any_items_are_split_as_they_were_written() {

@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::config::properties::bytes;
-    use crate::random::{Case, mutate, one, rng};
+    use lab::random::{Case, mutate, one, rng};
 
     /// Every kind that a server may have, also at home.
     const ADDRESSES: [&str; 10] = [

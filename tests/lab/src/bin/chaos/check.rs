@@ -1,0 +1,181 @@
+//! What has to be so after every schedule, beside the one Lord with the IP.
+
+use std::fs;
+use std::panic;
+use std::time::{Duration, Instant};
+
+use lab::{assert_no_secret, wait_until};
+
+use crate::setting::{asked, promises};
+use crate::stage::Stage;
+use crate::switches::Switch;
+
+/// What src/robot/budget.rs allows one process in an hour, which is longer than a schedule: for all IPs.
+const GETS: usize = 60;
+/// For each IP, beside the first one of each election.
+const POSTS: usize = 15;
+const REJECTED_LOGINS: usize = 2;
+
+/// What a log holds after a crash, in small letters.
+const CRASHES: [&str; 4] = ["segmentation fault", "panic", "a bug in uwsgi-hetzner", "damn ! worker"];
+
+/// uWSGI's own threads, by whatever name it is started: the master, and the one of its Legions.
+const THREADS: usize = 2;
+/// Ours that are there but once: one that waits for the next takeover.
+const ONCE: [&str; 2] = ["hetzner-keeper", "hetzner-log"];
+/// The guard of an IP. A takeover has a thread too, but only as long as it runs, and none has a reason to now: a node
+/// that still sits in its hook hears nobody, and keeps the others from electing a new Lord.
+const GUARD: &str = "hetzner";
+/// uWSGI's own are 14, on Debian's and PyPI's, also after a reload; and one or two by which it is asked for its
+/// state. A connection to the API is closed when its last answer is read.
+const DESCRIPTORS: usize = 16;
+/// Once every fault is over a node may be elected that was away, and then the first one again.
+const NEEDLESS_SWITCHES: usize = 2;
+/// For a check or a question that is just under way.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
+/// Whatever is wrong, in sentences.
+pub fn problems(stage: &mut Stage, switches: &[Switch]) -> Vec<String> {
+    let mut problems = std::mem::take(&mut stage.problems);
+    let needless = switches.iter().filter(|switch| !switch.needed && switch.at > stage.over).count();
+    if needless > NEEDLESS_SWITCHES {
+        problems.push(format!("{needless} switches that nobody needed, after every fault was over"));
+    }
+    for node in 1..=stage.plan.nodes {
+        if stage.legion.wait_for_exit(node, Duration::ZERO) {
+            problems.push(format!("node {node} has ended by itself"));
+        } else {
+            let left = leftovers(stage, node);
+            problems.extend(left.map(|left| format!("node {node} has {left}")));
+        }
+        problems.extend(said(stage, node));
+        problems.extend(asked_too_often(stage, node));
+    }
+    problems
+}
+
+/// What a log must not hold.
+fn said(stage: &Stage, node: usize) -> Vec<String> {
+    let log = stage.legion.node(node).log();
+    let small = log.to_lowercase();
+    let crashes = CRASHES.iter().filter(|crash| small.contains(**crash));
+    let mut problems: Vec<String> =
+        crashes.map(|crash| format!("node {node} has logged \"{crash}\"")).collect();
+    if panic::catch_unwind(|| assert_no_secret(&log)).is_err() {
+        problems.push(format!("node {node} has logged a secret"));
+    }
+    problems
+}
+
+/// What a process holds beyond its bounds, though every fault has been over for as long as may be.
+fn leftovers(stage: &Stage, node: usize) -> Option<String> {
+    let end = stage.over + stage.plan.patience();
+    let mut left = None;
+    wait_until(end.saturating_duration_since(Instant::now()).max(A_MOMENT), || {
+        left = beyond_bounds(stage, node);
+        left.is_none()
+    });
+    left
+}
+
+fn beyond_bounds(stage: &Stage, node: usize) -> Option<String> {
+    let pid = stage.legion.node(node).id();
+    let threads = thread_names(pid);
+    if let Some(name) = too_many(&threads, promises(stage.plan).len()) {
+        return Some(format!("too many threads named {name}: {threads:?}"));
+    }
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    // Each Legion has a socket.
+    let most = DESCRIPTORS - 1 + stage.plan.legions().len();
+    if descriptors > most {
+        return Some(format!("{descriptors} descriptors, more than {most}"));
+    }
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let zombie = |child: &&str| {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
+    };
+    children.split_whitespace().find(zombie).map(|child| format!("a zombie: process {child}"))
+}
+
+fn thread_names(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    tasks.filter_map(name).map(|name| name.trim().to_string()).collect()
+}
+
+/// A name that more threads have than may.
+fn too_many(threads: &[String], ips: usize) -> Option<&str> {
+    let most = |name: &str| match name {
+        GUARD => ips,
+        name if ONCE.contains(&name) => 1,
+        // Whatever else is named after us has ended by now.
+        name if name.starts_with(GUARD) => 0,
+        _ => THREADS,
+    };
+    // uWSGI's may have different names, but are no more for that.
+    let kind = |name: &str| if name.starts_with(GUARD) { name.to_string() } else { String::new() };
+    let of_kind = |name: &String| threads.iter().filter(|other| kind(other) == kind(name)).count();
+    threads.iter().find(|name| of_kind(name) > most(name)).map(String::as_str)
+}
+
+/// What a process has asked of the API beyond its budgets.
+fn asked_too_often(stage: &Stage, node: usize) -> Vec<String> {
+    let mut problems = Vec::new();
+    let journal = stage.robot.journal();
+    let own: Vec<_> = journal
+        .iter()
+        .filter_map(|request| Some((request, asked(stage.plan, request)?)))
+        .filter_map(|(request, (who, ip))| (who == node).then_some((request, ip)))
+        .collect();
+    let log = stage.legion.node(node).log();
+    let lives = &stage.lives[node - 1];
+    for (number, &from) in lives.iter().enumerate() {
+        let until = lives.get(number + 1).copied();
+        let in_it = |at: Instant| at >= from && until.is_none_or(|until| at < until);
+        let life = || own.iter().filter(|(request, _)| in_it(request.at));
+        let gets = life().filter(|(request, _)| request.method == "GET").count();
+        let rejected = life().filter(|(request, _)| request.status == Some(401)).count();
+        let mut counts = vec![
+            (gets, "GET".to_string(), GETS),
+            (rejected, "requests with a wrong login".into(), REJECTED_LOGINS),
+        ];
+        for promise in promises(stage.plan) {
+            // Each may send a first POST beyond the budget. To which life one belongs is not worth telling.
+            let election = format!("attempting to become the Lord of the Legion {}\n", promise.legion);
+            let elections = log.matches(&election).count();
+            let posts = life().filter(|(request, ip)| request.method == "POST" && *ip == promise.ip).count();
+            counts.push((posts, format!("POST for {}", promise.ip), POSTS + elections));
+        }
+        for (sent, what, most) in counts {
+            if sent > most {
+                problems.push(format!("node {node} has sent {sent} {what} in one life, more than {most}"));
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_known_by_their_names() {
+        let too_many = |threads: &[&str], ips| {
+            let threads: Vec<String> = threads.iter().map(|name| name.to_string()).collect();
+            too_many(&threads, ips).map(str::to_string)
+        };
+        let well = ["uwsgi-core", "uwsgi-core", "hetzner", "hetzner-keeper", "hetzner-log"];
+        assert_eq!(too_many(&well, 1), None);
+        for (more, ips, expected) in [
+            ("hetzner", 1, Some("hetzner")),
+            ("hetzner", 2, None),
+            ("hetzner-log", 2, Some("hetzner-log")),
+            ("hetzner-more", 2, Some("hetzner-more")),
+            ("python", 2, Some("uwsgi-core")),
+        ] {
+            assert_eq!(too_many(&[&well[..], &[more]].concat(), ips).as_deref(), expected, "{more}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What goes wrong in a schedule, and when.
+
+use std::fmt;
+use std::time::Duration;
+
+use lab::links::Weather;
+
+/// Until a master that was started or reloaded has surely set its signals up: a signal before that ends it, or the
+/// next fault of the same node would be no other.
+pub const APART: Duration = Duration::from_secs(6);
+
+/// What goes wrong. Nodes are numbered from 1.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fault {
+    /// SIGKILL to a node and its workers; at the end it is started again.
+    Kill(usize),
+    /// SIGSTOP, and SIGCONT at the end.
+    Freeze(usize),
+    /// SIGHUP, which makes the master start over. It has no end.
+    Reload(usize),
+    /// Some links, from one node to another, are bad.
+    Links { what: String, links: Vec<(usize, usize)>, weather: Weather },
+    /// Each switch that begins takes so long.
+    Slow(Duration),
+    /// A rule of the stand-in.
+    Api(&'static str),
+    /// Somebody routes the IP there by hand. It has no end.
+    Move(Option<usize>),
+    /// SIGSTOP, and what is sent to it or from it is lost, as when a whole machine is paused.
+    Pause(usize),
+    /// Nobody reads its log, and the pipe to it is full.
+    Log(usize),
+    /// SIGINT; at the end it is started again.
+    Stop(usize),
+    /// The command beside our hook fails on these.
+    Hook(Vec<usize>),
+    /// The API refuses connections, for longer than the rule of the same name.
+    Away,
+}
+
+impl Fault {
+    /// The node whose process it concerns.
+    pub fn node(&self) -> Option<usize> {
+        match self {
+            Fault::Kill(node) | Fault::Freeze(node) | Fault::Reload(node) => Some(*node),
+            Fault::Pause(node) | Fault::Log(node) | Fault::Stop(node) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// What it makes of the link from one node to another.
+    pub fn weather(&self, from: usize, to: usize) -> Weather {
+        match self {
+            Fault::Links { links, weather, .. } if links.contains(&(from, to)) => *weather,
+            Fault::Pause(node) if from == *node || to == *node => Weather { cut: true, ..Weather::default() },
+            _ => Weather::default(),
+        }
+    }
+
+    /// Whether a node is not well while it is in force.
+    pub fn concerns(&self, node: usize) -> bool {
+        let in_links = |links: &[(usize, usize)]| links.iter().any(|(from, to)| *from == node || *to == node);
+        self.node() == Some(node) || matches!(self, Fault::Links { links, .. } if in_links(links))
+    }
+
+    pub fn has_an_end(&self) -> bool {
+        !matches!(self, Fault::Reload(_) | Fault::Move(_))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Kill(node) => write!(f, "kill {node}"),
+            Fault::Freeze(node) => write!(f, "freeze {node}"),
+            Fault::Reload(node) => write!(f, "reload {node}"),
+            Fault::Links { what, .. } => write!(f, "{what}"),
+            Fault::Slow(time) => write!(f, "switch {time:?}"),
+            Fault::Api(rule) => write!(f, "{rule}"),
+            Fault::Move(Some(node)) => write!(f, "move to {node}"),
+            Fault::Move(None) => write!(f, "move away"),
+            Fault::Pause(node) => write!(f, "pause {node}"),
+            Fault::Log(node) => write!(f, "log of {node} blocked"),
+            Fault::Stop(node) => write!(f, "stop {node}"),
+            Fault::Hook(nodes) => write!(f, "hook fails on {nodes:?}"),
+            Fault::Away => write!(f, "API away"),
+        }
+    }
+}
+
+/// A fault and when it is in force.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Planned {
+    pub from: Duration,
+    pub until: Duration,
+    pub fault: Fault,
+}
+
+impl Planned {
+    /// Whether both concern one process at one time.
+    pub fn is_in_the_way_of(&self, other: &Planned) -> bool {
+        self.fault.node().is_some()
+            && other.fault.node() == self.fault.node()
+            && self.from < other.until + APART
+            && other.from < self.until + APART
+    }
+}

@@ -1,0 +1,58 @@
+//! What the tests and the programs here share: real uWSGI nodes, started, watched and ended, and a stand-in for the API
+//! that they ask.
+
+pub mod clock;
+pub mod growth;
+pub mod kvlist;
+pub mod legion;
+pub mod links;
+pub mod log;
+pub mod node;
+pub mod process;
+pub mod proxy;
+pub mod random;
+pub mod raw;
+pub mod refusal;
+pub mod robot;
+pub mod scene;
+pub mod shim;
+pub mod svg;
+pub mod timeline;
+pub mod uwsgi;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+/// The login of every hook in the tests. Plainly no real one.
+pub const USERNAME: &str = "FOO";
+/// See [`USERNAME`].
+pub const PASSWORD: &str = "NOT-A-REAL-PASSWORD";
+
+/// Waits until `condition` holds; returns whether it did within `limit`, and before Ctrl-C.
+pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end || process::interrupted() {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Fails the test where a text that people read shows the password, or its base64 form.
+#[track_caller]
+pub fn assert_no_secret(text: &str) {
+    assert!(!text.contains(PASSWORD), "the password is shown in:\n{text}");
+    for before in ["", "x", "xx"] {
+        // In base64 it looks different by what stands before it; what its neighbours have a part in is left out.
+        let encoded = BASE64.encode(format!("{before}{PASSWORD}"));
+        let own = &encoded[4..encoded.len() - 4];
+        assert!(!text.contains(own), "the password is shown in base64 in:\n{text}");
+    }
+}
