@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::keyval::{self, Item};
-use super::{Common, Key, Remark, Secret, Weight, key};
+use super::{Common, Key, Remark, Secret, Takes, Weight, key};
 use crate::text::printable;
 
 /// The items of known keys, each once, with the value that counts; and what there is to say of all that was read.
@@ -24,7 +24,7 @@ impl Argument {
         let mut behind = None;
         for Item { key: written, value } in keyval::split(text) {
             let known = keys.iter().find(|key| key.is(&written)).copied();
-            let is_bare = value.is_none() && !known.is_some_and(|key| key.may_be_bare);
+            let is_bare = value.is_none() && known.is_none_or(|key| key.takes != Takes::Switch);
             let Some(key) = known.filter(|_| !is_bare || behind.is_none()) else {
                 // A comma too many (`a=1,,b=2`) says nothing wrong.
                 if !written.is_empty() || value.is_some() {
@@ -32,7 +32,7 @@ impl Argument {
                 }
                 continue;
             };
-            behind = Some(key).filter(|key| key.is_secret);
+            behind = Some(key).filter(|key| key.takes == Takes::Secret);
             if is_bare {
                 argument.remark(Remark::NoValue(key));
             } else {
@@ -43,10 +43,11 @@ impl Argument {
     }
 
     fn add(&mut self, key: Key, mut value: Option<Vec<u8>>) {
-        if let Some(value) = value.as_mut().filter(|value| !key.keeps_blanks && value.trim_ascii() != **value)
-        {
-            *value = value.trim_ascii().to_vec();
-            self.remark(Remark::Blanks(key));
+        if let (Takes::Word | Takes::Switch, Some(value)) = (key.takes, &mut value) {
+            if value.trim_ascii().len() < value.len() {
+                *value = value.trim_ascii().to_vec();
+                self.remark(Remark::Blanks(key));
+            }
         }
         match self.items.iter().position(|(known, _)| *known == key) {
             Some(at) => {
@@ -82,12 +83,11 @@ impl Argument {
 
     /// What must be there, and not empty. `meaning` is what it says, for one that has left it out.
     pub fn required(&mut self, key: Key, meaning: &str) -> Option<Vec<u8>> {
-        let is_empty = match self.get(key) {
-            Some([]) => true,
+        match self.get(key) {
+            Some([]) => self.remark(Remark::Empty(key, meaning.into())),
             Some(value) => return Some(value.to_vec()),
-            None => false,
-        };
-        self.remark(Remark::Missing { key, is_empty, meaning: meaning.into() });
+            None => self.remark(Remark::Missing(key, meaning.into())),
+        }
         None
     }
 
@@ -114,12 +114,10 @@ impl Argument {
         for item in value.split(|byte| *byte == b';') {
             match parsed(item) {
                 Some(address) if addresses.contains(&address) => {
-                    self.remark(Remark::AddressTwice { shown: shown(key, &value), address });
+                    self.remark(Remark::AddressTwice(shown(key, &value), address));
                 }
                 Some(address) => addresses.push(address),
-                None => {
-                    self.remark(Remark::NoAddress { shown: shown(key, item), meaning: meaning.into() });
-                }
+                None => self.remark(Remark::NoAddress(shown(key, item), meaning.into())),
             }
         }
         addresses

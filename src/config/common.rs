@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::argument::parsed;
-use super::{Argument, Key, Remark, shown};
+use super::{Argument, Key, Remark, Takes, shown};
 
-/// The longest `timeout`, in seconds: a switch takes a minute, so an hour is already a mistake.
-const LONGEST_TIMEOUT: u64 = 3600;
-/// The longest `deadline` and `verify`, in seconds.
-const DAY: u64 = 24 * 3600;
+/// In seconds: a switch takes a minute, so an hour is already a mistake.
+pub const LONGEST_TIMEOUT: u64 = 3600;
+/// The same for `verify`: a day.
+pub const LONGEST_DEADLINE: u64 = 24 * 3600;
 
-const TIMEOUT: Key = Key::new(&["timeout"]);
-const DEADLINE: Key = Key::new(&["deadline"]);
-pub const VERIFY: Key = Key::new(&["verify"]);
-const SSL_NO_VERIFY: Key = Key::new(&["ssl_no_verify"]).or_bare();
-const ALARM: Key = Key::new(&["alarm"]);
+const TIMEOUT: Key = Key::word(&["timeout"]);
+const DEADLINE: Key = Key::word(&["deadline"]);
+pub const VERIFY: Key = Key::word(&["verify"]);
+const SSL_NO_VERIFY: Key = Key { spellings: &["ssl_no_verify"], takes: Takes::Switch };
+const ALARM: Key = Key::word(&["alarm"]);
 
 /// How long things take with a hoster.
 pub struct Pace {
@@ -69,16 +69,15 @@ impl Argument {
             0 => default,
             some => Duration::from_secs(some.min(LONGEST_TIMEOUT)),
         };
-        let shown = shown(TIMEOUT, value);
-        self.remark(Remark::NoTimeout { shown, taken, longest: LONGEST_TIMEOUT });
+        self.remark(Remark::NoTimeout(shown(TIMEOUT, value), taken));
         taken
     }
 
     fn seconds(&mut self, key: Key) -> Option<Duration> {
         let value = self.get(key)?;
-        let seconds = seconds(value, DAY);
+        let seconds = seconds(value, LONGEST_DEADLINE);
         if seconds.is_none() {
-            self.remark(Remark::NoSeconds { key, shown: shown(key, value), longest: DAY });
+            self.remark(Remark::NoSeconds(shown(key, value), key));
         }
         seconds
     }
@@ -90,7 +89,7 @@ impl Argument {
             b"1" | b"true" | b"yes" | b"on" | b"y" | b"t" | b"enable" | b"enabled" => true,
             b"0" | b"false" | b"no" | b"off" | b"n" | b"f" | b"disable" | b"disabled" => false,
             _ => {
-                self.remark(Remark::NeitherYesNorNo { shown: shown(SSL_NO_VERIFY, value) });
+                self.remark(Remark::NeitherYesNorNo(shown(SSL_NO_VERIFY, value)));
                 false
             }
         }

@@ -9,32 +9,28 @@ use crate::text::printable;
 pub struct Key {
     /// The first one is its name.
     pub spellings: &'static [&'static str],
-    /// Whether what stands right behind its value may be the rest of a secret with a comma in it.
-    pub is_secret: bool,
-    /// Whether blanks around its value may be part of it.
-    pub keeps_blanks: bool,
-    /// Whether it says something without a value.
-    pub may_be_bare: bool,
+    pub takes: Takes,
 }
 
-pub const IP: Key = Key::new(&["ip"]);
-pub const URL: Key = Key::new(&["url"]);
+/// What stands behind a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takes {
+    /// Something without blanks around it.
+    Word,
+    /// What may have blanks around it.
+    Text,
+    /// The same, which nobody may see: nor what follows it, which may be the rest of one with a comma in it.
+    Secret,
+    /// Perhaps nothing.
+    Switch,
+}
+
+pub const IP: Key = Key::word(&["ip"]);
+pub const URL: Key = Key::word(&["url"]);
 
 impl Key {
-    pub const fn new(spellings: &'static [&'static str]) -> Key {
-        Key { spellings, is_secret: false, keeps_blanks: false, may_be_bare: false }
-    }
-
-    pub const fn secret(self) -> Key {
-        Key { is_secret: true, keeps_blanks: true, ..self }
-    }
-
-    pub const fn with_blanks(self) -> Key {
-        Key { keeps_blanks: true, ..self }
-    }
-
-    pub const fn or_bare(self) -> Key {
-        Key { may_be_bare: true, ..self }
+    pub const fn word(spellings: &'static [&'static str]) -> Key {
+        Key { spellings, takes: Takes::Word }
     }
 
     pub fn is(&self, spelling: &[u8]) -> bool {
@@ -58,9 +54,9 @@ pub fn unknown(written: &[u8], has_value: bool, behind: Option<Key>, keys: &[Key
     let close = distances.filter(|(distance, known)| *distance <= 2 && *distance < known.len() / 2).min();
     let written = printable(&name, &[]);
     match (close, behind) {
-        (Some((_, meant)), _) if has_value => Remark::Mistyped { written, meant },
+        (Some((_, meant)), _) if has_value => Remark::Mistyped(written, meant),
         (_, Some(secret)) => Remark::MaybeSecret(secret),
-        _ => Remark::Unknown { written, known },
+        _ => Remark::Unknown(written, known.join(", ")),
     }
 }
 

@@ -16,9 +16,9 @@ mod url;
 
 pub use argument::{Argument, parsed, shown};
 pub use common::{Common, Pace};
-pub use key::{IP, Key, URL, distance};
+pub use key::{IP, Key, Takes, URL, distance};
 pub use remark::{Remark, Weight};
-pub use secret::Secret;
+pub use secret::{Secret, Unreadable};
 pub use url::{checked_url, host_of};
 
 #[cfg(test)]

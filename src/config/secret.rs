@@ -185,7 +185,7 @@ mod tests {
     fn what_was_read_last_is_kept_and_that_is_said_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let secret = Secret::in_file(&path, Key::new(&["token"]), Key::new(&["token_file"]));
+        let secret = Secret::in_file(&path, Key::word(&["token"]), Key::word(&["token_file"]));
         assert!(secret.read().unwrap_err().to_string().ends_with("No such file or directory (os error 2)"));
         assert_eq!(secret.news(), None, "the failure has said it");
         for content in ["one", "two"] {

@@ -25,7 +25,7 @@ impl Argument {
                 let local =
                     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
                 let taken = if local { "http" } else { "https" };
-                self.remark(Remark::UrlHasNoScheme { taken });
+                self.remark(Remark::UrlHasNoScheme(taken));
                 (taken, &*text)
             }
         };
@@ -34,7 +34,7 @@ impl Argument {
         let host = match authority.rsplit_once('@') {
             None => authority,
             Some((_, host)) => {
-                self.remark(Remark::UrlHasALogin { used });
+                self.remark(Remark::UrlHasALogin(used));
                 host
             }
         };

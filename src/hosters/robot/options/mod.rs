@@ -1,23 +1,22 @@
 //! Robot's own keys, and what they mean: which failover IPs a hook moves, to which server, as which webservice user.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ureq::http::Uri;
 
 use crate::config::{
-    Argument, Common, IP, Key, Pace, Remark, Secret, URL, Weight, checked_url, parsed, shown,
+    Argument, Common, IP, Key, Pace, Remark, Secret, Takes, URL, Weight, checked_url, parsed, shown,
 };
 use crate::sys::net;
 
 /// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
 const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
 
-const USERNAME: Key = Key::new(&["username", "user"]).with_blanks();
-const PASSWORD: Key = Key::new(&["password", "pass"]).secret();
-const PASSWORD_FILE: Key = Key::new(&["password_file"]).with_blanks();
-const ACTIVE_IP: Key = Key::new(&["active_ip", "active_server_ip"]);
+const USERNAME: Key = Key { spellings: &["username", "user"], takes: Takes::Text };
+const PASSWORD: Key = Key { spellings: &["password", "pass"], takes: Takes::Secret };
+const PASSWORD_FILE: Key = Key { spellings: &["password_file"], takes: Takes::Text };
+const ACTIVE_IP: Key = Key::word(&["active_ip", "active_server_ip"]);
 /// Beside the common ones.
 const KEYS: [Key; 6] = [USERNAME, PASSWORD, PASSWORD_FILE, IP, ACTIVE_IP, URL];
 
@@ -76,17 +75,14 @@ pub fn parse(argument: &[u8]) -> Parsed {
     let targets = targets(&mut argument, &ips);
     let common = argument.common(&PACE);
     let url = url.unwrap_or_else(|| format!("{BASE_URL}{{ip}}"));
+    let login = username.zip(password).map(|(username, password)| Login { username, password });
     let mut options = Vec::new();
     for &ip in &ips {
-        match (url_for(&url, ip, ips.len()), &username, &password) {
-            (Ok(url), Some(username), Some(password)) => options.push(Options {
-                login: Login { username: username.clone(), password: password.clone() },
-                ip,
-                active_ip: targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()).copied(),
-                url,
-            }),
-            (Err(remark), ..) => argument.remark(remark),
-            _ => {}
+        let active_ip = targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()).copied();
+        match (url_for(&url, ip, ips.len()), login.clone()) {
+            (Ok(url), Some(login)) => options.push(Options { login, ip, active_ip, url }),
+            (Err(remark), _) => argument.remark(remark),
+            (Ok(_), None) => {}
         }
     }
     if argument.is_wrong() {
@@ -103,7 +99,7 @@ fn ips(argument: &mut Argument, url: Option<&str>) -> Vec<IpAddr> {
     let in_url = url.and_then(address_at_its_end).filter(|address| is_one && parsed(value) != Some(*address));
     match in_url {
         Some(address) => {
-            argument.remark(Mistake::UrlOfAnotherIp { address, shown: shown(IP, value) });
+            argument.remark(Mistake::UrlOfAnotherIp(address, shown(IP, value)));
             vec![address]
         }
         None => argument.addresses(IP, IP_MEANING),
@@ -130,18 +126,18 @@ fn targets(argument: &mut Argument, ips: &[IpAddr]) -> Vec<IpAddr> {
         return Vec::new();
     }
     let targets = argument.addresses(ACTIVE_IP, ACTIVE_IP_MEANING);
-    for is_ipv6 in [false, true] {
+    for (is_ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
         let of_family = |list: &[IpAddr]| list.iter().filter(|ip| ip.is_ipv6() == is_ipv6).count();
         let (wanted, given) = (of_family(ips), of_family(&targets));
         if given > 1 {
-            argument.remark(Mistake::SeveralTargets { targets: list(&targets), is_ipv6 });
+            argument.remark(Mistake::SeveralTargets(family, list(&targets)));
         } else if !ips.is_empty() && !targets.is_empty() && (wanted > 0) != (given > 0) {
-            argument.remark(Mistake::OtherFamily { ips: list(ips), targets: list(&targets) });
+            argument.remark(Mistake::OtherFamily(list(ips), list(&targets)));
         }
     }
     for target in &targets {
         if let Some(ip) = ips.iter().find(|ip| net(**ip) == net(*target)) {
-            argument.remark(Mistake::RoutedToItself { ip: *ip, target: *target });
+            argument.remark(Mistake::RoutedToItself(*ip, *target));
         }
     }
     targets
@@ -154,55 +150,49 @@ fn list(addresses: &[IpAddr]) -> String {
 /// What only Robot's keys can be wrong in.
 enum Mistake {
     ColonInUsername,
-    UrlOfAnotherIp { address: IpAddr, shown: String },
+    UrlOfAnotherIp(IpAddr, String),
     OneUrlForSeveralIps,
-    SeveralTargets { targets: String, is_ipv6: bool },
-    OtherFamily { ips: String, targets: String },
-    RoutedToItself { ip: IpAddr, target: IpAddr },
+    SeveralTargets(&'static str, String),
+    OtherFamily(String, String),
+    RoutedToItself(IpAddr, IpAddr),
 }
 
 impl From<Mistake> for Remark {
     fn from(mistake: Mistake) -> Remark {
-        let weight = match mistake {
-            Mistake::ColonInUsername | Mistake::UrlOfAnotherIp { .. } => Weight::Doubtful,
-            _ => Weight::Wrong,
-        };
-        Remark::OfHoster(weight, mistake.to_string())
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Mistake::ColonInUsername => f.write_str(
+        use Weight::{Doubtful, Wrong};
+        let (weight, text) = match mistake {
+            Mistake::ColonInUsername => (
+                Doubtful,
                 "username has a colon: by the rules of HTTP Basic auth the API takes what is behind it for the start of \
-                 the password",
+                 the password"
+                    .into(),
             ),
-            Mistake::UrlOfAnotherIp { address, shown } => write!(
-                f,
-                "url leads to {address}, and replaces {shown}: write ip={address}, or {{ip}} into the url"
-            ),
-            Mistake::OneUrlForSeveralIps => f.write_str(
-                "url leads to one place, but there are several IPs: write {ip} where it stands",
-            ),
-            Mistake::SeveralTargets { targets, is_ipv6 } => {
-                let family = if *is_ipv6 { "IPv6" } else { "IPv4" };
-                write!(f, "active_ip={targets} has more than one of {family}: keep one")
+            Mistake::UrlOfAnotherIp(ip, item) => {
+                (Doubtful, format!("url leads to {ip}, and replaces {item}: write ip={ip}, or {{ip}} into the url"))
             }
-            Mistake::OtherFamily { ips, targets } => write!(
-                f,
-                "ip={ips} and active_ip={targets} are of different families: there must be one active_ip of each family \
-                 of ip"
+            Mistake::OneUrlForSeveralIps => {
+                (Wrong, "url leads to one place, but there are several IPs: write {ip} where it stands".into())
+            }
+            Mistake::SeveralTargets(family, targets) => {
+                (Wrong, format!("active_ip={targets} has more than one of {family}: keep one"))
+            }
+            Mistake::OtherFamily(ips, targets) => (
+                Wrong,
+                format!(
+                    "ip={ips} and active_ip={targets} are of different families: there must be one active_ip of each \
+                     family of ip"
+                ),
             ),
-            Mistake::RoutedToItself { ip, target } => {
+            Mistake::RoutedToItself(ip, target) => {
                 let one = if ip == target { "the same address" } else { "of one /64 net" };
-                write!(
-                    f,
+                let text = format!(
                     "ip={ip} and active_ip={target} are {one}: a failover IP cannot be routed to itself; expected \
                      {ACTIVE_IP_MEANING}"
-                )
+                );
+                (Wrong, text)
             }
-        }
+        };
+        Remark::OfHoster(weight, text)
     }
 }
 
