@@ -7,14 +7,13 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
-use std::sync::{Once, OnceLock};
+use std::sync::PoisonError;
 
 use crate::commands;
-use crate::failover::guard;
-use crate::failover::hook::{self, Hook};
-use crate::failover::keeper;
-use crate::failover::readiness;
-use crate::startup;
+use crate::failover::{FailoverIp, LONGEST_FLUSH};
+use crate::hosters::{self, Hoster, Visitor};
+use crate::process::PROCESS;
+use crate::startup::{self, Reading};
 use crate::uwsgi::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::uwsgi::{self, Legion, log};
 
@@ -74,13 +73,11 @@ extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_v
         // SAFETY: uWSGI passes the option's name, and its value or NULL, while it reads its configuration.
         let (name, value) = unsafe { (uwsgi::bytes(name), uwsgi::bytes(value)) };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        commands::note(&text(name.unwrap_or_default()), value.map(text).as_deref());
+        let mut asked = PROCESS.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.note(&text(name.unwrap_or_default()), value.map(text).as_deref());
         true
     });
 }
-
-/// Set where this uWSGI is none that the plugin was built for, and has to go on all the same: nothing of it may be read.
-static UNFIT: OnceLock<String> = OnceLock::new();
 
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
@@ -92,12 +89,22 @@ extern "C" fn on_load() {
             uwsgi::leave(1);
         }
         // uWSGI was upgraded below a running site, which is to go on serving. The hooks fail, and say why.
-        let _ = UNFIT.set(sentence);
+        let _ = PROCESS.unfit.set(sentence);
     }
-    uwsgi::register_action(c"hetzner-failoverip", c"moving the failover IP to this node...", failoverip);
-    uwsgi::register_action(c"hetzner-failoverip-release", c"releasing the failover IP...", release);
-    if UNFIT.get().is_none() {
+    hosters::each(&mut Register);
+    if PROCESS.unfit.get().is_none() {
         uwsgi::call_asap(c"hetzner", asap);
+    }
+}
+
+/// Makes each hoster's actions known to uWSGI.
+struct Register;
+
+impl Visitor for Register {
+    fn visit<H: Hoster>(&mut self) {
+        let about = &H::ABOUT;
+        uwsgi::register_action(about.takes_over, c"moving the failover IP to this node...", take_over::<H>);
+        uwsgi::register_action(about.releases, c"releasing the failover IP...", release::<H>);
     }
 }
 
@@ -105,65 +112,63 @@ extern "C" fn on_load() {
 /// wrong, and behind a command; but a reload goes on.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
-        let read = startup::read_hooks();
-        if let Some(code) = commands::run(&read) {
+        let asked = PROCESS.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reading = reading();
+        if let Some(code) = commands::run(&asked, reading, &PROCESS.shared) {
             uwsgi::leave(code);
         }
-        match read {
-            Ok(_) => {}
-            Err(problems) if uwsgi::is_reload() => {
-                for problem in problems {
-                    log(&format!("{problem} (this is a reload, so that uWSGI goes on)"));
-                }
+        let problems = reading.problems();
+        if uwsgi::is_reload() {
+            for problem in problems {
+                log(&format!("{problem} (this is a reload, so that uWSGI goes on)"));
             }
-            Err(problems) => {
-                startup::refuse(problems);
-                uwsgi::leave(1);
-            }
+        } else if !problems.is_empty() {
+            startup::refuse(problems);
+            uwsgi::leave(1);
         }
-        startup::read_before_the_root_changes(startup::found());
+        startup::trust::prepare(&PROCESS.shared.trust, &reading.all_ips());
         true
     })
+}
+
+fn reading() -> &'static Reading {
+    PROCESS.reading.get_or_init(|| Reading::of_all(&PROCESS.shared, &PROCESS.node.records))
 }
 
 /// uWSGI has opened its logs, and is about to set up its metrics.
 extern "C" fn init() -> c_int {
     door(|| {
-        if UNFIT.get().is_some() {
+        if PROCESS.unfit.get().is_some() {
             return true;
         }
-        startup::say_what_was_found();
-        // Once, also where several hooks have the same IP: uWSGI would put the last in place of the others,
-        // and forget what it has allocated for them.
-        let mut known: Vec<&Hook> = Vec::new();
-        for hook in startup::found().iter().flat_map(|found| &found.hooks) {
-            if !known.iter().any(|other| ptr::eq(other.metrics, hook.metrics)) {
-                known.push(hook);
-                hook.metrics.register(hook.legion, hook.options.ip, known.len());
+        let reading = reading();
+        reading.warn();
+        // Once, also where several hooks have the same IP: uWSGI would put the last in place of the others, and forget what
+        // it has allocated for them.
+        let mut known: Vec<FailoverIp> = Vec::new();
+        for ip in reading.all_ips() {
+            if !known.iter().any(|other| ptr::eq(other.record, ip.record)) {
+                ip.record.metrics.register(ip.legion, ip.name(), known.len() + 1);
+                known.push(ip);
             }
         }
-        startup::note_what_to_read_ahead(startup::found());
-        readiness::watch(startup::found());
-        keeper::prepare(|legion| {
-            let of_legion = |found: &&startup::Found| found.legion == legion && found.is_lord_hook();
-            startup::found().iter().filter(of_legion).flat_map(|found| found.hooks.clone()).collect()
-        });
+        PROCESS.node.looks.prepare(reading.lord_ips(None));
+        PROCESS.node.keeper.prepare(|legion| reading.lord_ips(Some(legion)));
         true
     })
 }
 
 /// The master has forked its workers; from now on it calls this about once a second.
 extern "C" fn master_cycle() {
-    static FIRST: Once = Once::new();
     door(|| {
-        if UNFIT.get().is_some() {
+        if PROCESS.unfit.get().is_some() {
             return true;
         }
-        keeper::start();
-        FIRST.call_once(startup::trigger_alarms);
-        startup::read_ahead();
-        guard::start_missing();
-        readiness::look_if_due();
+        PROCESS.node.keeper.start();
+        PROCESS.first_cycle.call_once(|| reading().trigger_alarms());
+        startup::trust::read_if_due(&PROCESS.shared.trust);
+        PROCESS.node.guards.start_missing();
+        PROCESS.node.looks.look_if_due();
         true
     });
 }
@@ -171,22 +176,34 @@ extern "C" fn master_cycle() {
 /// The master is about to end, or to become its next image.
 extern "C" fn master_cleanup() {
     door(|| {
-        uwsgi::flush_log(hook::LONGEST_FLUSH);
+        uwsgi::flush_log(LONGEST_FLUSH);
         true
     });
 }
 
-extern "C" fn failoverip(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
-    act(legion, argument, hook::run)
+extern "C" fn take_over<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
+    act(legion, argument, |legion, argument| {
+        // In any case: a later hook of the same election asks for it.
+        let election = PROCESS.node.election(legion, argument);
+        let hook = reading().hook(legion, (&H::ABOUT, false), argument);
+        hook.known().is_some_and(|ips| PROCESS.node.take_over(&election, ips))
+    })
 }
 
-extern "C" fn release(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
-    act(legion, argument, hook::run_release)
+extern "C" fn release<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
+    act(legion, argument, |legion, argument| {
+        let hook = reading().hook(legion, (&H::ABOUT, true), argument);
+        hook.known().is_some_and(|ips| PROCESS.node.release(legion, ips))
+    })
 }
 
-fn act(legion: *mut UwsgiLegion, argument: *const c_char, action: fn(Legion, &[u8]) -> bool) -> c_int {
+fn act(
+    legion: *mut UwsgiLegion,
+    argument: *const c_char,
+    action: impl FnOnce(Legion, &[u8]) -> bool,
+) -> c_int {
     door(|| {
-        if let Some(sentence) = UNFIT.get() {
+        if let Some(sentence) = PROCESS.unfit.get() {
             log(sentence);
             return false;
         }
@@ -231,7 +248,14 @@ mod tests {
 
     #[test]
     fn null_fails_without_harm() {
-        assert_eq!(failoverip(ptr::null_mut(), ptr::null()), -1);
+        struct CallIt;
+        impl Visitor for CallIt {
+            fn visit<H: Hoster>(&mut self) {
+                assert_eq!(take_over::<H>(ptr::null_mut(), ptr::null()), -1);
+                assert_eq!(release::<H>(ptr::null_mut(), ptr::null()), -1);
+            }
+        }
+        hosters::each(&mut CallIt);
     }
 
     #[cfg(feature = "header")]

@@ -1,7 +1,5 @@
 //! What the command line asks for.
 
-use std::sync::{Mutex, PoisonError};
-
 /// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -26,7 +24,7 @@ impl Command {
 }
 
 /// The options of ours that were given, each once.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Asked {
     commands: Vec<Command>,
     /// The last one that was named.
@@ -34,20 +32,13 @@ pub struct Asked {
     pub json: bool,
 }
 
-static ASKED: Mutex<Asked> = Mutex::new(Asked { commands: Vec::new(), legion: None, json: false });
-
-/// Notes an option by its name, as uWSGI reads it.
-pub fn note(option: &str, value: Option<&str>) {
-    ASKED.lock().unwrap_or_else(PoisonError::into_inner).add(option, value);
-}
-
 impl Asked {
-    /// What was asked for by now.
-    pub fn now() -> Asked {
-        ASKED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub const fn new() -> Asked {
+        Asked { commands: Vec::new(), legion: None, json: false }
     }
 
-    fn add(&mut self, option: &str, value: Option<&str>) {
+    /// Notes an option by its name, as uWSGI reads it.
+    pub fn note(&mut self, option: &str, value: Option<&str>) {
         let name = option.trim_start_matches("hetzner-");
         if let Some(command) = Command::ALL.into_iter().find(|command| command.name() == name) {
             if !self.commands.contains(&command) {
@@ -90,8 +81,8 @@ mod tests {
     use super::*;
 
     fn command(options: &[&str]) -> Result<Option<Command>, String> {
-        let mut asked = Asked::default();
-        options.iter().for_each(|option| asked.add(option, Some("a value")));
+        let mut asked = Asked::new();
+        options.iter().for_each(|option| asked.note(option, Some("a value")));
         asked.command()
     }
 

@@ -4,10 +4,8 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::act::target;
 use super::asked::Command;
-use crate::failover::hook::Hook;
-use crate::hosters::Route;
+use crate::failover::FailoverIp;
 
 /// How a step went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +41,8 @@ impl Step {
 pub struct Report {
     /// Where the IP is: `here`, `elsewhere`, `nowhere`, `unknown`.
     pub state: &'static str,
-    pub route: Route,
+    /// The server that it is routed to.
+    pub route: Option<String>,
     /// Why what was asked for is not done, or not known.
     pub reason: Option<String>,
     pub steps: Vec<Step>,
@@ -62,7 +61,7 @@ pub struct Document {
     pub problems: Vec<String>,
     /// What is no single IP's.
     pub steps: Vec<Step>,
-    pub ips: Vec<(Hook, Report)>,
+    pub ips: Vec<(FailoverIp, Report)>,
 }
 
 impl Document {
@@ -78,8 +77,8 @@ impl Document {
         for Step(mark, text) in &self.steps {
             print(&format!("{:<8} {text}", mark.word()));
         }
-        for (hook, report) in &self.ips {
-            let (name, ip) = (hook.legion.name(), hook.options.ip);
+        for (ip, report) in &self.ips {
+            let (name, ip) = (ip.legion.name(), ip.name());
             for Step(mark, text) in &report.steps {
                 print(&format!("{:<8} {name} {ip}: {text}", mark.word()));
             }
@@ -92,11 +91,11 @@ impl Document {
 
     fn json(&self) -> Value {
         let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
-        let ip = |(hook, report): &(Hook, Report)| {
+        let ip = |(ip, report): &(FailoverIp, Report)| {
             json!({
-                "legion": hook.legion.name(),
-                "ip": hook.options.ip,
-                "active_ip": target(hook),
+                "legion": ip.legion.name(),
+                "ip": ip.name(),
+                ip.about.target_key: ip.remote.target().ok(),
                 "state": report.state,
                 "route": report.route,
                 "reason": report.reason,

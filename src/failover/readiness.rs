@@ -12,10 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::failover::hook::Hook;
-use crate::hosters::robot;
-use crate::hosters::{Failure, Kind};
-use crate::startup::Found;
+use super::FailoverIp;
+use crate::hosters::{Failure, Kind, Need, Request};
 use crate::uwsgi;
 
 /// The first look comes so long after the start, and at most so much later: nodes that are started together do not ask
@@ -126,66 +124,108 @@ impl Readiness {
     }
 }
 
-/// Takes in what came of a request for `hook`'s IP, whoever has asked.
-pub fn record(hook: &Hook, failure: Option<&Failure>) {
-    let metrics = hook.metrics;
+/// Takes in what came of a request for this IP, whoever has asked.
+pub fn record(ip: &FailoverIp, failure: Option<&Failure>) {
     let (news, ready) = {
-        let mut state = metrics.readiness.state();
+        let mut state = ip.record.readiness.state();
         (state.learn(failure.map(|failure| failure.kind), Instant::now()), state.ready)
     };
     if failure.is_none() {
         // Whoever has asked had one.
-        hook.well(THREAD);
+        ip.well(THREAD);
     }
-    metrics.ready.store(ready.map_or(-1, i64::from), Ordering::Relaxed);
-    let ip = hook.options.ip;
+    ip.record.metrics.ready.store(ready.map_or(-1, i64::from), Ordering::Relaxed);
+    let name = ip.name();
     match (news, failure) {
-        (News::Unready, Some(Failure { sentence, .. })) => hook
-            .alarm(&format!("this node could not take {ip} over: {sentence}: a failover to it would fail")),
-        (News::Ready, _) => hook.log(&format!("this node could take {ip} over again")),
+        (News::Unready, Some(Failure { sentence, .. })) => ip
+            .alarm(&format!("this node could not take {name} over: {sentence}: a failover to it would fail")),
+        (News::Ready, _) => ip.log(&format!("this node could take {name} over again")),
         _ => {}
     }
 }
 
-static WATCHED: OnceLock<Vec<Hook>> = OnceLock::new();
-
-/// Notes whose IPs are to be looked at.
-pub fn watch(found: &[Found]) {
-    let lord_hooks = found.iter().filter(|found| found.is_lord_hook());
-    let _ = WATCHED.set(lord_hooks.flat_map(|found| found.hooks.clone()).collect());
+/// The daily looks of this process.
+pub struct Looks {
+    /// At which IPs.
+    ips: OnceLock<Vec<FailoverIp>>,
+    /// Whether a thread is at it.
+    runs: AtomicBool,
 }
 
-/// Looks, in a thread that ends with it, where that is due. Called about once a second.
-pub fn look_if_due() {
-    static LOOKING: AtomicBool = AtomicBool::new(false);
-    let now = Instant::now();
-    let (mut due, mut is_busy) = (Vec::new(), false);
-    for hook in WATCHED.get().into_iter().flatten() {
-        let mut state = hook.metrics.readiness.state();
-        let age = state.told.map(|told| now.duration_since(told).as_secs());
-        let age = age.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
-        hook.metrics.ready_age.store(age, Ordering::Relaxed);
-        is_busy |= state.is_busy(now);
-        if state.is_due(now) {
-            due.push(hook);
+impl Looks {
+    pub const fn new() -> Looks {
+        Looks { ips: OnceLock::new(), runs: AtomicBool::new(false) }
+    }
+
+    /// Notes which IPs are to be looked at.
+    pub fn prepare(&self, ips: Vec<FailoverIp>) {
+        let _ = self.ips.set(ips);
+    }
+
+    fn ips(&self) -> &[FailoverIp] {
+        self.ips.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Looks, in a thread that ends with it, where that is due. Called about once a second.
+    pub fn look_if_due(&'static self) {
+        let now = Instant::now();
+        let (mut due, mut is_busy) = (Vec::new(), false);
+        for ip in self.ips() {
+            let mut state = ip.record.readiness.state();
+            let age = state.told.map(|told| now.duration_since(told).as_secs());
+            let age = age.map_or(-1, |age| i64::try_from(age).unwrap_or(i64::MAX));
+            ip.record.metrics.ready_age.store(age, Ordering::Relaxed);
+            is_busy |= state.is_busy(now);
+            if state.is_due(now) {
+                due.push(ip);
+            }
+        }
+        if is_busy || due.is_empty() || uwsgi::is_ending() || self.runs.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let looking = Reset(&self.runs);
+        let started = uwsgi::spawn_named("hetzner-look", move || {
+            let _looking = looking;
+            self.look();
+        });
+        for ip in due {
+            match started {
+                Some(()) => ip.well(THREAD),
+                None => {
+                    ip.record.readiness.state().next = Some(at(now, NO_THREAD));
+                    ip.trouble(
+                        THREAD,
+                        "the system has no thread left: a takeover by this node may fail, too",
+                    );
+                }
+            }
         }
     }
-    if is_busy || due.is_empty() || uwsgi::is_ending() || LOOKING.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let hooks: Vec<Hook> = due.iter().copied().cloned().collect();
-    let looking = Reset(&LOOKING);
-    let started = uwsgi::spawn_named("hetzner-look", move || {
-        let _looking = looking;
-        look(&hooks);
-        uwsgi::give_back_soon();
-    });
-    for hook in due {
-        match started {
-            Some(()) => hook.well(THREAD),
-            None => {
-                hook.metrics.readiness.state().next = Some(at(now, NO_THREAD));
-                hook.trouble(THREAD, "the system has no thread left: a takeover by this node may fail, too");
+
+    fn look(&self) {
+        for ip in self.ips() {
+            let state = || ip.record.readiness.state();
+            // What one has found out of the login counts for the next ones too.
+            if uwsgi::is_ending() || !state().is_due(Instant::now()) {
+                continue;
+            }
+            // Should this panic, it is not asked again and again.
+            state().next = Some(at(Instant::now(), UNWELL));
+            // A Lord's guard looks more often by itself.
+            if ip.legion.view().lord_since != 0 && !ip.common.verify.is_zero() {
+                continue;
+            }
+            if let Some(remaining) = ip.remote.held_back_for(Request::Look, Need::Check) {
+                state().next = Some(at(Instant::now(), (remaining, Duration::from_secs(60))));
+                continue;
+            }
+            let found = ip.whereabouts();
+            let Some(failure) = found.err().filter(Failure::is_rejected_login) else { continue };
+            // Three rejected logins lock this address out, so nobody else tries this one now.
+            for other in self.ips() {
+                if !ptr::eq(other.record, ip.record) && other.remote.account() == ip.remote.account() {
+                    record(other, Some(&failure));
+                }
             }
         }
     }
@@ -197,36 +237,6 @@ struct Reset(&'static AtomicBool);
 impl Drop for Reset {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
-    }
-}
-
-fn look(hooks: &[Hook]) {
-    for hook in hooks {
-        let state = || hook.metrics.readiness.state();
-        // What one has found out of the login counts for the next ones too.
-        if uwsgi::is_ending() || !state().is_due(Instant::now()) {
-            continue;
-        }
-        // Should this panic, it is not asked again and again.
-        state().next = Some(at(Instant::now(), UNWELL));
-        // A Lord's guard looks more often by itself.
-        if hook.legion.view().lord_since != 0 && !hook.options.verify.is_zero() {
-            continue;
-        }
-        if let Some(remaining) = robot::held_back_for(&hook.options) {
-            state().next = Some(at(Instant::now(), (remaining, Duration::from_secs(60))));
-            continue;
-        }
-        let found = hook.whereabouts();
-        let Some(failure) = found.err().filter(|failure| failure.status == Some(401)) else { continue };
-        let login =
-            |hook: &Hook| (hook.options.login.username.clone(), hook.options.url.authority().cloned());
-        // Three rejected logins lock this address out, so nobody else tries this one now.
-        for other in WATCHED.get().into_iter().flatten() {
-            if !ptr::eq(other.metrics, hook.metrics) && login(other) == login(hook) {
-                record(other, Some(&failure));
-            }
-        }
     }
 }
 

@@ -9,7 +9,6 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -20,8 +19,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use super::tls::time_left;
-use crate::config::host_of;
+use crate::uwsgi::spawn;
 
 /// For a name. Two name servers that are down take the system's resolver ten seconds.
 pub const LONGEST_LOOKUP: Duration = Duration::from_secs(12);
@@ -131,12 +129,7 @@ impl Resolver for Lookup {
             .zip(authority)
             .and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
         let name = named.ok_or(Error::HostNotFound)?;
-        // What is an address needs no looking up, and no thread for its time limit.
-        let found = if host_of(uri).parse::<IpAddr>().is_ok() {
-            name.to_socket_addrs()?
-        } else {
-            in_time((*limit.after).min(LONGEST_LOOKUP), move || name.to_socket_addrs())?
-        };
+        let found = in_time((*limit.after).min(LONGEST_LOOKUP), move || name.to_socket_addrs())?;
         let mut result = self.empty();
         // As many as fit.
         self.0.sort(found).into_iter().take(16).for_each(|address| result.push(address));
@@ -154,15 +147,21 @@ fn in_time<T: Send + 'static>(
         // Nobody may be waiting any more.
         let _ = sender.send(look_up());
     };
-    thread::Builder::new().spawn(answer)?;
+    spawn(answer).ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))?;
     Ok(receiver.recv_timeout(limit).map_err(|_| Error::Timeout(Timeout::Resolve))??)
 }
 
 /// Connects to the first address that answers.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct Connect {
-    pub way: Arc<Way>,
-    pub tcp: TcpConnector,
+    way: Arc<Way>,
+    tcp: TcpConnector,
+}
+
+impl Connect {
+    pub fn new(way: Arc<Way>) -> Connect {
+        Connect { way, tcp: TcpConnector::default() }
+    }
 }
 
 impl<In: Transport> Connector<In> for Connect {
@@ -203,6 +202,16 @@ impl<In: Transport> Connector<In> for Connect {
             }
         }
         Err(failed)
+    }
+}
+
+/// What the steps before have left of a connection's time limit.
+pub fn time_left(details: &ConnectionDetails) -> Option<Duration> {
+    match (details.timeout.after, details.now) {
+        (time::Duration::Exact(limit), time::Instant::Exact(began)) => {
+            Some(limit.saturating_sub(began.elapsed()))
+        }
+        _ => None,
     }
 }
 
@@ -288,8 +297,7 @@ mod tests {
     use ureq::Agent;
 
     use super::*;
-    use crate::hosters::Kind;
-    use crate::https as transport;
+    use crate::https::{Cause, Error as Failure};
 
     fn at(address: &str) -> SocketAddr {
         address.parse().expect("an address with its port")
@@ -331,12 +339,10 @@ mod tests {
         let (hang, hangs) = mpsc::channel::<()>();
         let limit = Duration::from_millis(50);
         let error = in_time(limit, move || hangs.recv().map_err(io::Error::other)).unwrap_err();
-        let failure = transport::failure(&error, "HOST", &Way::default());
-        assert_eq!(failure.kind, Kind::NotSent);
-        assert!(
-            failure.sentence.starts_with("HOST: no answer to the name resolution (DNS) within"),
-            "{failure:?}"
-        );
+        let failure = Failure::of(&error, &Way::default(), "HOST");
+        assert!(matches!(failure.cause, Cause::LookupTimeout(_)) && !failure.is_sent, "{failure:?}");
+        let sentence = failure.to_string();
+        assert!(sentence.starts_with("HOST: no answer to the name resolution (DNS) within"), "{sentence}");
         drop(hang);
         assert_eq!(in_time(limit * 100, || Ok(1)).expect("it is in time"), 1);
     }
@@ -376,8 +382,7 @@ mod tests {
         let way = Arc::new(Way::default());
         let config = Agent::config_builder().timeout_connect(Some(LONGEST_CONNECT)).proxy(None).build();
         let url = Uri::from_static("http://host/");
-        let connector = Connect { way: Arc::clone(&way), tcp: TcpConnector::default() }
-            .chain(Note { way: Arc::clone(&way), url });
+        let connector = Connect::new(Arc::clone(&way)).chain(Note { way: Arc::clone(&way), url });
         let agent = Agent::with_parts(config, connector, Known(Arc::clone(&way), addresses.to_vec()));
         (way, agent)
     }
@@ -395,7 +400,7 @@ mod tests {
         let hole = BlackHole::at("127.0.0.1:0");
         let server = TcpListener::bind("127.0.0.2:0").expect("loopback has a free port");
         let (way, agent) = client(&[hole.address(), server.local_addr().expect("it is bound")]);
-        thread::spawn(move || {
+        std::thread::spawn(move || {
             for mut client in server.incoming().flatten() {
                 let _ = client.read(&mut [0; 1024]);
                 let _ = client.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
@@ -415,9 +420,9 @@ mod tests {
         // That of the request, and that of an address.
         for (limit, most) in [(1, 2), (60, 12)] {
             let error = get(&way, &agent, Duration::from_secs(limit)).unwrap_err();
-            let failure = transport::failure(&error, "HOST", &way);
-            assert_eq!(failure.kind, Kind::NotSent, "{failure:?}");
-            assert!(failure.sentence.starts_with("HOST: no connection within "), "{failure:?}");
+            let failure = Failure::of(&error, &way, "HOST");
+            assert!(matches!(failure.cause, Cause::ConnectTimeout(_)) && !failure.is_sent, "{failure:?}");
+            assert!(failure.to_string().starts_with("HOST: no connection within "), "{failure}");
             assert!(!way.is_sent() && way.elapsed() < Duration::from_secs(most), "{:?}", way.elapsed());
         }
     }

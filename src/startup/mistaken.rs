@@ -1,8 +1,8 @@
 //! What can only be a mistake, though each hook alone is right.
 
-use super::{ACTIONS, Found};
-use crate::config::{distance, net};
-use crate::failover::hook::Hook;
+use super::{Hook, hosters};
+use crate::config::distance;
+use crate::failover::FailoverIp;
 use crate::text::printable;
 use crate::uwsgi::{self, HookLine, Legion};
 
@@ -19,7 +19,9 @@ pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
     let plain = |text: &str| -> String {
         text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
     };
-    let close = ACTIONS.iter().map(|action| (distance(&plain(&written), &plain(action)), action)).min()?;
+    let names = hosters().into_iter().flat_map(|about| [about.takes_over, about.releases]);
+    let names = names.map(|name| name.to_string_lossy());
+    let close = names.map(|name| (distance(&plain(&written), &plain(&name)), name)).min()?;
     if close.0 > MISTYPED && !plain(&written).starts_with("hetzner") {
         return None;
     }
@@ -27,24 +29,17 @@ pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
     Some(format!("Legion {name}, {phase}: there is no action \"{shown}\": did you mean {meant}?"))
 }
 
-/// The failover IPs that two lord hooks would take from each other. At another URL it may be another one, as in a rehearsal
-/// beside the real thing.
-pub fn two_masters(found: &[Found]) -> Vec<String> {
-    let lords: Vec<_> = found
-        .iter()
-        .filter(|found| found.is_lord_hook())
-        .flat_map(|found| found.hooks.iter().map(move |hook| (found.legion, hook)))
-        .collect();
+/// The failover IPs that two lord hooks would take from each other.
+pub fn two_masters(hooks: &[Hook]) -> Vec<String> {
+    let lords: Vec<&FailoverIp> =
+        hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect();
     let mut problems = Vec::new();
-    for (at, (legion, hook)) in lords.iter().enumerate() {
-        let same_ip = |other: &Hook| {
-            net(other.options.ip) == net(hook.options.ip) && other.options.url == hook.options.url
-        };
+    for (at, ip) in lords.iter().enumerate() {
         // One is enough to say so.
-        for (other_legion, other) in lords[..at].iter().filter(|(_, other)| same_ip(other)) {
-            let (name, other_name) = (legion.name(), other_legion.name());
-            let (ip, target, other_target) = (hook.options.ip, target(hook), target(other));
-            let why = if legion != other_legion {
+        for other in lords[..at].iter().filter(|other| other.remote.identity() == ip.remote.identity()) {
+            let (legion, other_legion) = (ip.legion.name(), other.legion.name());
+            let (name, target, other_target) = (ip.name(), target(ip), target(other));
+            let why = if ip.legion != other.legion {
                 "each Legion has a Lord of its own"
             } else if target != other_target {
                 "it cannot be routed to both"
@@ -52,7 +47,7 @@ pub fn two_masters(found: &[Found]) -> Vec<String> {
                 continue;
             };
             problems.push(format!(
-                "Legion {name}, legion-lord: ip={ip} with {target} is also in Legion {other_name}, legion-lord, with \
+                "Legion {legion}, legion-lord: ip={name} with {target} is also in Legion {other_legion}, legion-lord, with \
                  {other_target}: {why}; keep one"
             ));
             break;
@@ -62,6 +57,7 @@ pub fn two_masters(found: &[Found]) -> Vec<String> {
     problems
 }
 
-fn target(hook: &Hook) -> String {
-    hook.active_ip().map_or_else(|_| "this host's own address".into(), |ip| format!("active_ip={ip}"))
+fn target(ip: &FailoverIp) -> String {
+    let key = ip.about.target_key;
+    ip.remote.target().map_or_else(|_| "this host's own address".into(), |target| format!("{key}={target}"))
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use super::{Reading, reading};
+use super::Reading;
 use crate::uwsgi::{self, LogFile, log};
 
 /// Says each problem wherever it may be looked for.
@@ -21,29 +21,29 @@ pub fn refuse(problems: &[String]) {
     }
 }
 
-/// Says every warning, once uWSGI has opened its logs.
-pub fn say_what_was_found() {
-    let Reading { warnings, .. } = reading();
-    let lines: Vec<String> = warnings.iter().map(|warning| format!("warning: {warning}")).collect();
-    lines.iter().for_each(|line| log(line));
-    if !uwsgi::is_reload() {
-        uwsgi::log_files().iter().filter(|file| file.last).for_each(|file| append(file, &lines));
+impl Reading {
+    /// Says every warning, once uWSGI has opened its logs.
+    pub fn warn(&self) {
+        let lines: Vec<String> = self.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+        lines.iter().for_each(|line| log(line));
+        if !uwsgi::is_reload() {
+            uwsgi::log_files().iter().filter(|file| file.last).for_each(|file| append(file, &lines));
+        }
     }
-}
 
-/// Triggers the alarms of hooks that are wrong, where uWSGI goes on all the same.
-pub fn trigger_alarms() {
-    let Reading { problems, alarms, .. } = reading();
-    let Some(first) = problems.first() else { return };
-    let more = match problems.len() {
-        1 => String::new(),
-        all => format!(" (and {} more, see the log)", all - 1),
-    };
-    let mut told: Vec<&String> = Vec::new();
-    for alarm in alarms {
-        if !told.contains(&alarm) {
-            told.push(alarm);
-            uwsgi::alarm(alarm, &format!("{first}{more}"));
+    /// Triggers the alarms of hooks that are wrong, where uWSGI goes on all the same.
+    pub fn trigger_alarms(&self) {
+        let Some(first) = self.problems.first() else { return };
+        let more = match self.problems.len() {
+            1 => String::new(),
+            all => format!(" (and {} more, see the log)", all - 1),
+        };
+        let mut told: Vec<&String> = Vec::new();
+        for alarm in &self.alarms {
+            if !told.contains(&alarm) {
+                told.push(alarm);
+                uwsgi::alarm(alarm, &format!("{first}{more}"));
+            }
         }
     }
 }

@@ -1,16 +1,14 @@
 //! What works, but not as one may think.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{ACTIONS, Found};
-use crate::config::{ACTIVE_IP_MEANING, Options, Password, host_of};
-use crate::failover::hook::Hook;
-use crate::failover::takeover::{LONGEST_SWITCH, SHORTEST_DEADLINE};
-use crate::hosters::robot;
-use crate::hosters::robot::own;
+use super::{Hook, LORD, action, hosters};
+use crate::failover::FailoverIp;
+use crate::hosters::{Api, Tls};
+use crate::sys;
 use crate::text::printable;
 use crate::uwsgi::{self, Legion};
 
@@ -18,13 +16,13 @@ use crate::uwsgi::{self, Legion};
 const LARGEST_VALOR: u64 = 65_535;
 
 /// A line each, once.
-pub fn warnings(found: &[Found]) -> Vec<String> {
+pub fn warnings(hooks: &[Hook]) -> Vec<String> {
     let mut warnings = Vec::new();
     let legions = uwsgi::legions();
     if !legions.is_empty() && !uwsgi::has_master() {
         warnings.push("there is no master, which alone runs Legions: set master = true".into());
     }
-    if found.iter().any(Found::is_lord_hook) && !uwsgi::death_on_lord_error() {
+    if hooks.iter().any(Hook::is_lord_hook) && !uwsgi::death_on_lord_error() {
         warnings.push(
             "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
              some seconds, so that the next node tries"
@@ -32,30 +30,23 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
         );
     }
     let (round, tolerance) = (uwsgi::round().as_secs(), uwsgi::tolerance().as_secs());
-    if found.iter().any(Found::is_lord_hook) && tolerance <= round {
+    if hooks.iter().any(Hook::is_lord_hook) && tolerance <= round {
         warnings.push(format!(
             "legion-tolerance is {tolerance}, but a node announces itself each {round} s (legion-freq): it counts as \
              dead in between; set legion-tolerance to three times legion-freq, or more"
         ));
     }
     for legion in legions {
-        let has_our_lord = found.iter().any(|found| found.legion == legion && found.is_lord_hook());
+        let has_our_lord = hooks.iter().any(|hook| hook.legion == legion && hook.is_lord_hook());
         warnings.extend(about_legion(legion, has_our_lord));
     }
-    for found in found {
-        let (name, phase) = (found.legion.name(), found.phase);
-        let hooks = found.hooks.iter().flat_map(|hook| {
-            let missing = hook.active_ip().err().map(|why| {
-                format!(
-                    "{why} now: it is looked for at each takeover; or write active_ip={ACTIVE_IP_MEANING}"
-                )
-            });
-            missing.into_iter().chain(about(&hook.options, hook.active_ip().ok()))
-        });
-        let all = found.doubts.iter().cloned().chain(misplaced(found)).chain(hooks);
+    for hook in hooks {
+        let (name, phase) = (hook.legion.name(), hook.phase);
+        let ips = hook.ips.iter().flat_map(|ip| ip.remote.warnings().into_iter().chain(about(ip)));
+        let all = hook.remarks.iter().cloned().chain(misplaced(hook)).chain(ips);
         warnings.extend(all.map(|text| format!("Legion {name}, {phase}: {text}")));
     }
-    warnings.extend(impatient_checks(found));
+    warnings.extend(impatient_checks(hooks));
     warnings.extend(readable_configurations());
     let mut once: Vec<String> = Vec::new();
     for warning in warnings {
@@ -67,38 +58,47 @@ pub fn warnings(found: &[Found]) -> Vec<String> {
 }
 
 /// Elsewhere than where uWSGI has elected this node, a takeover takes the IP from the Lord.
-fn misplaced(found: &Found) -> Option<String> {
-    let is_lord = found.phase == "legion-lord";
-    match (is_lord, found.releases) {
+fn misplaced(hook: &Hook) -> Option<String> {
+    let [takes_over, releases] =
+        [hook.about.takes_over, hook.about.releases].map(|action| action.to_string_lossy());
+    match (hook.phase == LORD, hook.releases) {
         (false, false) => {
-            Some(format!("{} takes the IP over whoever is Lord: it belongs into legion-lord", ACTIONS[0]))
+            Some(format!("{takes_over} takes the IP over whoever is Lord: it belongs into legion-lord"))
         }
-        (true, true) => Some(format!(
-            "{} deletes the route when this node becomes Lord: is {} meant?",
-            ACTIONS[1], ACTIONS[0]
-        )),
+        (true, true) => {
+            Some(format!("{releases} deletes the route when this node becomes Lord: is {takes_over} meant?"))
+        }
         _ => None,
     }
 }
 
-/// All IPs of a login are checked within one limit.
-fn impatient_checks(found: &[Found]) -> Vec<String> {
-    let lords = || found.iter().filter(|found| found.is_lord_hook()).flat_map(|found| &found.hooks);
-    let same_login = |a: &Options, b: &Options| a.login.username == b.login.username;
-    let warning = |hook: &Hook| {
-        let ips = lords().filter(|other| same_login(&other.options, &hook.options)).count();
-        let text = robot::verify_warning(&hook.options, ips)?;
-        Some(format!("Legion {}, legion-lord: {text}", hook.legion.name()))
+/// All IPs of an account are checked within one limit.
+fn impatient_checks(hooks: &[Hook]) -> Vec<String> {
+    let lords: Vec<&FailoverIp> =
+        hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect();
+    let warning = |ip: &&FailoverIp| {
+        let ips = lords.iter().filter(|other| other.remote.account() == ip.remote.account()).count();
+        let (verify, shortest) = (ip.common.verify, ip.remote.shortest_check_pause(ips));
+        if verify.is_zero() || verify >= shortest || verify == ip.about.pace.verify {
+            return None;
+        }
+        let (verify, shortest) = (verify.as_secs_f64(), shortest.as_secs());
+        let whose =
+            if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
+        Some(format!(
+            "Legion {}, legion-lord: verify is {verify} s, but the API's limit an hour allows no more than a check each \
+             {shortest} s {whose}: it is asked less often than that; set verify={shortest} or more",
+            ip.legion.name()
+        ))
     };
-    lords().filter_map(warning).collect()
+    lords.iter().filter_map(warning).collect()
 }
 
 fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
     let name = legion.name();
     let mut warnings = Vec::new();
     for line in legion.hooks() {
-        if !ACTIONS.iter().any(|action| action.as_bytes() == line.action) && !uwsgi::has_action(&line.action)
-        {
+        if action(&line.action).is_none() && !uwsgi::has_action(&line.action) {
             let (phase, action) = (line.phase, printable(&String::from_utf8_lossy(&line.action), &[]));
             warnings.push(format!("Legion {name}, {phase}: nobody has registered an action \"{action}\""));
         }
@@ -166,7 +166,7 @@ fn mistaken_nodes(legion: Legion) -> Vec<String> {
     let is_own = |node: &str| {
         let Ok(own) = own.parse::<SocketAddr>() else { return node == own };
         let Ok(node) = node.parse::<SocketAddr>() else { return false };
-        let any = own.ip().is_unspecified() && own::is_here(node.ip()) == Some(true);
+        let any = own.ip().is_unspecified() && sys::is_here(node.ip()) == Some(true);
         node.port() == own.port() && (node.ip() == own.ip() || any) && !node.ip().is_multicast()
     };
     let nodes = legion.node_addresses();
@@ -184,44 +184,30 @@ fn mistaken_nodes(legion: Legion) -> Vec<String> {
     warnings
 }
 
-fn about(options: &Options, active_ip: Option<IpAddr>) -> impl Iterator<Item = String> {
-    let Options { ip, ref url, ssl_no_verify, deadline, ref login, .. } = *options;
-    let host = url.host().unwrap_or_default();
-    let loopback = host == "localhost" || host_of(url).parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+/// What every hoster's IPs have in common.
+fn about(ip: &FailoverIp) -> impl Iterator<Item = String> {
+    let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
     [
-        active_ip.filter(|active_ip| own::is_here(*active_ip) == Some(false)).map(|active_ip| {
-            format!("active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for this one's own")
-        }),
-        (own::is_here(ip) == Some(false)).then(|| {
-            format!("ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one")
-        }),
-        (url.scheme_str() == Some("http") && !loopback)
+        (tls == Tls::None && !is_here)
             .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
-        (deadline < SHORTEST_DEADLINE).then(|| {
-            let (deadline, longest) = (deadline.as_secs_f64(), LONGEST_SWITCH.as_secs());
-            let shortest = SHORTEST_DEADLINE.as_secs();
+        (common.deadline < pace.shortest_deadline).then(|| {
+            let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
+            let shortest = pace.shortest_deadline.as_secs();
             format!(
                 "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
                  is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
                  or more"
             )
         }),
-        ssl_no_verify.then(|| {
+        common.ssl_no_verify.then(|| {
             format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
         }),
-        in_a_file(&login.password).and_then(readable_by_others),
-        in_a_file(&login.password).and_then(unreadable_later),
-        unresolvable(url),
+        ip.remote.secret().path().and_then(readable_by_others),
+        ip.remote.secret().path().and_then(unreadable_later),
+        unresolvable(&host),
     ]
     .into_iter()
     .flatten()
-}
-
-fn in_a_file(password: &Password) -> Option<&Path> {
-    match password {
-        Password::Given(_) => None,
-        Password::File(file) => Some(file.path()),
-    }
 }
 
 fn others_may_read(path: &Path) -> bool {
@@ -251,11 +237,10 @@ fn unreadable_later(path: &Path) -> Option<String> {
 }
 
 /// Inside a chroot a name is looked up by what is there.
-fn unresolvable(url: &ureq::http::Uri) -> Option<String> {
+fn unresolvable(host: &str) -> Option<String> {
     const RESOLVER: &str = "/etc/resolv.conf";
-    let host = host_of(url);
     let root = uwsgi::chroot()?;
-    if host.parse::<IpAddr>().is_ok() {
+    if host.parse::<std::net::IpAddr>().is_ok() {
         return None;
     }
     let (_, tried) = uwsgi::try_to_read(Path::new(RESOLVER))?;
@@ -321,7 +306,8 @@ fn without_section(path: PathBuf) -> PathBuf {
 fn holds_a_password(content: &[u8]) -> bool {
     let mut hooks = content.split(|byte| matches!(byte, b'\n' | 0)).filter(|line| {
         let text = String::from_utf8_lossy(line);
-        text.contains(ACTIONS[0]) && !text.trim_start().starts_with(['#', ';'])
+        hosters().iter().any(|about| text.contains(&*about.takes_over.to_string_lossy()))
+            && !text.trim_start().starts_with(['#', ';'])
     });
     hooks.any(|line| {
         let text = String::from_utf8_lossy(line);

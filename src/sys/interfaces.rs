@@ -41,6 +41,25 @@ pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(found)
 }
 
+/// Of an IPv6 address, its /64: a server is given as many at once, and may use any of them.
+pub fn net(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. `None` where that cannot be told:
+/// a sandbox may bar what the kernel is asked by (netlink).
+pub fn is_here(address: IpAddr) -> Option<bool> {
+    // All of 127.0.0.0/8 is, though only one address is named.
+    if matches!(address, IpAddr::V4(address) if address.is_loopback()) {
+        return Some(true);
+    }
+    let own = interface_addresses().ok()?;
+    Some(own.iter().any(|(_, own)| net(*own) == net(address)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +68,13 @@ mod tests {
     fn finds_loopback() {
         let loopback = ("lo".to_string(), Ipv4Addr::LOCALHOST.into());
         assert!(interface_addresses().unwrap().contains(&loopback));
+    }
+
+    #[test]
+    fn an_ipv6_address_stands_for_its_net() {
+        let own: IpAddr = "2a01:4f8:0:5176:1:2:3:4".parse().unwrap();
+        assert_eq!(net(own).to_string(), "2a01:4f8:0:5176::");
+        assert_eq!(is_here("127.1.2.3".parse().unwrap()), Some(true));
+        assert_eq!(is_here("198.51.100.77".parse().unwrap()), Some(false));
     }
 }

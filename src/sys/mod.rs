@@ -4,4 +4,4 @@
 
 mod interfaces;
 
-pub use interfaces::interface_addresses;
+pub use interfaces::{interface_addresses, is_here, net};

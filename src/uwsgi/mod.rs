@@ -8,7 +8,6 @@ mod compat;
 mod election;
 mod legion;
 mod log;
-mod memory;
 mod start;
 mod user;
 
@@ -26,7 +25,6 @@ pub use legion::{
     HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
 };
 pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
-pub use memory::{give_back_if_due, give_back_soon};
 pub use start::{
     LogFile, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_to_read,
 };

@@ -4,36 +4,29 @@
 //! but the first begins with one, and a takeover ends with knowledge: the IP is here, or it says what is known. While
 //! a switch of its own may yet be made, it looks on, whatever else went wrong.
 
-use std::net::IpAddr;
+mod decide;
+
 use std::time::Duration;
 
-use crate::hosters::{Failure, Hoster, Kind, Need, Route};
+use crate::config::Pace;
+use crate::hosters::{Failure, Kind, Need, Place, Session};
+use decide::{Asked, Lock, Seen, Step, decide};
 
 /// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// The longest of them where nothing could be sent yet, and another node waits for its turn.
 const UNSENT_PAUSE: Duration = Duration::from_secs(5);
-/// POSTs that reach the hoster, in one takeover; those that a lock refuses are not counted.
-const MOST_POSTS: u32 = 3;
-/// All of them: a lock whose end cannot be seen is tried three times.
-const MOST_POSTS_WITH_LOCKS: u32 = 2 * MOST_POSTS;
-/// Pauses, fifteen seconds together, before the last POST of a takeover that gets no sense from the hoster.
-const SOME_PAUSES: usize = 4;
-/// How long after the first lock it is tried whether it has ended unseen; then when it must have ended.
+/// How long after the first lock it is tried whether it has ended unseen.
 const LOCK_TRIED_AFTER: Duration = Duration::from_secs(15);
-/// How long a switch takes at most, and so a lock lasts (Hetzner's documentation of failover IPs).
-pub const LONGEST_SWITCH: Duration = Duration::from_secs(60);
-/// A switch, and some seconds before it to be heard, and behind it to be seen.
-pub const SHORTEST_DEADLINE: Duration = Duration::from_secs(90);
-/// How long it may have taken until a POST was sent that has timed out since.
+/// How long it may have taken until a request was sent that has timed out since.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
-/// What a look needs, and what a POST leaves for one.
+/// What a look needs, and what a request for a switch leaves for one.
 const LOOK: Duration = Duration::from_secs(2);
 const PAUSE_AND_LOOK: Duration = Duration::from_secs(4);
 /// Nobody is asked more often.
 const PAUSE_AT_LEAST: Duration = Duration::from_secs(1);
 /// A switch that is asked for later than that could only be given up.
-const LATEST_POST: Duration = Duration::from_secs(10);
+const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
 /// Where a takeover runs: time, log, and whether it may go on.
 pub trait Setting {
@@ -50,12 +43,13 @@ pub trait Setting {
 }
 
 /// What is to be done.
-pub struct Order {
-    pub ip: IpAddr,
-    pub target: IpAddr,
+pub struct Order<'a> {
+    /// As it is written in the log.
+    pub ip: &'a str,
+    pub pace: &'a Pace,
     /// For the whole takeover.
     pub deadline: Duration,
-    /// What the first POST is for.
+    /// What the first request is for.
     pub need: Need,
     /// Where the next node may fare better: the takeover fails by then if nothing could be sent until then, and that node
     /// is there.
@@ -74,31 +68,37 @@ pub enum Verdict {
     Dropped,
 }
 
-/// Routes `order.ip` to `order.target`. Every step is logged.
-pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> Verdict {
+/// Gets what is needed to ask the hoster. What is missing now may be there in a moment.
+pub type Open<'a> = dyn Fn() -> Result<Box<dyn Session + 'a>, Failure> + 'a;
+
+/// Has the failover IP routed to its target. Every step is logged.
+pub fn take_over<'a>(open: &'a Open<'a>, order: &'a Order<'a>, setting: &'a dyn Setting) -> Verdict {
     let mut takeover = Takeover {
-        hoster,
+        open,
+        session: None,
         order,
         setting,
         sent: false,
-        posts: 0,
+        asked: 0,
         locks: 0,
         locked_since: None,
         locked_for: Duration::ZERO,
         made_by: Duration::ZERO,
-        barred: false,
+        is_barred: false,
         pauses: 0,
-        route: None,
+        place: None,
     };
-    match takeover.run() {
+    let ended = takeover.run();
+    let (ip, seconds) = (order.ip, takeover.seconds());
+    let target =
+        takeover.session.as_ref().map_or("here".into(), |session| format!("to {}", session.target()));
+    match ended {
         Ok(answer) => {
-            let Order { ip, target, .. } = order;
-            takeover.log(&format!("{ip} is routed to {target} ({answer}, after {})", takeover.seconds()));
+            takeover.log(&format!("{ip} is routed {target} ({answer}, after {seconds})"));
             Verdict::Here
         }
         Err(End::Failed(sentence)) => {
-            let Order { ip, target, .. } = order;
-            let line = format!("FAILED to route {ip} to {target}: {sentence} (after {})", takeover.seconds());
+            let line = format!("FAILED to route {ip} {target}: {sentence} (after {seconds})");
             setting.alarm(&line);
             Verdict::Failed { sent: takeover.sent }
         }
@@ -107,25 +107,26 @@ pub fn take_over(hoster: &dyn Hoster, order: &Order, setting: &dyn Setting) -> V
 }
 
 struct Takeover<'a> {
-    hoster: &'a dyn Hoster,
-    order: &'a Order,
+    open: &'a Open<'a>,
+    session: Option<Box<dyn Session + 'a>>,
+    order: &'a Order<'a>,
     setting: &'a dyn Setting,
     /// Whether the hoster has got anything so far.
     sent: bool,
-    /// POSTs so far, as far as the hoster can know of them.
-    posts: u32,
+    /// Switches asked for so far, as far as the hoster can know of them.
+    asked: u32,
     /// Those of them that a lock has refused, when the first was, and how long after it the last.
     locks: u32,
     locked_since: Option<Duration>,
     locked_for: Duration,
-    /// By when a switch that a POST without a clear answer may have begun is made, or will not be.
+    /// By when a switch that a request without a clear answer may have begun is made, or will not be.
     made_by: Duration,
-    /// Whether another POST would be refused, or held back.
-    barred: bool,
+    /// Whether another request would be refused, or held back.
+    is_barred: bool,
     /// Made so far.
     pauses: usize,
     /// What the last look has found.
-    route: Option<Route>,
+    place: Option<Place>,
 }
 
 enum End {
@@ -134,11 +135,11 @@ enum End {
 }
 
 impl Takeover<'_> {
-    /// Posts until the IP is here; returns what the hoster has said.
+    /// Asks for the switch until the IP is here; returns what the hoster has said.
     fn run(&mut self) -> Result<String, End> {
         loop {
             let began = self.setting.elapsed();
-            let failure = match self.post()? {
+            let failure = match self.ask()? {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -155,7 +156,7 @@ impl Takeover<'_> {
                     return Err(End::Failed(failure.sentence));
                 }
                 _ => {
-                    if let Some(answer) = self.look_until_it_is_here_or_may_be_moved(&failure)? {
+                    if let Some(answer) = self.look_until_it_is_here_or_asked_again(&failure)? {
                         return Ok(answer);
                     }
                 }
@@ -163,28 +164,35 @@ impl Takeover<'_> {
         }
     }
 
-    fn post(&self) -> Result<Result<String, Failure>, End> {
-        let Order { ip, target, need, .. } = *self.order;
+    fn ask(&mut self) -> Result<Result<String, Failure>, End> {
         let left = self.time_left()?;
-        let (need, share) = if self.posts == 0 { (need, 10) } else { (Need::Takeover, 2) };
-        let begin = || self.log(&format!("routing {ip} to {target} (POST to {})", self.hoster.describe()));
-        Ok(self.hoster.route_to(target, need, left - PAUSE_AND_LOOK.min(left / share), &begin))
+        let session = match self.session.take().map_or_else(self.open, Ok) {
+            Ok(session) => &**self.session.insert(session),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let (need, share) = if self.asked == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
+        let begin = || {
+            let (ip, target) = (self.order.ip, session.target());
+            self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
+        };
+        Ok(session.bring_here(need, left - PAUSE_AND_LOOK.min(left / share), &begin))
     }
 
-    /// Takes in what became of a POST that `began` then.
+    /// Takes in what became of a request that `began` then.
     fn note(&mut self, failure: &Failure, began: Duration) {
         let now = self.setting.elapsed();
         self.sent |= failure.was_sent();
         match failure.kind {
             Kind::NotSent => {}
-            Kind::Final | Kind::HeldBack | Kind::Refused => self.barred = true,
-            Kind::NotDone => self.posts += 1,
+            Kind::Final | Kind::HeldBack | Kind::Refused => self.is_barred = true,
+            Kind::NotDone => self.asked += 1,
             Kind::Unknown => {
-                self.posts += 1;
-                self.made_by = self.made_by.max(now.min(began + LONGEST_WAY) + LONGEST_SWITCH);
+                self.asked += 1;
+                let longest = self.order.pace.longest_switch;
+                self.made_by = self.made_by.max(now.min(began + LONGEST_WAY) + longest);
             }
             Kind::Locked => {
-                self.posts += 1;
+                self.asked += 1;
                 self.locks += 1;
                 self.locked_for = now.saturating_sub(*self.locked_since.get_or_insert(now));
             }
@@ -196,90 +204,74 @@ impl Takeover<'_> {
         self.setting.elapsed() < self.made_by
     }
 
-    /// After a POST that was no success: `Some` when the IP is here, `None` when another POST is in order.
-    fn look_until_it_is_here_or_may_be_moved(&mut self, posted: &Failure) -> Result<Option<String>, End> {
-        let Order { ip, target, .. } = *self.order;
-        let mut doubt = posted.sentence.clone();
-        let route_at_post = self.route;
-        let mut first_seen = None;
+    /// After a request that was no success: `Some` when the IP is here, `None` when another request is in order.
+    fn look_until_it_is_here_or_asked_again(&mut self, failed: &Failure) -> Result<Option<String>, End> {
+        let mut doubt = failed.sentence.clone();
+        let mut before = self.place.clone();
         loop {
-            self.pause(&doubt, &format!("asking where {ip} is"))?;
+            self.pause(&doubt, &format!("asking where {} is", self.order.ip))?;
             // Of a switch that is made after this, the look may not know.
             let in_doubt = self.in_doubt();
-            let look = self.hoster.whereabouts(Need::Takeover, self.time_left()?);
-            let spent = self.is_spent(posted.kind);
-            let may_post = !spent && !self.is_late();
-            match look {
-                Ok(route) => {
-                    self.route = Some(route);
-                    let before = route_at_post.unwrap_or(*first_seen.get_or_insert(route));
-                    let (here, moved) = (route == Some(target), route != before);
-                    // A lock on an IP that is here, and was before, is of a switch that moves it away.
-                    let leaves = here && !moved && posted.kind == Kind::Locked;
-                    if here && (!leaves || spent && !in_doubt) {
-                        return Ok(Some("found by GET".into()));
-                    }
-                    if may_post && self.wants_to_post(posted.kind, moved, leaves) {
-                        return Ok(None);
-                    }
-                    let place = place(route);
-                    // Looking on would only keep this node's Legions waiting; what moves the IP from now on is
-                    // found by the guard, or by the next node.
-                    if spent && !in_doubt {
-                        let (sentence, posts) = (&posted.sentence, self.posts);
-                        return Err(End::Failed(format!("{sentence}; it is {place}, after {posts} POSTs")));
-                    }
-                    doubt = format!(
-                        "it is {place}, {}",
-                        if leaves { "but may not stay there" } else { "not here" }
-                    );
+            let left = self.time_left()?;
+            let Some(session) = &self.session else { return Ok(None) };
+            let look = session.whereabouts(Need::Takeover, left);
+            let seen = match &look {
+                Ok(place) => {
+                    self.place = Some(place.clone());
+                    let has_moved = before.get_or_insert_with(|| place.clone()) != place;
+                    Seen::Place { is_here: place.is_here(), has_moved }
                 }
-                Err(Failure { kind: Kind::Final, sentence, .. }) => return Err(End::Failed(sentence)),
-                Err(Failure { kind, sentence, .. }) => {
-                    // Looks are counted apart from POSTs: one that may not be made keeps nobody from posting.
-                    let blind = matches!(kind, Kind::HeldBack | Kind::Refused) && self.pauses >= SOME_PAUSES;
-                    if may_post && blind && self.wants_to_post(posted.kind, false, false) {
-                        return Ok(None);
-                    }
-                    if spent && !in_doubt {
-                        let posted = &posted.sentence;
-                        return Err(End::Failed(format!("{posted}; where it is, is unknown: {sentence}")));
-                    }
-                    doubt = sentence;
+                Err(failure) => Seen::Nothing(failure.kind),
+            };
+            let asked = self.asked_so_far(failed.kind, in_doubt);
+            match (decide(&asked, seen), look) {
+                (Step::Here, _) => return Ok(Some("found by GET".into())),
+                (Step::Ask, _) => return Ok(None),
+                (Step::Look, Ok(place)) => {
+                    let but = if asked.may_leave(seen) { "but may not stay there" } else { "not here" };
+                    doubt = format!("it is {place}, {but}");
+                }
+                (Step::Look, Err(failure)) => doubt = failure.sentence,
+                (Step::GiveUp, Ok(place)) => {
+                    let (sentence, times) = (&failed.sentence, self.asked);
+                    return Err(End::Failed(format!("{sentence}; it is {place}, after {times} POSTs")));
+                }
+                (Step::GiveUp, Err(Failure { kind: Kind::Final, sentence, .. })) => {
+                    return Err(End::Failed(sentence));
+                }
+                (Step::GiveUp, Err(failure)) => {
+                    let (sentence, why) = (&failed.sentence, failure.sentence);
+                    return Err(End::Failed(format!("{sentence}; where it is, is unknown: {why}")));
                 }
             }
         }
     }
 
-    /// Whether no other POST is to follow one that ended as `posted`.
-    fn is_spent(&self, posted: Kind) -> bool {
-        let counted = self.posts - self.locks;
-        self.barred
-            || counted >= MOST_POSTS
-            || self.posts >= MOST_POSTS_WITH_LOCKS
-            || posted == Kind::Locked && self.locked_for >= LONGEST_SWITCH
-    }
-
-    /// Whether another POST is in order after one that ended as `posted`, and looks that did not find the IP here to stay.
-    fn wants_to_post(&self, posted: Kind, moved: bool, leaves: bool) -> bool {
-        match posted {
-            // Where a lock ends, the switch that held it has moved the IP: away from here, or just now to here, and
-            // then a POST will say so. If it has failed, nothing tells but another try.
-            Kind::Locked => {
-                let locked = self.locked_since.map_or(Duration::ZERO, |at| self.setting.elapsed() - at);
-                let tried_after = if self.locks == 1 { LOCK_TRIED_AFTER } else { LONGEST_SWITCH };
-                moved || leaves && self.posts == 1 || locked >= tried_after
-            }
-            // What gives no sense now may do so later: the last one is kept until then.
-            Kind::Unknown => self.posts - self.locks + 1 < MOST_POSTS || self.pauses >= SOME_PAUSES,
-            _ => true,
+    fn asked_so_far(&self, kind: Kind, in_doubt: bool) -> Asked {
+        let longest = self.order.pace.longest_switch;
+        let locked = self.locked_since.map_or(Duration::ZERO, |since| self.setting.elapsed() - since);
+        let lock = match () {
+            () if self.locked_for >= longest => Lock::Overdue,
+            () if locked >= longest => Lock::MustHaveEnded,
+            () if locked >= LOCK_TRIED_AFTER => Lock::MayHaveEnded,
+            () => Lock::Young,
+        };
+        Asked {
+            kind,
+            asked: self.asked,
+            locks: self.locks,
+            pauses: self.pauses,
+            is_barred: self.is_barred,
+            is_late: self.is_late(),
+            in_doubt,
+            lock,
         }
     }
 
-    /// Whether it is too late for another POST.
+    /// Whether it is too late for another request.
     fn is_late(&self) -> bool {
         let left = self.order.deadline.saturating_sub(self.setting.elapsed());
-        left < LATEST_POST.min(self.order.deadline / 4)
+        left < LATEST_REQUEST.min(self.order.deadline / 4)
     }
 
     /// Fails where nothing could be sent, and another try that takes as long as the one that `began` then would end too
@@ -335,8 +327,8 @@ impl Takeover<'_> {
     }
 
     fn too_late(&self, why: &str) -> End {
-        let known = match self.route {
-            Some(route) => format!("when last seen it was {}", place(route)),
+        let known = match &self.place {
+            Some(place) => format!("when last seen it was {place}"),
             None => "where it is, is unknown".into(),
         };
         End::Failed(format!(
@@ -352,11 +344,6 @@ impl Takeover<'_> {
     fn seconds(&self) -> String {
         format!("{:.1} s", self.setting.elapsed().as_secs_f64())
     }
-}
-
-/// A route in words.
-pub fn place(route: Route) -> String {
-    route.map_or_else(|| "routed nowhere".into(), |address| format!("routed to {address}"))
 }
 
 #[cfg(test)]

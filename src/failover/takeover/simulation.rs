@@ -7,21 +7,28 @@ use std::cell::{Cell, RefCell};
 
 use fastrand::Rng;
 
+use super::decide::{MOST_SWITCHES, MOST_WITH_LOCKS};
+use super::tests::PACE;
 use super::*;
+use crate::hosters::Stage;
 use lab::random;
 
-const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
-const OTHERS: [Route; 3] = [None, Some(address(2)), Some(address(3))];
+/// A server's number; `None` is nowhere.
+type Route = Option<u8>;
+
+const TARGET: u8 = 1;
+const OTHERS: [Route; 3] = [None, Some(2), Some(3)];
+const LONGEST_SWITCH: Duration = PACE.longest_switch;
 const SECOND: Duration = Duration::from_secs(1);
 /// A look takes that long where all is well.
 const LOOK_TAKES: Duration = Duration::from_millis(200);
 
-const fn address(last: u8) -> IpAddr {
-    IpAddr::V4(std::net::Ipv4Addr::new(last, last, last, last))
+fn refused() -> Failure {
+    Failure::new(Kind::Refused, Stage::Host, "")
 }
 
-fn refused() -> Failure {
-    Failure::new(Kind::Refused, "").with_status(403)
+fn unclear(kind: Kind) -> Failure {
+    Failure::new(kind, if kind == Kind::NotSent { Stage::Way } else { Stage::Host }, "")
 }
 
 /// How the hoster is, for a while.
@@ -194,7 +201,7 @@ impl World {
 
     /// What keeps a request from being heard, if so; time has passed then.
     fn is_unheard(&self, limit: Duration) -> Option<Failure> {
-        let failure = |kind| Some(Failure::new(kind, ""));
+        let failure = |kind| Some(unclear(kind));
         match self.weather() {
             Weather::Closed => failure(Kind::NotSent),
             Weather::BlackHole => {
@@ -228,18 +235,16 @@ impl World {
     }
 }
 
-impl Hoster for World {
+impl Session for &World {
+    fn target(&self) -> &str {
+        "1"
+    }
+
     fn describe(&self) -> String {
         String::new()
     }
 
-    fn route_to(
-        &self,
-        target: IpAddr,
-        _: Need,
-        limit: Duration,
-        begin: &dyn Fn(),
-    ) -> Result<String, Failure> {
+    fn bring_here(&self, _: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
         begin();
         let limit = limit.min(self.timeout);
         let ends = self.now.get() + limit;
@@ -257,20 +262,20 @@ impl Hoster for World {
         }
         // Connecting, and what the API does before it decides.
         self.pass(self.some(SECOND).min(limit));
-        let lost = || Err(Failure::new(Kind::Unknown, ""));
+        let lost = || Err(unclear(Kind::Unknown));
         if self.switch.get().is_some() {
             self.locks.set(self.locks.get() + 1);
             let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
-            return if is_lost { lost() } else { Err(Failure::new(Kind::Locked, "")) };
+            return if is_lost { lost() } else { Err(unclear(Kind::Locked)) };
         }
-        if self.route.get() == Some(target) {
+        if self.route.get() == Some(TARGET) {
             let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
             return if is_lost { lost() } else { Ok("already".into()) };
         }
         let takes = if self.chance(8) { LONGEST_SWITCH } else { self.some(LONGEST_SWITCH) };
         let done_at = self.now.get() + takes;
         let is_made = !self.chance(8);
-        self.switch.set(Some(Switch { to: Some(target), done_at, is_ours: true, is_made }));
+        self.switch.set(Some(Switch { to: Some(TARGET), done_at, is_ours: true, is_made }));
         if matches!(weather, Weather::Breaks | Weather::Html) {
             // At any time.
             self.pass(self.some(takes.min(ends.saturating_sub(self.now.get()))));
@@ -281,10 +286,10 @@ impl Hoster for World {
             return lost();
         }
         self.pass(takes);
-        if is_made { Ok("made".into()) } else { Err(Failure::new(Kind::NotDone, "")) }
+        if is_made { Ok("made".into()) } else { Err(unclear(Kind::NotDone)) }
     }
 
-    fn whereabouts(&self, _: Need, limit: Duration) -> Result<Route, Failure> {
+    fn whereabouts(&self, _: Need, limit: Duration) -> Result<Place, Failure> {
         let limit = limit.min(self.timeout).min(10 * SECOND);
         let ends = self.now.get() + limit;
         let weather = self.weather();
@@ -298,10 +303,17 @@ impl Hoster for World {
         self.pass(LOOK_TAKES.min(limit));
         let route = self.route.get();
         let is_lost = self.is_lost(weather, ends.saturating_sub(self.now.get()));
-        if is_lost { Err(Failure::new(Kind::Unknown, "")) } else { Ok(route) }
+        if is_lost {
+            return Err(unclear(Kind::Unknown));
+        }
+        Ok(match route {
+            Some(TARGET) => Place::Here(String::new()),
+            Some(other) => Place::Elsewhere(other.to_string()),
+            None => Place::Nowhere,
+        })
     }
 
-    fn release(&self, _: Duration) -> Result<Route, Failure> {
+    fn release(&self, _: Duration) -> Result<Place, Failure> {
         unreachable!("no takeover releases")
     }
 }
@@ -339,9 +351,8 @@ fn play(seed: u64, is_told: bool) -> (Verdict, Option<&'static str>, Vec<String>
     let timeout = random::one(&mut rng, &[5, 20, 30, 60, 60, 60]) * SECOND;
     let hand_over_after = rng.bool().then_some(25 * SECOND);
     let world = World::new(seed, deadline, timeout, is_told);
-    let ip = [4, 4, 4, 4].into();
-    let order = Order { ip, target: TARGET, deadline, need: Need::Election, hand_over_after };
-    let verdict = take_over(&world, &order, &world);
+    let order = Order { ip: "", pace: &PACE, deadline, need: Need::Election, hand_over_after };
+    let verdict = take_over(&|| Ok(Box::new(&world)), &order, &world);
     let now = world.now.get();
 
     let posts = world.posts.borrow().len();
@@ -361,8 +372,8 @@ fn play(seed: u64, is_told: bool) -> (Verdict, Option<&'static str>, Vec<String>
         Verdict::Failed { .. } if was_made.is_some_and(would_be_seen) => Some("it is given up, and here"),
         Verdict::Failed { sent } if sent == (posts == 0) => Some("whether anything was sent is told wrong"),
         Verdict::Dropped => Some("it is dropped, though it is wanted"),
-        _ if posts - world.locks.get() > MOST_POSTS as usize => Some("too many POSTs"),
-        _ if posts > MOST_POSTS_WITH_LOCKS as usize => Some("too many POSTs with locks"),
+        _ if posts - world.locks.get() > MOST_SWITCHES as usize => Some("too many POSTs"),
+        _ if posts > MOST_WITH_LOCKS as usize => Some("too many POSTs with locks"),
         _ if now > deadline => Some("it has not ended by its deadline"),
         _ if posts == 0 && hand_over_after.is_some_and(|after| now > after + 8 * SECOND) => {
             Some("nothing could be sent, and it is not handed over")

@@ -3,14 +3,22 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::hosters::Stage;
 
-const TARGET: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(1, 1, 1, 1));
-const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(2, 2, 2, 2));
+const SECOND: Duration = Duration::from_secs(1);
+pub const PACE: Pace = Pace {
+    timeout: Duration::from_secs(60),
+    verify: Duration::from_secs(300),
+    longest_switch: Duration::from_secs(60),
+    shortest_deadline: Duration::from_secs(90),
+};
+const TARGET: &str = "1.1.1.1";
+const OTHER: &str = "2.2.2.2";
 
 /// A hoster that answers from a list, and a clock that only sleeps move.
 struct Fake {
     posts: RefCell<Vec<Result<String, Failure>>>,
-    looks: RefCell<Vec<Result<Route, Failure>>>,
+    looks: RefCell<Vec<Result<Place, Failure>>>,
     /// `P` and `G` with the second at which each was asked.
     asked: RefCell<Vec<String>>,
     lines: RefCell<Vec<String>>,
@@ -19,14 +27,17 @@ struct Fake {
     sent: Cell<bool>,
 }
 
-impl Hoster for Fake {
+impl Session for &Fake {
+    fn target(&self) -> &str {
+        TARGET
+    }
+
     fn describe(&self) -> String {
         "a fake".into()
     }
 
-    fn route_to(&self, target: IpAddr, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
-        assert_eq!(target, TARGET);
-        // A POST that did not reach the hoster leaves the next one the first.
+    fn bring_here(&self, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+        // A request that did not reach the hoster leaves the next one the first.
         assert_eq!(need == Need::Election, !self.sent.get());
         self.note('P');
         let answer = next(&self.posts);
@@ -38,13 +49,13 @@ impl Hoster for Fake {
         answer
     }
 
-    fn whereabouts(&self, need: Need, _: Duration) -> Result<Route, Failure> {
+    fn whereabouts(&self, need: Need, _: Duration) -> Result<Place, Failure> {
         assert_eq!(need, Need::Takeover);
         self.note('G');
         next(&self.looks)
     }
 
-    fn release(&self, _: Duration) -> Result<Route, Failure> {
+    fn release(&self, _: Duration) -> Result<Place, Failure> {
         unreachable!("no takeover releases")
     }
 }
@@ -52,7 +63,7 @@ impl Hoster for Fake {
 impl Fake {
     fn new(
         posts: Vec<Result<String, Failure>>,
-        looks: Vec<Result<Route, Failure>>,
+        looks: Vec<Result<Place, Failure>>,
         wanted_until: Duration,
     ) -> Fake {
         Fake {
@@ -104,7 +115,9 @@ impl Setting for Fake {
 }
 
 fn failure(kind: Kind) -> Failure {
-    Failure::new(kind, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
+    let was_sent = matches!(kind, Kind::Locked | Kind::NotDone | Kind::Unknown);
+    let stage = if was_sent { Stage::Host } else { Stage::Way };
+    Failure::new(kind, stage, if kind == Kind::NotSent { "connection refused" } else { "a sentence" })
 }
 
 fn ok() -> Result<String, Failure> {
@@ -115,33 +128,27 @@ fn post(kind: Kind) -> Result<String, Failure> {
     Err(failure(kind))
 }
 
-fn at(address: IpAddr) -> Result<Route, Failure> {
-    Ok(Some(address))
+fn at(server: &str) -> Result<Place, Failure> {
+    Ok(if server == TARGET { Place::Here(server.into()) } else { Place::Elsewhere(server.into()) })
 }
 
-fn order(hand_over_after: Option<Duration>) -> Order {
-    Order {
-        ip: [4, 4, 4, 4].into(),
-        target: TARGET,
-        deadline: Duration::from_secs(180),
-        need: Need::Election,
-        hand_over_after,
-    }
+fn order(hand_over_after: Option<Duration>) -> Order<'static> {
+    Order { ip: "4.4.4.4", pace: &PACE, deadline: 180 * SECOND, need: Need::Election, hand_over_after }
 }
 
 /// Runs a takeover with 180 s; returns the verdict, what was asked when, and the last line.
-fn run(posts: Vec<Result<String, Failure>>, looks: Vec<Result<Route, Failure>>) -> (Verdict, String, String) {
+fn run(posts: Vec<Result<String, Failure>>, looks: Vec<Result<Place, Failure>>) -> (Verdict, String, String) {
     run_order(posts, looks, Duration::MAX, None)
 }
 
 fn run_order(
     posts: Vec<Result<String, Failure>>,
-    looks: Vec<Result<Route, Failure>>,
+    looks: Vec<Result<Place, Failure>>,
     wanted_until: Duration,
     hand_over_after: Option<Duration>,
 ) -> (Verdict, String, String) {
     let fake = Fake::new(posts, looks, wanted_until);
-    let verdict = take_over(&fake, &order(hand_over_after), &fake);
+    let verdict = take_over(&|| Ok(Box::new(&fake)), &order(hand_over_after), &fake);
     let last = fake.lines.borrow().last().cloned().unwrap_or_default();
     (verdict, fake.asked.into_inner().join(" "), last)
 }
@@ -149,7 +156,7 @@ fn run_order(
 #[track_caller]
 fn check(
     posts: Vec<Result<String, Failure>>,
-    looks: Vec<Result<Route, Failure>>,
+    looks: Vec<Result<Place, Failure>>,
     verdict: Verdict,
     asked: &str,
     last: &str,
@@ -225,7 +232,7 @@ fn who_may_not_look_posts_again() {
 #[test]
 fn what_is_held_back_is_not_said_to_be_sent() {
     let fake = Fake::new(vec![post(Kind::HeldBack)], vec![], Duration::MAX);
-    take_over(&fake, &order(None), &fake);
+    take_over(&|| Ok(Box::new(&fake)), &order(None), &fake);
     let lines = fake.lines.into_inner();
     assert_eq!(lines, ["FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)"]);
 }
@@ -233,8 +240,8 @@ fn what_is_held_back_is_not_said_to_be_sent() {
 #[test]
 fn looks_go_on_until_shortly_before_the_deadline() {
     let fake = Fake::new(vec![post(Kind::Unknown)], vec![at(OTHER)], Duration::MAX);
-    let order = Order { deadline: SHORTEST_DEADLINE / 2, ..order(None) };
-    assert_eq!(take_over(&fake, &order, &fake), Verdict::Failed { sent: true });
+    let order = Order { deadline: PACE.shortest_deadline / 2, ..order(None) };
+    assert_eq!(take_over(&|| Ok(Box::new(&fake)), &order, &fake), Verdict::Failed { sent: true });
     assert!(fake.asked.borrow().join(" ").ends_with("P15 G30 G43 G44"), "{:?}", fake.asked);
 }
 
@@ -271,7 +278,7 @@ fn a_lock_is_waited_for() {
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 15.0 s)";
     check(vec![post(Kind::Locked), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 G3 G7 G15 P15", last);
     // Its switch has moved the IP elsewhere: the lock is gone.
-    let looks = vec![at(OTHER), at([3, 3, 3, 3].into())];
+    let looks = vec![at(OTHER), at("3.3.3.3")];
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
     check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
     // Before it has done that, the IP is still here: no reason to be content.
@@ -328,6 +335,6 @@ fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
 fn no_switch_is_begun_that_cannot_be_waited_for() {
     let fake = Fake::new(vec![post(Kind::NotSent)], vec![], Duration::MAX);
     let order = Order { deadline: Duration::from_secs(170), ..order(None) };
-    assert_eq!(take_over(&fake, &order, &fake), Verdict::Failed { sent: false });
+    assert_eq!(take_over(&|| Ok(Box::new(&fake)), &order, &fake), Verdict::Failed { sent: false });
     assert!(fake.asked.borrow().join(" ").ends_with("P135 P150"), "{:?}", fake.asked);
 }

@@ -1,34 +1,42 @@
 //! Hours in a moment: what is sent, and what is held back.
 
+use std::collections::HashMap;
+
 use super::*;
+use crate::hosters::robot::limits::LIMITS;
 
 const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
 const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(5, 5, 5, 5));
 
-const FIRST_POST: (Request, Need) = (Request::Post, Need::Election);
-const POST: (Request, Need) = (Request::Post, Need::Takeover);
-const GET: (Request, Need) = (Request::Get, Need::Takeover);
-const CHECK: (Request, Need) = (Request::Get, Need::Check);
-const DELETE: (Request, Need) = (Request::Delete, Need::Takeover);
+const FIRST_POST: (Request, Need) = (Request::Switch, Need::Election);
+const POST: (Request, Need) = (Request::Switch, Need::Takeover);
+const GET: (Request, Need) = (Request::Look, Need::Takeover);
+const CHECK: (Request, Need) = (Request::Look, Need::Check);
+const DELETE: (Request, Need) = (Request::Release, Need::Takeover);
 
 struct Clock {
-    ledger: Ledger,
+    ledger: Book,
     now: Instant,
     ip: IpAddr,
     password: &'static [u8],
+    limits: &'static Limits,
 }
 
 impl Clock {
     fn new() -> Clock {
-        Clock { ledger: Ledger::default(), now: Instant::now(), ip: IP, password: b"old" }
+        Clock { ledger: Book::default(), now: Instant::now(), ip: IP, password: b"old", limits: &LIMITS }
     }
 
     fn wait(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
     }
 
+    fn account(&self) -> Account<'static> {
+        Account { api: "api", user: b"u", secret: self.password, limits: self.limits }
+    }
+
     fn question(&self, (request, need): (Request, Need)) -> Question<'static> {
-        Question { user: b"u", password: self.password, ip: self.ip, request, need }
+        Question { account: self.account(), ip: self.ip, request, need }
     }
 
     /// Whether it may be sent, and if so what comes of it.
@@ -95,7 +103,7 @@ fn elections_that_go_well_are_no_tries() {
 fn nobody_waits_longer_than_four_minutes_for_its_own_tries() {
     let mut clock = Clock::new();
     assert!((0..1000).all(|_| clock.ask(FIRST_POST)));
-    assert!(clock.ledger.users[b"u".as_slice()].sent.len() <= KEPT);
+    assert!(clock.ledger.remembered(&clock.account()) <= LIMITS.remembered);
     clock.wait(240);
     assert!(clock.ask(POST));
 }
@@ -147,7 +155,7 @@ fn two_rejected_logins_are_followed_by_silence() {
     }
     clock.wait(599);
     assert!(!clock.ask(FIRST_POST) && !clock.ask(GET));
-    let other = Question { user: b"other", ..clock.question(GET) };
+    let other = Question { account: Account { user: b"other", ..clock.account() }, ..clock.question(GET) };
     assert!(clock.ledger.admit(&other, clock.now).is_ok());
     clock.wait(1);
     assert!(clock.ask_for(FIRST_POST, Outcome::LoginRejected));
@@ -241,7 +249,7 @@ fn checks_are_as_frequent_as_all_of_a_login_can_keep_up() {
     {
         let mut clock = Clock::new();
         let asked = Duration::from_secs(asked);
-        (0..ips).for_each(|_| clock.ledger.watch(b"u"));
+        (0..ips).for_each(|_| clock.ledger.watch(&clock.account()));
         let mut due = vec![clock.now; ips];
         let mut sent = 0;
         for second in 1..=2 * 3600 {
@@ -250,11 +258,94 @@ fn checks_are_as_frequent_as_all_of_a_login_can_keep_up() {
             for due in due.iter_mut().filter(|due| **due <= now) {
                 assert!(clock.ask(CHECK), "{ips} {asked:?}: held back after {second} s");
                 sent += 1;
-                *due = clock.now + clock.ledger.check_pause(b"u", asked, clock.now);
+                *due = clock.now + clock.ledger.check_pause(&clock.account(), asked, clock.now);
             }
         }
         assert!(sent <= 2 * (most + ips) && sent >= 24, "{ips} {asked:?}: {sent}");
     }
     let clock = Clock::new();
-    assert!(clock.ledger.check_pause(b"u", Duration::ZERO, clock.now).is_zero());
+    assert!(clock.ledger.check_pause(&clock.account(), Duration::ZERO, clock.now).is_zero());
+}
+
+/// As a command has them.
+const NONE: Limits = Limits {
+    lock_out: None,
+    looks: None,
+    switches: None,
+    remembered: 100,
+    names: ["look", "switch", "release"],
+};
+
+#[test]
+fn where_there_is_no_limit_nothing_is_held_back() {
+    let mut clock = Clock { limits: const { &NONE }, ..Clock::new() };
+    for what in [POST, GET, CHECK, DELETE, FIRST_POST] {
+        assert!((0..1000).all(|_| clock.ask_for(what, Outcome::LoginRejected)), "{what:?}");
+    }
+    clock.ledger.watch(&clock.account());
+    let second = Duration::from_secs(1);
+    assert_eq!(clock.ledger.check_pause(&clock.account(), second, clock.now), second);
+    assert_eq!(clock.ledger.remembered(&clock.account()), 100);
+}
+
+/// As where an account has one number of requests an hour, whatever they are.
+#[test]
+fn what_all_requests_use_up_holds_looks_back() {
+    static ALL: Limits = Limits {
+        looks: Some(Looks {
+            an_hour: 30,
+            checks_an_hour: 20,
+            are_all_requests: true,
+            pause: Duration::from_secs(60),
+            check_pause: Duration::from_secs(2),
+            quick_checks: 10,
+            slow_check: Duration::from_secs(10),
+        }),
+        ..NONE
+    };
+    let mut clock = Clock { limits: &ALL, ..Clock::new() };
+    assert!((0..10).all(|_| clock.ask(POST) && clock.ask(CHECK)));
+    assert!(!clock.ask(CHECK));
+    assert!((0..10).all(|_| clock.ask(DELETE)));
+    assert!(!clock.ask(GET) && clock.ask(POST));
+    clock.wait(60);
+    assert!(clock.ask(GET) && !clock.ask(GET));
+}
+
+#[test]
+fn each_reason_has_its_words() {
+    let words = |what, outcome, times| {
+        let mut clock = Clock::new();
+        (0..times).for_each(|_| assert!(clock.ask_for(what, outcome)));
+        clock.ledger.held(&clock.question(what), clock.now).expect("it is held back").to_string()
+    };
+    let limited = Outcome::Limited(Duration::from_secs(60));
+    for (what, outcome, times, expected) in [
+        (
+            GET,
+            Outcome::LoginRejected,
+            2,
+            "two logins were rejected, a third would lock this server's address out",
+        ),
+        (
+            GET,
+            Outcome::Refused(Duration::from_secs(60)),
+            1,
+            "the API refused the last request, so at most one a minute is sent",
+        ),
+        (GET, limited, 1, "the account's limit of GET is used up, so at most one a minute is sent"),
+        (POST, limited, 1, "the account's limit of POST is used up, so at most one a minute is sent"),
+        (DELETE, limited, 1, "the account's limit of DELETE is used up, so at most one a minute is sent"),
+        (CHECK, Outcome::Other, 45, "45 GET were sent within an hour"),
+        (GET, Outcome::Other, 60, "60 GET were sent within an hour, so at most one each two minutes is sent"),
+        (POST, Outcome::Other, 3, "three POST brought nothing, so that the next ones are spread"),
+        (
+            DELETE,
+            Outcome::Other,
+            15,
+            "15 POST were sent within an hour, so at most two each eight minutes are sent for all IPs",
+        ),
+    ] {
+        assert_eq!(words(what, outcome, times), expected);
+    }
 }

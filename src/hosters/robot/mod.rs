@@ -1,151 +1,303 @@
-//! Hetzner's Robot webservice: everything that is Robot's own.
+//! Hetzner's Robot webservice, and failover IPs: everything that is Robot's own.
 //!
-//! `answer` knows what comes back, `transport` how to get there, by `connect` and `proxy`, `tls` whom to trust on the
-//! way, `budget` how often; this file is the other side of the seam.
+//! `options` knows the keys of a hook, `server` which address is this server's own, `limits` how often Robot may be asked,
+//! `answer` what comes back. This file is Robot's side of the seam. May touch what every hoster may: `config`, `https`,
+//! the ledger and the metrics.
 
 mod answer;
-pub mod own;
+pub(super) mod limits;
+mod options;
+mod server;
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::http::{HeaderValue, Response};
-use ureq::{Agent, Body};
-
-use super::ledger::{self as budget, Hold, Outcome, Question, Request, ledger};
-use super::rejected;
-use crate::config::{DEFAULT_VERIFY, Options};
-use crate::hosters::{Failure, Hoster, Kind, Need, Route};
-pub use crate::https::read_trust_store;
-use crate::https::{self as transport, Way, seconds};
+use super::ledger::{Account, Outcome, Question};
+use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
+use super::{Surroundings, Tls};
+use crate::config::{Common, Secret, host_of};
+use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
-use answer::{Answer, Reader};
-
-/// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
-pub const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
+use crate::sys::{is_here, net};
+use answer::{Reader, Refusal};
+use limits::{LIMITS, REFUSED_FOR};
+use options::{ACTIVE_IP_MEANING, Options, PACE};
 
 /// A GET moves nothing, so it is given up long before a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
 
-/// A 403 says that asking again makes it worse, but not for how long; a lock-out lasts ten minutes.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
+pub struct Robot;
 
-/// One failover IP in one account, for one takeover or one look.
-pub struct Robot {
-    options: Options,
-    password: Vec<u8>,
-    metrics: &'static Metrics,
-    /// Kept from one request to the next, since a look may use the connection of what came before it.
-    agent: OnceLock<Agent>,
-    way: Arc<Way>,
+impl Hoster for Robot {
+    const ABOUT: About = About {
+        takes_over: c"hetzner-failoverip",
+        releases: c"hetzner-failoverip-release",
+        target_key: "active_ip",
+        pace: PACE,
+        read,
+    };
 }
 
-impl Robot {
-    /// Fails where the password cannot be read, which may change.
-    pub fn new(options: &Options, metrics: &'static Metrics) -> Result<Robot, Failure> {
-        let password = options.login.password.read().map_err(|why| Failure::new(Kind::NotSent, why))?;
-        Ok(Robot { options: options.clone(), password, metrics, agent: OnceLock::new(), way: Arc::default() })
+fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
+    let options::Parsed { common, options, remarks } = options::parse(argument);
+    let Surroundings { legion, shared } = *surroundings;
+    let mut known = shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner);
+    known.extend(options.iter().map(|options| options.ip));
+    known.sort_unstable();
+    known.dedup();
+    let remote = |options: Options| -> Arc<dyn Remote> {
+        let (name, common) = (options.ip.to_string(), common.clone());
+        Arc::new(FailoverIp { name, options, common, legion, shared, own: OnceLock::new() })
+    };
+    let ips = options.into_iter().map(remote).collect();
+    Read { common, ips, remarks }
+}
+
+/// One failover IP in one account.
+struct FailoverIp {
+    name: String,
+    options: Options,
+    common: Common,
+    /// Where the Legion listens.
+    legion: Option<IpAddr>,
+    shared: &'static Shared,
+    /// This server's own address, once it is found: what is routed to it must not be looked for at another one later.
+    own: OnceLock<IpAddr>,
+}
+
+impl FailoverIp {
+    /// The server to route to; or why that is not known now.
+    fn active_ip(&self) -> Result<IpAddr, String> {
+        let Options { ip, active_ip, url, .. } = &self.options;
+        if let Some(known) = active_ip.or_else(|| self.own.get().copied()) {
+            return Ok(known);
+        }
+        let failover = self.shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = server::main_ip(self.legion, url, ip.is_ipv6(), &failover)?;
+        Ok(*self.own.get_or_init(|| found))
     }
 
-    fn host(&self) -> &str {
-        self.options.url.authority().map_or("", |authority| authority.as_str())
+    fn account<'a>(&'a self, secret: &'a [u8]) -> Account<'a> {
+        let Options { login, url, .. } = &self.options;
+        Account { api: authority(url), user: &login.username, secret, limits: &LIMITS }
     }
 
-    /// HTTP Basic auth, marked so that no library shows it.
-    fn authorization(&self) -> HeaderValue {
-        let login = [self.options.login.username.as_slice(), b":", &self.password].concat();
-        let header = format!("Basic {}", BASE64.encode(login));
-        let mut header = HeaderValue::try_from(header).expect("base64 is plain ASCII");
-        header.set_sensitive(true);
-        header
+    fn question<'a>(&'a self, secret: &'a [u8], request: Request, need: Need) -> Question<'a> {
+        Question { account: self.account(secret), ip: self.options.ip, request, need }
+    }
+}
+
+impl Remote for FailoverIp {
+    fn ip(&self) -> &str {
+        &self.name
     }
 
-    /// What may never stand in a log, should a foreign text hold it.
-    fn secrets(&self) -> [String; 2] {
-        let authorization = self.authorization();
-        let base64 = authorization.to_str().unwrap_or_default().trim_start_matches("Basic ").to_string();
-        [String::from_utf8_lossy(&self.password).into_owned(), base64]
+    fn target(&self) -> Result<String, String> {
+        self.active_ip().map(|active_ip| active_ip.to_string())
     }
 
-    fn question(&self, request: Request, need: Need) -> Question<'_> {
-        let Options { ip, ref login, .. } = self.options;
-        Question { user: &login.username, password: &self.password, ip, request, need }
+    fn local_addresses(&self) -> Vec<(&'static str, IpAddr)> {
+        let target = self.active_ip().ok().map(|active_ip| ("active_ip", active_ip));
+        target.into_iter().chain([("the failover IP", self.options.ip)]).collect()
     }
 
-    /// Sends a request, if the budgets allow it, learns from what comes back, and has it read by `read`. `begin` is
-    /// called when they do.
+    fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure> {
+        let password =
+            self.options.login.password.read().map_err(|why| Failure::not_sent(why.to_string()))?;
+        let target = self.active_ip().map_err(Failure::not_sent)?;
+        Ok(Box::new(Asking {
+            of: self,
+            target,
+            name: target.to_string(),
+            authorization: Authorization::basic(&self.options.login.username, &password),
+            password,
+            metrics,
+            client: OnceCell::new(),
+        }))
+    }
+
+    fn secret(&self) -> &Secret {
+        &self.options.login.password
+    }
+
+    fn api(&self) -> Api {
+        let host = host_of(&self.options.url);
+        let is_loopback = host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
+        let tls = match (self.options.url.scheme_str(), self.common.ssl_no_verify) {
+            (Some("https"), false) => Tls::Verified,
+            (Some("https"), true) => Tls::Unverified,
+            _ => Tls::None,
+        };
+        Api {
+            host: host.into(),
+            authority: authority(&self.options.url).into(),
+            tls,
+            is_here: host == "localhost" || is_loopback,
+        }
+    }
+
+    fn account(&self) -> Vec<u8> {
+        [authority(&self.options.url).as_bytes(), b" ", &self.options.login.username].concat()
+    }
+
+    /// At another URL it may be another one, as in a rehearsal beside the real thing.
+    fn identity(&self) -> String {
+        format!("{} {}", net(self.options.ip), self.options.url)
+    }
+
+    fn held_back_for(&self, request: Request, need: Need) -> Option<Duration> {
+        let password = self.options.login.password.read().ok()?;
+        self.shared.ledger.held(&self.question(&password, request, need)).map(|hold| hold.remaining)
+    }
+
+    fn shortest_check_pause(&self, ips: usize) -> Duration {
+        LIMITS.shortest_check_pause(ips)
+    }
+
+    fn note_guard(&self) {
+        self.shared.ledger.watch(&self.account(b""));
+    }
+
+    fn check_pause(&self) -> Duration {
+        self.shared.ledger.check_pause(&self.account(b""), self.common.verify)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let (ip, active_ip) = (self.options.ip, self.active_ip());
+        let is_elsewhere = |address: IpAddr| is_here(address) == Some(false);
+        [
+            active_ip.as_ref().err().map(|why| {
+                format!("{why} now: it is looked for at each takeover; or write active_ip={ACTIVE_IP_MEANING}")
+            }),
+            active_ip.ok().filter(|active_ip| is_elsewhere(*active_ip)).map(|active_ip| {
+                format!(
+                    "active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for \
+                     this one's own"
+                )
+            }),
+            is_elsewhere(ip).then(|| {
+                format!(
+                    "ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one"
+                )
+            }),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// A failover IP, for one takeover or one look.
+struct Asking<'a> {
+    of: &'a FailoverIp,
+    target: IpAddr,
+    name: String,
+    password: Vec<u8>,
+    authorization: Authorization,
+    metrics: &'static Metrics,
+    /// Kept from one request to the next, since a look may use the connection of what came before it.
+    client: OnceCell<Client>,
+}
+
+impl Asking<'_> {
+    fn client(&self) -> Result<&Client, Failure> {
+        if self.client.get().is_none() {
+            let FailoverIp { options, common, shared, .. } = self.of;
+            let client = Client::new(&options.url, common.ssl_no_verify, &shared.trust).map_err(failure)?;
+            let _ = self.client.set(client);
+        }
+        Ok(self.client.get().expect("it was set just now"))
+    }
+
+    /// Sends a request, if the ledger allows it, learns from what comes back, and has it read by `read`. `begin` is called
+    /// when it does.
     fn ask<T>(
         &self,
-        (request, need): (Request, Need),
+        method: Method,
+        need: Need,
         limit: Duration,
         begin: &dyn Fn(),
-        send: impl FnOnce(&Agent) -> Result<Response<Body>, ureq::Error>,
-        read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
+        read: impl FnOnce(&Reader, &Answer) -> Result<T, Refusal>,
     ) -> Result<T, Failure> {
-        let agent = match self.agent.get() {
-            Some(agent) => agent,
-            None => {
-                let agent = transport::agent(&self.options.url, self.options.ssl_no_verify, &self.way)?;
-                self.agent.get_or_init(|| agent)
-            }
+        let client = self.client()?;
+        let ledger = &self.of.shared.ledger;
+        let request = match method {
+            Method::Get => Request::Look,
+            Method::Post(_) => Request::Switch,
+            Method::Delete => Request::Release,
         };
-        let question = self.question(request, need);
-        let login = rejected::Login {
-            api: self.host(),
-            user: &self.options.login.username,
-            password: &self.password,
-        };
-        let admitted = match rejected::held(&login) {
-            Some(remaining) => Err(Hold::locked_out(remaining)),
-            None => ledger().admit(&question, Instant::now()),
-        };
-        let slot = admitted.map_err(|hold| {
+        let question = self.of.question(&self.password, request, need);
+        let slot = ledger.admit(&question).map_err(|hold| {
             count(&self.metrics.requests_held_back);
-            held_back(hold)
+            Failure::from(hold)
         })?;
         begin();
         count(&self.metrics.requests);
-        self.way.begin(limit);
-        let result = match send(agent).and_then(transport::read_answer) {
+        let limit = limit.min(self.of.common.timeout);
+        let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
+        let (outcome, result) = match sent {
+            // What fails on the way there, for whatever reason, has cost nothing.
             Err(error) => {
-                let failure = transport::failure(&error, self.host(), &self.way);
-                // What fails on the way there, for whatever reason, has cost nothing.
-                let outcome = if self.way.is_sent() { Outcome::Other } else { Outcome::NotSent };
-                ledger().learn(&question, slot, outcome, Instant::now());
-                Err(failure)
+                (if error.is_sent { Outcome::Other } else { Outcome::NotSent }, Err(failure(error)))
             }
             Ok(answer) => {
-                self.way.has_answered();
-                let secrets = self.secrets();
-                let reader = Reader { ip: self.options.ip, secrets: &secrets.each_ref().map(String::as_str) };
-                let result = read(&reader, &answer).map_err(|failure| failure.with_status(answer.status));
-                let outcome = outcome(&answer, result.is_ok());
-                match outcome {
-                    Outcome::LoginRejected => rejected::add(&login),
-                    Outcome::Done | Outcome::LoginAccepted => rejected::forget(&login),
-                    _ => {}
-                }
-                let held = {
-                    let mut ledger = ledger();
-                    let now = Instant::now();
-                    ledger.learn(&question, slot, outcome, now);
-                    ledger.held(&question, now).filter(|_| answer.status == 401)
-                };
-                result.map_err(|mut failure| {
-                    if let Some(hold) = held {
-                        failure.sentence += &format!("; from now on {}", held_back(hold).sentence);
-                    }
-                    failure
-                })
+                let password = String::from_utf8_lossy(&self.password);
+                // Should the answer hold them, they are not shown.
+                let secrets = [&*password, self.authorization.credentials()];
+                let result = read(&Reader { ip: self.of.options.ip, secrets: &secrets }, &answer);
+                (outcome(&answer, result.is_ok()), result.map_err(Failure::from))
             }
         };
-        if result.is_err() {
+        ledger.learn(&question, slot, outcome);
+        result.map_err(|mut failure| {
             count(&self.metrics.api_errors);
+            if let Some(hold) = ledger.held(&question).filter(|_| failure.is_rejected_login()) {
+                failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
+            }
+            failure
+        })
+    }
+
+    fn place(&self, route: Option<IpAddr>) -> Place {
+        match route {
+            Some(server) if server == self.target => Place::Here(server.to_string()),
+            Some(server) => Place::Elsewhere(server.to_string()),
+            None => Place::Nowhere,
         }
-        result
+    }
+}
+
+impl Session for Asking<'_> {
+    fn target(&self) -> &str {
+        &self.name
+    }
+
+    fn describe(&self) -> String {
+        let Common { ssl_no_verify, timeout, .. } = self.of.common;
+        let unverified = if ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
+        let host = authority(&self.of.options.url);
+        format!("POST to {host}, at most {} s{unverified}", seconds(timeout))
+    }
+
+    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+        let form = [("active_server_ip", &*self.name)];
+        self.ask(Method::Post(&form), need, limit, begin, |reader, answer| {
+            reader.switched(answer, self.target)
+        })
+    }
+
+    fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
+        let route = self
+            .ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), |reader, answer| reader.route(answer))?;
+        Ok(self.place(route))
+    }
+
+    fn release(&self, limit: Duration) -> Result<Place, Failure> {
+        let route =
+            self.ask(Method::Delete, Need::Takeover, limit, &|| (), |reader, answer| reader.route(answer))?;
+        Ok(self.place(route))
     }
 }
 
@@ -162,137 +314,44 @@ fn outcome(answer: &Answer, is_done: bool) -> Outcome {
     }
 }
 
-/// A request that was not sent, and until when.
-fn held_back(hold: Hold) -> Failure {
-    let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + hold.remaining;
-    let (hour, minute, second) =
-        (until.as_secs() / 3600 % 24, until.as_secs() / 60 % 60, until.as_secs() % 60);
-    let why = hold.why;
-    Failure::new(hold.kind, format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {why}"))
-}
-
-impl Hoster for Robot {
-    fn describe(&self) -> String {
-        let unverified =
-            if self.options.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        format!("{}, at most {} s{unverified}", self.host(), seconds(self.options.timeout))
-    }
-
-    fn route_to(
-        &self,
-        target: IpAddr,
-        need: Need,
-        limit: Duration,
-        begin: &dyn Fn(),
-    ) -> Result<String, Failure> {
-        let limit = limit.min(self.options.timeout);
-        let send = |agent: &Agent| {
-            let post = agent.post(&self.options.url).config().timeout_global(Some(limit));
-            // On a connection of its own: one that the API is just closing would lose it.
-            let post = post.max_idle_age(Duration::ZERO).build();
-            post.header("Authorization", self.authorization())
-                .send_form([("active_server_ip", target.to_string())])
-        };
-        self.ask((Request::Post, need), limit, begin, send, |reader, answer| reader.switched(answer, target))
-    }
-
-    fn whereabouts(&self, need: Need, limit: Duration) -> Result<Route, Failure> {
-        let limit = limit.min(self.options.timeout).min(LONGEST_GET);
-        let send = |agent: &Agent| {
-            let get = agent.get(&self.options.url).config().timeout_global(Some(limit)).build();
-            get.header("Authorization", self.authorization()).call()
-        };
-        self.ask((Request::Get, need), limit, &|| (), send, |reader, answer| reader.route(answer))
-    }
-
-    fn release(&self, limit: Duration) -> Result<Route, Failure> {
-        let limit = limit.min(self.options.timeout);
-        let send = |agent: &Agent| {
-            let delete = agent.delete(&self.options.url).config().timeout_global(Some(limit)).build();
-            delete.header("Authorization", self.authorization()).call()
-        };
-        let what = (Request::Delete, Need::Takeover);
-        self.ask(what, limit, &|| (), send, |reader, answer| reader.route(answer))
-    }
-}
-
-/// Whether a hook with these options checks the API's certificate.
-pub fn needs_trust_store(options: &Options) -> bool {
-    options.url.scheme_str() == Some("https") && !options.ssl_no_verify
-}
-
-/// How long from now no look is sent with this login, if so.
-pub fn held_back_for(options: &Options) -> Option<Duration> {
-    is_held_back(options, Request::Get, Need::Check)
-}
-
-/// The same for a switch by a guard.
-pub fn switch_held_back_for(options: &Options) -> Option<Duration> {
-    is_held_back(options, Request::Post, Need::Takeover)
-}
-
-fn is_held_back(options: &Options, request: Request, need: Need) -> Option<Duration> {
-    let password = options.login.password.read().ok()?;
-    let user = &options.login.username;
-    let api = options.url.authority().map_or("", |authority| authority.as_str());
-    let noted = rejected::held(&rejected::Login { api, user, password: &password });
-    let question = Question { user, password: &password, ip: options.ip, request, need };
-    noted.or_else(|| ledger().held(&question, Instant::now()).map(|hold| hold.remaining))
-}
-
-/// Notes a guard that is going to check with this login, for [`check_pause`].
-pub fn note_guard(options: &Options) {
-    ledger().watch(&options.login.username);
-}
-
-/// How long a guard waits for its next check: `verify`, or longer where all IPs of the login together would use up
-/// what the API allows an hour. Zero is never.
-pub fn check_pause(options: &Options) -> Duration {
-    ledger().check_pause(&options.login.username, options.verify, Instant::now())
-}
-
-/// For the start: what is wrong with `verify`, where `ips` failover IPs are checked with this login.
-pub fn verify_warning(options: &Options, ips: usize) -> Option<String> {
-    let (verify, shortest) = (options.verify, budget::shortest_check_pause(ips));
-    if verify.is_zero() || verify >= shortest || verify == DEFAULT_VERIFY {
-        return None;
-    }
-    let (verify, shortest) = (seconds(verify), shortest.as_secs());
-    let whose = if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
-    Some(format!(
-        "verify is {verify} s, but the API's limit an hour allows no more than a check each {shortest} s {whose}: it is \
-         asked less often than that; set verify={shortest} or more"
-    ))
+/// What it means that a request brought no whole answer.
+fn failure(error: https::Error) -> Failure {
+    let stage = if error.is_sent { Stage::Host } else { Stage::Way };
+    let kind = match () {
+        () if error.is_permanent() => Kind::Final,
+        // Of what was never sent nothing is in doubt.
+        () if error.is_sent => Kind::Unknown,
+        () => Kind::NotSent,
+    };
+    Failure::new(kind, stage, error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn robot(argument: &str) -> Robot {
-        let options = Options::parse(argument.as_bytes(), BASE_URL).options;
-        Robot::new(&options[0], Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"))
+    fn ip(argument: &str) -> Arc<dyn Remote> {
+        static SHARED: Shared = Shared::new();
+        let read = read(argument.as_bytes(), &Surroundings { legion: None, shared: &SHARED });
+        Arc::clone(&read.ips[0])
+    }
+
+    fn describe(argument: &str) -> String {
+        let ip = ip(argument);
+        let session = ip.open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+        session.describe()
     }
 
     #[test]
-    fn builds_the_documented_url() {
-        let url = |argument| robot(argument).options.url;
-        let v4 = url("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1");
-        assert_eq!(v4, "https://robot-ws.your-server.de/failover/4.4.4.4");
-        let v6 = url("user=u,pass=p,ip=2a01:4f8:fff1:0::,active_ip=2a01:4f8:0:5176::");
-        assert_eq!(v6, "https://robot-ws.your-server.de/failover/2a01:4f8:fff1::");
-        let own = robot("user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1,url=http://[::1]:8080/x?y=z");
-        assert_eq!(own.describe(), "[::1]:8080, at most 60 s");
-    }
-
-    #[test]
-    fn sends_the_login_as_it_is_and_shows_it_to_nobody() {
-        let robot = robot("user=Aladdin,pass=open sesame,ip=4.4.4.4,active_ip=1.1.1.1,ssl_no_verify");
-        let header = robot.authorization();
-        // RFC 7617's own example.
-        assert_eq!(header, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert_eq!(format!("{header:?}"), "Sensitive");
-        assert_eq!(robot.secrets(), ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
-        assert!(robot.describe().ends_with("its TLS certificate is NOT verified"));
+    fn says_whom_it_asks_for_how_long() {
+        let hook = "user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1";
+        assert_eq!(describe(hook), "POST to robot-ws.your-server.de, at most 60 s");
+        assert_eq!(
+            describe(&format!("{hook},url=http://[::1]:8080/x?y=z")),
+            "POST to [::1]:8080, at most 60 s"
+        );
+        assert!(
+            describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
+        );
     }
 }

@@ -1,7 +1,13 @@
 //! What the Robot API answers, and what that means for a takeover.
 //!
-//! Everything but a clear yes is a failure with a sentence of its own. Nothing here trusts the answer: it
-//! may be a proxy's or a maintenance page.
+//! Everything but a clear yes is a [`Refusal`] with a sentence of its own. Nothing here trusts the answer: it may be a
+//! proxy's or a maintenance page.
+
+#[cfg(test)]
+mod properties;
+mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,9 +16,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::hosters::{Failure, Kind, Route};
 pub use crate::https::Answer;
 use crate::text::printable;
+use refusal::Meaning;
+pub use refusal::Refusal;
 
 /// `{"failover": {...}}`. Source: Robot webservice documentation, "Failover".
 #[derive(Deserialize)]
@@ -32,7 +39,7 @@ struct Failover {
 
 /// `{"error": {...}}`. Source: Robot webservice documentation, "Errors".
 #[derive(Deserialize)]
-struct Refused {
+struct Erroneous {
     error: ApiError,
 }
 
@@ -74,7 +81,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// The answer to a switch to `target`. Success, with what came back, is the target named by a 200, or a 409
     /// that it is routed there already.
-    pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Failure> {
+    pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Refusal> {
         if answer.status == 409
             && error_in(answer).is_some_and(|error| error.code == "FAILOVER_ALREADY_ROUTED")
         {
@@ -82,141 +89,83 @@ impl Reader<'_> {
         }
         match self.route(answer)? {
             Some(address) if address == target => Ok("HTTP 200".into()),
-            Some(other) => Err(Failure::new(Kind::NotDone, format!("HTTP 200, but it is routed to {other}"))),
-            None => Err(Failure::new(
-                Kind::NotDone,
-                "HTTP 200, but it is routed nowhere (active_server_ip is null)",
-            )),
+            other => Err(Refusal::NotThere(other)),
         }
     }
 
     /// Where the IP is routed, as every good answer says.
-    pub fn route(&self, answer: &Answer) -> Result<Route, Failure> {
+    pub fn route(&self, answer: &Answer) -> Result<Option<IpAddr>, Refusal> {
         match answer.status {
             200 => self.read_route(&answer.body),
-            300..=399 => Err(self.redirected(answer)),
+            300..=399 => {
+                let location = answer.location.as_deref().unwrap_or("nowhere");
+                Err(Refusal::Redirect { status: answer.status, location: self.shown(location) })
+            }
             _ => Err(self.refused(answer)),
         }
     }
 
-    fn read_route(&self, body: &[u8]) -> Result<Route, Failure> {
+    fn read_route(&self, body: &[u8]) -> Result<Option<IpAddr>, Refusal> {
         let Some(Found { failover }) = read(body, "failover") else {
-            let what = describe(body);
-            return Err(Failure::new(
-                Kind::Unknown,
-                format!("HTTP 200 with {what}: no failover object that names active_server_ip"),
-            ));
+            return Err(Refusal::NoFailover(describe(body)));
         };
         let about = failover.ip.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-        if let Some(other) = about.filter(|about| !is_same(*about, self.ip)) {
-            let sentence = format!("HTTP 200, but it is about {other}, not {}: check url", self.ip);
-            return Err(Failure::new(Kind::Final, sentence));
+        if let Some(named) = about.filter(|about| !is_same(*about, self.ip)) {
+            return Err(Refusal::AnotherIp { named, asked: self.ip });
         }
-        let parse = |text: String| {
-            text.parse().map_err(|_| {
-                let shown = printable(&text, self.secrets);
-                Failure::new(
-                    Kind::Unknown,
-                    format!("HTTP 200, but active_server_ip is \"{shown}\", no address"),
-                )
-            })
-        };
+        let parse = |text: String| text.parse().map_err(|_| Refusal::NoAddress(self.shown(&text)));
         failover.active_server_ip.map(parse).transpose()
     }
 
-    fn redirected(&self, answer: &Answer) -> Failure {
-        let location = answer.location.as_deref().unwrap_or("nowhere");
-        Failure::new(
-            Kind::Final,
-            format!(
-                "HTTP {}, a redirect to {}: never followed, since the login is for the configured host alone; \
-                 check url",
-                answer.status,
-                printable(location, self.secrets)
-            ),
-        )
-    }
-
-    fn refused(&self, answer: &Answer) -> Failure {
+    fn refused(&self, answer: &Answer) -> Refusal {
         let status = answer.status;
-        let Some(error) = error_in(answer) else {
-            let (kind, advice) = self.meaning(status, "");
-            let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();
-            return Failure::new(kind, format!("HTTP {status} with {}{advice}", describe(&answer.body)));
-        };
-        let (kind, advice) = self.meaning(status, &error.code);
-        let advice = match (status, error.code.as_str()) {
-            (400, "INVALID_INPUT") => {
-                let list = |names: &Value| {
-                    let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
-                    match names.iter().filter_map(Value::as_str).collect::<Vec<_>>() {
-                        names if names.is_empty() => "nothing".to_string(),
-                        names => printable(&names.join(", "), self.secrets),
-                    }
-                };
-                let (missing, invalid) = (list(&error.missing), list(&error.invalid));
-                format!("missing {missing}, invalid {invalid}; check ip and active_ip")
+        match error_in(answer) {
+            None => {
+                Refusal::Page { status, body: describe(&answer.body), meaning: Meaning::of(status, None) }
             }
-            (403, RATE_LIMIT_EXCEEDED) => match (error.max_request.as_u64(), error.interval.as_u64()) {
-                (Some(requests), Some(seconds)) => {
-                    format!("the account's limit of {requests} requests in {seconds} s is used up")
-                }
-                _ => "the account's limit of requests an hour is used up".into(),
+            Some(error) => Refusal::Error {
+                status,
+                code: self.shown(&error.code),
+                message: self.shown(error.message.as_str().unwrap_or_default()),
+                meaning: self.meaning(status, &error),
             },
-            _ => advice.unwrap_or("not a documented answer").to_string(),
-        };
-        let code = printable(&error.code, self.secrets);
-        let message = printable(error.message.as_str().unwrap_or_default(), self.secrets);
-        Failure::new(kind, format!("HTTP {status} {code} \"{message}\": {advice}"))
+        }
     }
 
-    /// What a status and a code mean for a takeover, and what to do. Source: Robot webservice documentation,
-    /// "Errors" and "Failover".
-    fn meaning(&self, status: u16, code: &str) -> (Kind, Option<&'static str>) {
-        let (kind, advice) = match (status, code) {
-            (400, _) => (Kind::Final, "check ip and active_ip"),
-            (401, _) => (
-                Kind::Final,
-                "the login was rejected: check username and password (three rejections lock this address out for \
-                 10 minutes)",
-            ),
-            (403, RATE_LIMIT_EXCEEDED) => return (Kind::HeldBack, None),
-            (403, _) => (
-                Kind::Refused,
-                "this address or user is not allowed, or locked out: asking again makes it worse",
-            ),
-            (404, "FAILOVER_NEW_SERVER_NOT_FOUND") => {
-                (Kind::Final, "that is no server of this account: check active_ip")
-            }
-            (404, _) => (Kind::Final, "this account has no such failover IP: check ip and username"),
-            (409, "FAILOVER_LOCKED") => {
-                (Kind::Locked, "another switch of this IP is under way, where it ends is unknown")
-            }
-            (500, "FAILOVER_FAILED") => (Kind::NotDone, "the switch failed"),
-            (500, "FAILOVER_NOT_COMPLETE") => {
-                (Kind::NotDone, "the switch stopped half way, where the IP is now is unknown")
-            }
-            (503, _) => (Kind::NotDone, "maintenance"),
-            // A page without a code may be a gateway's, which has lost patience with an API that goes on.
-            (_, "") => return (Kind::Unknown, None),
-            _ => return (Kind::NotDone, None),
+    /// With what stands in the answer beside its code.
+    fn meaning(&self, status: u16, error: &ApiError) -> Meaning {
+        let list = |names: &Value| {
+            let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            self.shown(&names.join(", "))
         };
-        (kind, Some(advice))
+        match Meaning::of(status, Some(&error.code)) {
+            Meaning::BadInput(_) if error.code == "INVALID_INPUT" => {
+                Meaning::BadInput(Some([list(&error.missing), list(&error.invalid)]))
+            }
+            Meaning::OverLimit(_) => {
+                Meaning::OverLimit(error.max_request.as_u64().zip(error.interval.as_u64()))
+            }
+            other => other,
+        }
+    }
+
+    fn shown(&self, text: &str) -> String {
+        printable(text, self.secrets)
     }
 }
 
 /// How long the API will accept no more than a request now and then, if it says so.
 pub fn rate_limited_for(answer: &Answer) -> Option<Duration> {
-    let error = error_in(answer).filter(|error| answer.status == 403 && error.code == RATE_LIMIT_EXCEEDED)?;
+    let error = error_in(answer)?;
+    let is_limited = matches!(Meaning::of(answer.status, Some(&error.code)), Meaning::OverLimit(_));
     // An hour is what is documented for every call that matters here; more than a day is no answer to go by.
-    Some(Duration::from_secs(error.interval.as_u64().unwrap_or(3600).min(24 * 3600)))
+    is_limited.then(|| Duration::from_secs(error.interval.as_u64().unwrap_or(3600).min(24 * 3600)))
 }
 
 fn error_in(answer: &Answer) -> Option<ApiError> {
-    read(&answer.body, "error").map(|Refused { error }| error)
+    read(&answer.body, "error").map(|Erroneous { error }| error)
 }
-
-const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
 
 /// Whether both name one failover IP: of IPv6 it is a net, which any of its addresses may stand for.
 fn is_same(a: IpAddr, b: IpAddr) -> bool {
@@ -237,210 +186,4 @@ fn describe(body: &[u8]) -> String {
         _ => "a text that is no JSON",
     };
     format!("{kind} ({} bytes)", body.len())
-}
-
-#[cfg(test)]
-mod properties;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const READER: Reader<'_> =
-        Reader { ip: IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4)), secrets: &["hunter2"] };
-
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer { status, location: None, body: body.into() }
-    }
-
-    fn verdict(status: u16, body: &str) -> Result<String, String> {
-        let verdict = READER.switched(&answer(status, body), "1.1.1.1".parse().unwrap());
-        verdict.map_err(|failure| failure.sentence)
-    }
-
-    #[track_caller]
-    fn check(status: u16, body: &str, expected: Result<&str, &str>) {
-        assert_eq!(
-            verdict(status, body),
-            expected.map(str::to_string).map_err(str::to_string),
-            "{status} {body}"
-        );
-    }
-
-    fn object(active_server_ip: &str) -> String {
-        format!(
-            r#"{{"failover":{{"ip":"4.4.4.4","netmask":"255.255.255.255","server_ip":"2.2.2.2",
-            "server_ipv6_net":"2a01:4f8:111:4221::","server_number":321,"active_server_ip":{active_server_ip},
-            "added_later":[{{}}]}}}}"#
-        )
-    }
-
-    fn error(status: u16, code: &str, more: &str) -> String {
-        format!(r#"{{"error":{{"status":{status},"code":"{code}","message":"a message"{more}}}}}"#)
-    }
-
-    #[test]
-    fn success_is_the_target_and_nothing_else() {
-        check(200, &object(r#""1.1.1.1""#), Ok("HTTP 200"));
-        check(200, r#"{"failover":{"active_server_ip":"1.1.1.1"}}"#, Ok("HTTP 200"));
-        check(409, &error(409, "FAILOVER_ALREADY_ROUTED", ""), Ok("HTTP 409 FAILOVER_ALREADY_ROUTED"));
-        check(200, &object(r#""2.2.2.2""#), Err("HTTP 200, but it is routed to 2.2.2.2"));
-        check(200, &object("null"), Err("HTTP 200, but it is routed nowhere (active_server_ip is null)"));
-        check(200, &object(r#""hunter2\n""#), Err(r#"HTTP 200, but active_server_ip is "***?", no address"#));
-    }
-
-    #[test]
-    fn compares_addresses_not_strings() {
-        let target = "2a01:4f8:0:5176::".parse().unwrap();
-        let body = r#"{"failover":{"active_server_ip":"2A01:04F8:0000:5176:0:0:0:0"}}"#;
-        assert_eq!(READER.switched(&answer(200, body), target), Ok("HTTP 200".into()));
-    }
-
-    #[test]
-    fn a_200_without_a_failover_object_is_no_success() {
-        for (body, what) in [
-            ("", "an empty body"),
-            (" <html>maintenance</html>", "an HTML page (25 bytes)"),
-            (r#"{"failover":{"active_server_ip":"1.1"#, "truncated or broken JSON (36 bytes)"),
-            (r#"{"failover":{}}"#, "other JSON (15 bytes)"),
-            (r#"{"failover":{"active_server_ip":16843009}}"#, "other JSON (42 bytes)"),
-            (
-                r#"{"failover":{"active_server_ip":"2.2.2.2","active_server_ip":"1.1.1.1"}}"#,
-                "other JSON (72 bytes)",
-            ),
-            ("[]", "other JSON (2 bytes)"),
-            (r#"{"failover":["4.4.4.4","1.1.1.1"]}"#, "other JSON (34 bytes)"),
-            (r#"[["4.4.4.4","1.1.1.1"]]"#, "other JSON (23 bytes)"),
-            ("ok", "a text that is no JSON (2 bytes)"),
-        ] {
-            let expected = format!("HTTP 200 with {what}: no failover object that names active_server_ip");
-            check(200, body, Err(&expected));
-        }
-        let deep = "[".repeat(100_000);
-        assert!(verdict(200, &deep).is_err());
-    }
-
-    #[test]
-    fn every_documented_code_has_its_sentence() {
-        let locked_out = "this address or user is not allowed, or locked out: asking again makes it worse";
-        let login = "the login was rejected: check username and password (three rejections lock this address \
-                     out for 10 minutes)";
-        for (status, code, more, advice) in [
-            (400, "INVALID_INPUT", "", "missing nothing, invalid nothing; check ip and active_ip"),
-            (
-                400,
-                "INVALID_INPUT",
-                r#","missing":["active_server_ip"],"invalid":null"#,
-                "missing active_server_ip, invalid nothing; check ip and active_ip",
-            ),
-            (401, "UNAUTHORIZED", "", login),
-            (
-                403,
-                "RATE_LIMIT_EXCEEDED",
-                r#","max_request":50,"interval":3600"#,
-                "the account's limit of 50 requests in 3600 s is used up",
-            ),
-            (403, "RATE_LIMIT_EXCEEDED", "", "the account's limit of requests an hour is used up"),
-            (403, "FORBIDDEN", "", locked_out),
-            (404, "NOT_FOUND", "", "this account has no such failover IP: check ip and username"),
-            (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", "that is no server of this account: check active_ip"),
-            (409, "FAILOVER_LOCKED", "", "another switch of this IP is under way, where it ends is unknown"),
-            (500, "FAILOVER_FAILED", "", "the switch failed"),
-            (500, "FAILOVER_NOT_COMPLETE", "", "the switch stopped half way, where the IP is now is unknown"),
-            (503, "MAINTENANCE", "", "maintenance"),
-            (409, "CONFLICT", "", "not a documented answer"),
-            (418, "TEAPOT", "", "not a documented answer"),
-        ] {
-            let expected = format!("HTTP {status} {code} \"a message\": {advice}");
-            check(status, &error(status, code, more), Err(&expected));
-        }
-    }
-
-    #[test]
-    fn an_error_that_is_no_json_is_described_not_shown() {
-        check(503, "<html>hunter2</html>", Err("HTTP 503 with an HTML page (20 bytes): maintenance"));
-        check(502, "", Err("HTTP 502 with an empty body"));
-        check(409, "FAILOVER_ALREADY_ROUTED", Err("HTTP 409 with a text that is no JSON (23 bytes)"));
-        check(204, "", Err("HTTP 204 with an empty body"));
-    }
-
-    #[test]
-    fn a_redirect_is_named_and_not_followed() {
-        let location = Some("http://other/?p=hunter2".to_string());
-        let failure = READER.route(&Answer { status: 302, location, body: vec![] }).unwrap_err();
-        assert_eq!(failure.kind, Kind::Final);
-        assert!(failure.sentence.starts_with("HTTP 302, a redirect to http://other/?p=***: never followed"));
-    }
-
-    /// What is asked next hangs on it.
-    #[test]
-    fn every_answer_has_its_kind() {
-        for (kind, cases) in [
-            (Kind::Final, &[(400, "INVALID_INPUT"), (401, ""), (404, "NOT_FOUND"), (404, "")][..]),
-            (Kind::Refused, &[(403, "X"), (403, "")]),
-            (Kind::HeldBack, &[(403, "RATE_LIMIT_EXCEEDED")]),
-            (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
-            (
-                Kind::NotDone,
-                &[
-                    (500, "FAILOVER_FAILED"),
-                    (500, "FAILOVER_NOT_COMPLETE"),
-                    (503, ""),
-                    (503, "X"),
-                    (409, "X"),
-                    (418, "X"),
-                ],
-            ),
-            (Kind::Unknown, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
-        ] {
-            for (status, code) in cases {
-                let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
-                assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().kind, kind, "{status} {code}");
-            }
-        }
-        for body in ["", "<html>", r#"{"failover":{}}"#, &object("\"x\"")] {
-            assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind, Kind::Unknown, "{body}");
-        }
-        let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
-        assert_eq!(elsewhere.unwrap_err().kind, Kind::NotDone);
-    }
-
-    #[test]
-    fn only_the_code_decides() {
-        let odd = r#"{"error":{"code":"FAILOVER_LOCKED","message":["m"],"missing":{},"interval":-1}}"#;
-        assert_eq!(READER.route(&answer(409, odd)).unwrap_err().kind, Kind::Locked);
-        let list = r#"{"error":["FAILOVER_ALREADY_ROUTED"]}"#;
-        assert!(READER.switched(&answer(409, list), [1, 1, 1, 1].into()).is_err());
-    }
-
-    #[test]
-    fn an_answer_about_another_ip_is_none() {
-        let body = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
-        check(200, &body, Err("HTTP 200, but it is about 5.5.5.5, not 4.4.4.4: check url"));
-    }
-
-    #[test]
-    fn says_where_the_ip_is() {
-        assert_eq!(READER.route(&answer(200, &object("\"2.2.2.2\""))), Ok(Some([2, 2, 2, 2].into())));
-        assert_eq!(READER.route(&answer(200, &object("null"))), Ok(None));
-    }
-
-    #[test]
-    fn reads_how_long_the_rate_limit_lasts() {
-        let limited = |status, code, more| rate_limited_for(&answer(status, &error(status, code, more)));
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", r#","max_request":50,"interval":60"#), seconds(60));
-        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", ""), seconds(3600));
-        let endless = r#","max_request":1,"interval":18446744073709551615"#;
-        assert_eq!(limited(403, "RATE_LIMIT_EXCEEDED", endless), seconds(24 * 3600));
-        assert_eq!(limited(403, "FORBIDDEN", ""), None);
-        assert_eq!(limited(500, "RATE_LIMIT_EXCEEDED", ""), None);
-    }
-
-    #[test]
-    fn a_long_message_is_cut() {
-        let body = error(500, "X", "").replace("a message", &"y".repeat(500));
-        let sentence = verdict(500, &body).unwrap_err();
-        assert!(sentence.contains(&format!("\"{}\"", "y".repeat(200))), "{sentence}");
-    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Answer, Reader, rate_limited_for};
-use crate::hosters::{Failure, Kind, Route};
+use super::{Answer, Reader, Refusal, rate_limited_for};
+use crate::hosters::{Kind, Stage};
 
 /// Failover IPs, and where each is to be routed.
 const SWITCHES: [(&str, &str); 2] = [("4.4.4.4", "1.1.1.1"), ("2a01:4f8:fff1::", "2a01:4f8:0:5176::")];
@@ -43,7 +43,8 @@ fn check_for(answer: &Answer, ip: IpAddr, target: IpAddr) -> bool {
     check_texts(&switched);
     check_texts(&route);
     if let Err(failure) = &route {
-        check_kind(answer, failure.kind);
+        check_kind(answer, failure.kind());
+        check_stage(answer, failure.stage());
     }
 
     // Of two values for one name serde_json keeps the last, and we none: written again there is but one.
@@ -60,7 +61,7 @@ fn json(answer: &Answer) -> Option<Value> {
 }
 
 /// Where a 200 says that `ip` is routed.
-fn said(answer: &Answer, ip: IpAddr) -> Option<Route> {
+fn said(answer: &Answer, ip: IpAddr) -> Option<Option<IpAddr>> {
     let value = json(answer).filter(|_| answer.status == 200)?;
     let failover = value.get("failover")?.as_object()?;
     // An ip that is no address is no other's.
@@ -87,7 +88,7 @@ fn code(answer: &Answer) -> Option<String> {
     Some(json(answer)?.get("error")?.as_object()?.get("code")?.as_str()?.to_string())
 }
 
-fn is_success(answer: &Answer, said: Option<Route>, target: IpAddr) -> bool {
+fn is_success(answer: &Answer, said: Option<Option<IpAddr>>, target: IpAddr) -> bool {
     let already = answer.status == 409 && code(answer).as_deref() == Some("FAILOVER_ALREADY_ROUTED");
     already || said == Some(Some(target))
 }
@@ -108,10 +109,17 @@ fn check_kind(answer: &Answer, kind: Kind) {
     assert!(kind != Kind::NotSent, "there was an answer");
 }
 
-fn check_texts<T: std::fmt::Debug>(result: &Result<T, Failure>) {
+/// A login is rejected, or known to be right, by what is documented to say so.
+fn check_stage(answer: &Answer, stage: Stage) {
+    assert_ne!(stage, Stage::Way, "there was an answer");
+    assert_eq!(stage == Stage::Login, answer.status == 401);
+    assert!(stage != Stage::Address || matches!(answer.status, 200 | 400 | 404), "{}", answer.status);
+}
+
+fn check_texts<T: std::fmt::Debug>(result: &Result<T, Refusal>) {
     let text = match result {
         Ok(said) => format!("{said:?}"),
-        Err(failure) => failure.sentence.clone(),
+        Err(refusal) => refusal.to_string(),
     };
     let plain = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
     assert!(text.chars().all(plain), "more than a line: {text:?}");

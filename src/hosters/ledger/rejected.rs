@@ -16,30 +16,26 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::ledger::{LOCK_OUT, REJECTED_LOGINS as REJECTED};
+use super::{Account, Hold, LockOut, Why};
 use crate::uwsgi;
-
-const REJECTED_LOGINS: usize = REJECTED as usize;
 
 /// What the file begins with.
 const HEAD: &str = "uwsgi-hetzner";
 /// Beyond it the file is begun anew: some hundred lines.
 const LONGEST: u64 = 8192;
 
-/// One login at one API.
-pub struct Login<'a> {
-    pub api: &'a str,
-    pub user: &'a [u8],
-    pub password: &'a [u8],
-}
-
-/// How long from now nothing is to be sent with this login, if so.
-pub fn held(login: &Login) -> Option<Duration> {
-    Note::read(&mut open(false)?)?.held(login, now())
+/// Whether nothing is to be sent with this login now.
+pub fn held(account: &Account) -> Option<Hold> {
+    let lock_out = account.limits.lock_out.as_ref()?;
+    let remaining = Note::read(&mut open(false)?)?.held(account, lock_out, now())?;
+    Some(Hold { why: Why::LockedOut(lock_out), remaining, limits: account.limits })
 }
 
 /// Notes that this login was rejected just now.
-pub fn add(login: &Login) {
+pub fn add(login: &Account) {
+    if login.limits.lock_out.is_none() {
+        return;
+    }
     let Some(mut file) = open(true) else { return };
     let note = Note::read(&mut file);
     let key = note.as_ref().map_or_else(|| RandomState::new().hash_one(HEAD), |note| note.key);
@@ -56,8 +52,12 @@ pub fn add(login: &Login) {
 }
 
 /// Notes that this login was accepted, where something else is noted of it.
-pub fn forget(login: &Login) {
-    let Some(note) = open(false).and_then(|mut file| Note::read(&mut file)) else { return };
+pub fn forget(login: &Account) {
+    let Some(note) =
+        login.limits.lock_out.as_ref().and_then(|_| open(false)).and_then(|mut file| Note::read(&mut file))
+    else {
+        return;
+    };
     let who = Marks::of(login, note.key).who;
     if note.rejected(who, now()).next().is_some() {
         if let Some(mut file) = open(true) {
@@ -73,7 +73,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn of(login: &Login, key: u64) -> Marks {
+    fn of(login: &Account, key: u64) -> Marks {
         let hash = |what: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
@@ -81,7 +81,7 @@ impl Marks {
             hasher.finish()
         };
         let who = hash(&|hasher| (login.api, login.user).hash(hasher));
-        let password = hash(&|hasher| (who, login.password).hash(hasher)).to_be_bytes()[0];
+        let password = hash(&|hasher| (who, login.secret).hash(hasher)).to_be_bytes()[0];
         Marks { who, password }
     }
 }
@@ -123,21 +123,22 @@ impl Note {
         since.map(|(_, at, marks)| (*at, marks.password)).filter(move |(at, _)| *at <= now)
     }
 
-    fn held(&self, login: &Login, now: u64) -> Option<Duration> {
+    fn held(&self, login: &Account, lock_out: &LockOut, now: u64) -> Option<Duration> {
         let Marks { who, password } = Marks::of(login, self.key);
         let (last, _) = self.rejected(who, now).next()?;
-        let left = LOCK_OUT.checked_sub(Duration::from_secs(now - last)).filter(|left| !left.is_zero())?;
+        let left =
+            lock_out.time.checked_sub(Duration::from_secs(now - last)).filter(|left| !left.is_zero())?;
         let within = |time: Duration| {
             let lately = self.rejected(who, now).take_while(move |(at, _)| now - at < time.as_secs());
             lately.collect::<Vec<_>>()
         };
         // Two, and then one at a time: it is known when an address is locked out, but not when a rejected login is
         // forgotten.
-        let rejected = within(2 * LOCK_OUT);
+        let rejected = within(2 * lock_out.time);
         let known = rejected.iter().any(|(_, of)| *of == password);
         // Another password may be the right one, unless the address is locked out by now.
-        let locked_out = within(LOCK_OUT).len() > REJECTED_LOGINS;
-        (rejected.len() >= REJECTED_LOGINS && known || locked_out).then_some(left)
+        let locked_out = within(lock_out.time).len() > lock_out.rejected;
+        (rejected.len() >= lock_out.rejected && known || locked_out).then_some(left)
     }
 }
 
@@ -177,10 +178,15 @@ fn open(to_write: bool) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hosters::robot::limits::LIMITS;
 
-    const OLD: Login = Login { api: "robot", user: b"u", password: b"old" };
+    const OLD: Account = Account { api: "robot", user: b"u", secret: b"old", limits: &LIMITS };
 
-    fn note(lines: &[(&str, u64, &Login)]) -> Note {
+    fn held(note: &Note, login: &Account, now: u64) -> Option<Duration> {
+        note.held(login, LIMITS.lock_out.as_ref().expect("Robot locks out"), now)
+    }
+
+    fn note(lines: &[(&str, u64, &Account)]) -> Note {
         let key = 7;
         let lines = lines.iter().map(|(what, at, login)| {
             let Marks { who, password } = Marks::of(login, key);
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn two_rejected_logins_hold_for_ten_minutes() {
-        let left = |note: &Note, now| note.held(&OLD, now).map(|left| left.as_secs());
+        let left = |note: &Note, now| held(note, &OLD, now).map(|left| left.as_secs());
         assert_eq!(left(&note(&[("rejected", 1000, &OLD)]), 1001), None);
         let twice = note(&[("rejected", 1000, &OLD), ("rejected", 1060, &OLD)]);
         // And a clock may be set back.
@@ -207,16 +213,17 @@ mod tests {
     #[test]
     fn a_new_password_is_tried_once() {
         // One byte is the same for some.
-        let passwords = ["a", "b", "c", "d"].map(|password| Login { password: password.as_bytes(), ..OLD });
+        let passwords = ["a", "b", "c", "d"].map(|password| Account { secret: password.as_bytes(), ..OLD });
         let new = passwords.iter().find(|new| Marks::of(new, 7).password != Marks::of(&OLD, 7).password);
         let new = new.expect("one of them");
         let twice = [("rejected", 1000, &OLD), ("rejected", 1001, &OLD)];
-        assert!(note(&twice).held(new, 1002).is_none());
-        assert!(note(&[twice[0], ("rejected", 1001, new)]).held(new, 1002).is_some());
-        assert!(note(&[twice[0], twice[1], ("rejected", 1002, new)]).held(&OLD, 1003).is_some());
-        let (elsewhere, else_user) = (Login { api: "other", ..OLD }, Login { user: b"v", ..OLD });
+        assert!(held(&note(&twice), new, 1002).is_none());
+        assert!(held(&note(&[twice[0], ("rejected", 1001, new)]), new, 1002).is_some());
+        assert!(held(&note(&[twice[0], twice[1], ("rejected", 1002, new)]), &OLD, 1003).is_some());
+        let (elsewhere, else_user) = (Account { api: "other", ..OLD }, Account { user: b"v", ..OLD });
         assert!(
-            note(&twice).held(&elsewhere, 1002).is_none() && note(&twice).held(&else_user, 1002).is_none()
+            held(&note(&twice), &elsewhere, 1002).is_none()
+                && held(&note(&twice), &else_user, 1002).is_none()
         );
     }
 

@@ -1,51 +1,31 @@
-//! Which addresses are this host's own: for an `active_ip` that is left out, and for one that is not.
+//! Which address is this server's main IP, by which Robot knows it: for an `active_ip` that is left out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::sync::{Mutex, PoisonError};
 
 use ureq::http::Uri;
 
-use crate::config::{host_of, net};
-use crate::sys::interface_addresses;
-use crate::uwsgi::Legion;
+use crate::config::host_of;
+use crate::sys::{interface_addresses, net};
 
 /// Where the API is taken to be as long as its name is not resolved: somewhere on the Internet. Both are reserved
 /// for documentation, and nothing is sent to them.
 const SOMEWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
-/// The failover IPs of all hooks, as nets. They are on an interface of each server that may get them, and no server's
-/// own.
-static FAILOVER: Mutex<Vec<IpAddr>> = Mutex::new(Vec::new());
-
-/// Notes that `ip` is a failover IP.
-pub fn is_no_own(ip: IpAddr) {
-    let mut known = FAILOVER.lock().unwrap_or_else(PoisonError::into_inner);
-    if !known.contains(&net(ip)) {
-        known.push(net(ip));
-    }
-}
-
-fn may_be_own(address: IpAddr) -> bool {
-    !FAILOVER.lock().unwrap_or_else(PoisonError::into_inner).contains(&net(address))
-}
-
 /// The address from which this host would ask the API, or for IPv6 its net; or a sentence that says why there is
-/// none. An API on loopback is a rehearsal: there the Legion's own address stands for it.
-pub fn find(legion: Legion, url: &Uri, ipv6: bool) -> Result<IpAddr, String> {
-    let host = host_of(url);
-    let api = host.parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
+/// none. `failover` are the IPs that are on an interface of each server that may get them, and no server's own. An API on
+/// loopback is a rehearsal: there the Legion's own address stands for it.
+pub fn main_ip(legion: Option<IpAddr>, url: &Uri, ipv6: bool, failover: &[IpAddr]) -> Result<IpAddr, String> {
+    let may_be_own = |own: &IpAddr| !is_one_of(*own, failover);
+    let api = host_of(url).parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
     let own = match api {
-        Some(api) if api.is_loopback() => {
-            legion.address().filter(|own| own.is_ipv6() == ipv6 && may_be_own(*own))
-        }
+        Some(api) if api.is_loopback() => legion.filter(|own| own.is_ipv6() == ipv6 && may_be_own(own)),
         api => {
-            source(api.unwrap_or(SOMEWHERE[usize::from(ipv6)])).filter(|own| is_public(*own)).and_then(
-                |own| {
-                    // Where a failover IP is what this host speaks from, the server's own stands beside it.
-                    if may_be_own(own) { Some(own) } else { beside(own, &interface_addresses().ok()?) }
-                },
-            )
+            let own = source(api.unwrap_or(SOMEWHERE[usize::from(ipv6)])).filter(|own| is_public(*own));
+            // Where a failover IP is what this host speaks from, the server's own stands beside it.
+            own.and_then(|own| {
+                if may_be_own(&own) { Some(own) } else { beside(own, &interface_addresses().ok()?, failover) }
+            })
         }
     };
     let family = if ipv6 { "IPv6" } else { "IPv4" };
@@ -54,11 +34,16 @@ pub fn find(legion: Legion, url: &Uri, ipv6: bool) -> Result<IpAddr, String> {
     })
 }
 
+fn is_one_of(address: IpAddr, failover: &[IpAddr]) -> bool {
+    failover.iter().any(|ip| net(*ip) == net(address))
+}
+
 /// What is most likely the server's own where `address` is not: the first one on the same interface, or the only one on
 /// any.
-fn beside(address: IpAddr, all: &[(String, IpAddr)]) -> Option<IpAddr> {
-    let own =
-        |other: &IpAddr| other.is_ipv6() == address.is_ipv6() && is_public(*other) && may_be_own(*other);
+fn beside(address: IpAddr, all: &[(String, IpAddr)], failover: &[IpAddr]) -> Option<IpAddr> {
+    let own = |other: &IpAddr| {
+        other.is_ipv6() == address.is_ipv6() && is_public(*other) && !is_one_of(*other, failover)
+    };
     let is_interface = |name: &String| all.contains(&(name.clone(), address));
     let first = all.iter().find(|(name, other)| own(other) && is_interface(name));
     let mut nets: Vec<IpAddr> = all.iter().map(|(_, other)| *other).filter(own).map(net).collect();
@@ -92,17 +77,6 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. `None` where that cannot be told:
-/// a sandbox may bar what the kernel is asked by (netlink).
-pub fn is_here(address: IpAddr) -> Option<bool> {
-    // All of 127.0.0.0/8 is, though only one address is named.
-    if matches!(address, IpAddr::V4(address) if address.is_loopback()) {
-        return Some(true);
-    }
-    let own = interface_addresses().ok()?;
-    Some(own.iter().any(|(_, own)| net(*own) == net(address)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,24 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_stands_for_its_net() {
-        let own: IpAddr = "2a01:4f8:0:5176:1:2:3:4".parse().unwrap();
-        assert_eq!(net(own).to_string(), "2a01:4f8:0:5176::");
-        assert_eq!(is_here("127.1.2.3".parse().unwrap()), Some(true));
-        assert_eq!(is_here("198.51.100.77".parse().unwrap()), Some(false));
-    }
-
-    #[test]
     fn a_failover_ip_is_no_address_of_this_host_and_the_one_beside_it_may_be() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let failover = address("203.0.113.9");
-        assert!(may_be_own(failover));
-        is_no_own(failover);
-        is_no_own(address("2a01:4f8:fff1::"));
-        assert!(!may_be_own(failover) && !may_be_own(address("2a01:4f8:fff1::5")));
+        let failover = [address("203.0.113.9"), address("2a01:4f8:fff1::")];
+        assert!(!is_one_of(failover[0], &failover[1..]));
+        assert!(is_one_of(failover[0], &failover) && is_one_of(address("2a01:4f8:fff1::5"), &failover));
         let beside = |all: &[(&str, &str)]| {
             let all: Vec<_> = all.iter().map(|(name, text)| (name.to_string(), address(text))).collect();
-            beside(failover, &all).map(|found| found.to_string())
+            beside(failover[0], &all, &failover).map(|found| found.to_string())
         };
         let ip = "203.0.113.9";
         assert_eq!(beside(&[("eth0", ip)]), None);

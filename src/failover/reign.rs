@@ -1,0 +1,295 @@
+//! One time as Lord, as the guard of a failover IP sees it: who is in sight and agrees, when to look, and what was told.
+
+use std::time::{Duration, Instant};
+
+use crate::hosters::{Kind, Place};
+use crate::uwsgi::{self, Peer, Uuid, View};
+
+/// When to ask after something has happened: at once, and when whoever else acted upon it is done.
+const AFTER_A_CHANGE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(120)];
+/// So many nodes that come or go within an hour are looked after; a node that does so all the time must not use up the
+/// looks of all.
+const MOST_CHANGES: usize = 8;
+const HOUR: Duration = Duration::from_secs(3600);
+/// Until the next try after the hook's takeover has failed, doubled from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_secs(15);
+pub const LAST_RETRY: Duration = Duration::from_secs(120);
+
+/// Whether this node and the peers that vote for it are more than half of `size` nodes.
+pub fn has_majority(peers: &[Peer], size: usize) -> bool {
+    votes(peers) * 2 > size
+}
+
+fn votes(peers: &[Peer]) -> usize {
+    1 + peers.iter().filter(|peer| peer.votes_for_us).count()
+}
+
+/// What the log was told last of a route that is not here.
+#[derive(PartialEq, Eq)]
+pub enum Trouble {
+    Unknown(Kind),
+    Elsewhere(Place),
+    LeftAlone(Place),
+    HeldBack,
+}
+
+/// One time as Lord.
+pub struct Reign {
+    /// Unix time, seconds: what uWSGI tells one reign from another by.
+    pub since: i64,
+    pub verify: Duration,
+    /// The Legion's size, to which a majority is held.
+    pub size: usize,
+    pub votes: usize,
+    /// Whether a node in sight is to be Lord rather than this one, and will ask for the IP itself; or uWSGI's Legion is
+    /// stuck, so that others may have elected another Lord.
+    pub is_doubtful: bool,
+    peers: Vec<Uuid>,
+    /// When nodes came or went that were looked after, within the last hour.
+    changes: Vec<Instant>,
+    /// When to look next, for whatever reasons.
+    due: Vec<Instant>,
+    /// When to look next if nothing happens.
+    timer: Option<Instant>,
+    /// Until the next try after a failure.
+    next_pause: Duration,
+    /// Whether, when last seen, a majority agreed that this node is Lord, and since when without a break.
+    pub majority: bool,
+    agreed_since: Instant,
+    /// Where the IP was first seen, and when, as long as it stays there.
+    elsewhere: Option<(Place, Instant)>,
+    pub trouble: Option<Trouble>,
+}
+
+impl Reign {
+    pub fn new(view: &View, verify: Duration, failed: bool) -> Reign {
+        let now = Instant::now();
+        // The hook has just had its say; but a switch that was under way may end after it. And a Lord without the IP
+        // waits until it has heard whether it is one: its hook may have heard that it is not.
+        let mut after = AFTER_A_CHANGE[1..].to_vec();
+        if failed {
+            after.push(3 * uwsgi::round());
+        }
+        let mut reign = Reign {
+            since: view.lord_since,
+            verify,
+            size: 1,
+            votes: 0,
+            is_doubtful: false,
+            peers: uuids(view),
+            changes: Vec::new(),
+            due: after.iter().map(|after| now + *after).collect(),
+            timer: None,
+            next_pause: FIRST_RETRY,
+            // The election has just shown it.
+            majority: true,
+            agreed_since: now,
+            elsewhere: None,
+            trouble: None,
+        };
+        reign.set_timer();
+        reign
+    }
+
+    /// Takes in what the Legion looks like now, and whether the process was frozen until now.
+    pub fn observe(&mut self, view: &View, frozen: bool) {
+        let peers = uuids(view);
+        // Who leaves may have taken the IP just before.
+        let changed = peers != self.peers;
+        self.peers = peers;
+        self.is_doubtful = view.is_outranked || view.is_stale();
+        self.votes = votes(&view.peers);
+        let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
+        if frozen || !had_majority {
+            self.agreed_since = Instant::now();
+        }
+        let changed = changed && self.is_worth_a_look(Instant::now());
+        if changed || frozen || self.majority && !had_majority {
+            self.due.extend(AFTER_A_CHANGE.map(|after| Instant::now() + after));
+        }
+    }
+
+    /// Whether a node that has come or gone now is looked after. If so, it counts.
+    fn is_worth_a_look(&mut self, now: Instant) -> bool {
+        self.changes.retain(|change| now.duration_since(*change) < HOUR);
+        let is_worth_it = self.changes.len() < MOST_CHANGES;
+        if is_worth_it {
+            self.changes.push(now);
+        }
+        is_worth_it
+    }
+
+    /// Whether it is time for a look; if so, that time is used up.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let before = self.due.len();
+        self.due.retain(|due| *due > now);
+        let due = self.due.len() < before || self.timer.is_some_and(|timer| timer <= now);
+        if due {
+            self.set_timer();
+        }
+        due
+    }
+
+    /// Notes a trouble; returns whether the log has not been told of it yet.
+    pub fn is_news(&mut self, trouble: Trouble) -> bool {
+        let known = self.trouble.as_ref() == Some(&trouble);
+        self.trouble = Some(trouble);
+        !known
+    }
+
+    fn set_timer(&mut self) {
+        self.timer = (!self.verify.is_zero()).then(|| Instant::now() + self.verify);
+    }
+
+    pub fn is_here(&mut self) {
+        self.elsewhere = None;
+        self.trouble = None;
+        self.next_pause = FIRST_RETRY;
+    }
+
+    pub fn retry(&mut self) {
+        self.due.push(Instant::now() + self.next_pause);
+        self.next_pause = (self.next_pause * 2).min(LAST_RETRY);
+    }
+
+    pub fn look_after(&mut self, time: Duration) {
+        self.due.push(Instant::now() + time);
+    }
+
+    pub fn look_again_in_two_rounds(&mut self) {
+        self.look_after(2 * uwsgi::round());
+    }
+
+    /// Notes that the IP is at `place`; returns whether it has stood there for two rounds in which a majority has
+    /// agreed that this node is Lord. A rightful handover takes that long to be agreed.
+    pub fn has_stood_elsewhere(&mut self, place: &Place) -> bool {
+        let now = Instant::now();
+        let since = match &self.elsewhere {
+            Some((seen, since)) if seen == place => *since,
+            _ => {
+                self.elsewhere = Some((place.clone(), now));
+                now
+            }
+        };
+        let long_ago = |at: Instant| now.duration_since(at) >= 2 * uwsgi::round();
+        self.majority && long_ago(since) && long_ago(self.agreed_since)
+    }
+}
+
+fn uuids(view: &View) -> Vec<Uuid> {
+    view.peers.iter().map(|peer| peer.uuid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(votes: &[bool]) -> Vec<Peer> {
+        let peer = |(number, &votes_for_us): (usize, &bool)| Peer {
+            uuid: [u8::try_from(number).unwrap(); 36],
+            valor: 1,
+            votes_for_us,
+            last_seen: 0,
+        };
+        votes.iter().enumerate().map(peer).collect()
+    }
+
+    fn view(votes: &[bool]) -> View {
+        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, peers: peers(votes) }
+    }
+
+    #[test]
+    fn a_majority_is_more_than_half_of_all_and_agrees() {
+        for (votes, size, expected) in [
+            (&[][..], 1, true),
+            (&[], 2, false),
+            (&[true], 2, true),
+            (&[false], 2, false),
+            (&[], 3, false),
+            (&[true], 3, true),
+            (&[false, false], 3, false),
+            (&[true, false], 4, false),
+            (&[true, true], 4, true),
+        ] {
+            assert_eq!(has_majority(&peers(votes), size), expected, "{votes:?} of {size}");
+        }
+    }
+
+    fn reign(votes: &[bool], size: usize) -> Reign {
+        Reign { size, ..Reign::new(&view(votes), Duration::ZERO, false) }
+    }
+
+    #[test]
+    fn looks_at_once_when_a_node_joins_or_agrees_again_or_after_a_freeze() {
+        let mut reign = reign(&[true], 3);
+        reign.observe(&view(&[true]), false);
+        assert!(!reign.is_due(), "nothing has happened");
+        reign.observe(&view(&[true, true]), false);
+        assert!(reign.is_due() && !reign.is_due(), "a node has joined: one look now");
+        reign.observe(&view(&[false, false]), false);
+        assert!(!reign.is_due() && !reign.majority);
+        reign.observe(&view(&[true, false]), false);
+        assert!(reign.is_due() && reign.majority, "one agrees again");
+        reign.observe(&view(&[true, false]), true);
+        assert!(reign.is_due(), "it was frozen");
+        // Each of the three changes leaves its later looks, and the reign's own.
+        assert_eq!(reign.due.len(), 2 + 3 * 2);
+    }
+
+    #[test]
+    fn a_node_that_comes_and_goes_all_the_time_does_not_use_up_the_looks() {
+        let mut reign = reign(&[true], 3);
+        let looks = (0..100)
+            .filter(|round| {
+                let votes: &[bool] = if round % 2 == 0 { &[true, true] } else { &[true] };
+                reign.observe(&view(votes), false);
+                reign.is_due()
+            })
+            .count();
+        assert_eq!(looks, MOST_CHANGES);
+        reign.observe(&view(&[true, true]), true);
+        assert!(reign.is_due(), "a freeze is looked after in any case");
+    }
+
+    #[test]
+    fn a_lord_without_the_ip_looks_as_soon_as_it_can_have_heard_that_it_is_none() {
+        let first_look = |failed| {
+            let reign = Reign::new(&view(&[]), Duration::ZERO, failed);
+            let first = *reign.due.iter().min().expect("it looks");
+            first.duration_since(reign.agreed_since)
+        };
+        assert_eq!(first_look(false), Duration::from_secs(30));
+        assert_eq!(first_look(true), 3 * uwsgi::round());
+    }
+
+    #[test]
+    fn the_timer_is_one_however_often_something_happens() {
+        let mut reign = Reign::new(&view(&[true]), Duration::from_secs(300), false);
+        for _ in 0..10 {
+            reign.observe(&view(&[true]), true);
+            assert!(reign.is_due());
+            reign.is_here();
+        }
+        reign.due.clear();
+        assert!(!reign.is_due());
+        reign.timer = Some(Instant::now());
+        assert!(reign.is_due() && !reign.is_due());
+    }
+
+    #[test]
+    fn what_has_just_moved_is_not_taken_back_yet() {
+        let mut reign = reign(&[true], 3);
+        let elsewhere = &Place::Elsewhere("2.2.2.2".into());
+        assert!(!reign.has_stood_elsewhere(elsewhere));
+        let long_ago = Instant::now() - 2 * uwsgi::round();
+        reign.elsewhere = Some((elsewhere.clone(), long_ago));
+        assert!(!reign.has_stood_elsewhere(elsewhere), "agreed only since now");
+        reign.agreed_since = long_ago;
+        assert!(reign.has_stood_elsewhere(elsewhere));
+        assert!(!reign.has_stood_elsewhere(&Place::Nowhere), "it has moved again");
+        reign.elsewhere = Some((elsewhere.clone(), long_ago));
+        reign.majority = false;
+        assert!(!reign.has_stood_elsewhere(elsewhere));
+    }
+}

@@ -1,0 +1,232 @@
+//! Arguments one by one: what each is read as, and what is said of it.
+
+use super::*;
+
+const REQUIRED: &str = "username=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1";
+
+fn read(argument: &str) -> Parsed {
+    parse(argument.as_bytes())
+}
+
+fn texts(parsed: &Parsed) -> Vec<String> {
+    parsed.remarks.iter().map(|remark| remark.to_string()).collect()
+}
+
+/// Read without a remark.
+#[track_caller]
+fn all(argument: &str) -> Vec<Options> {
+    let parsed = read(argument);
+    assert_eq!(texts(&parsed), [""; 0], "{argument}");
+    parsed.options
+}
+
+#[track_caller]
+fn good(argument: &str) -> Options {
+    all(argument).remove(0)
+}
+
+fn password(options: &Options) -> Vec<u8> {
+    options.login.password.read().unwrap()
+}
+
+#[track_caller]
+fn bad(argument: &str) -> Vec<String> {
+    let parsed = read(argument);
+    let refused = parsed.remarks.iter().any(|remark| remark.weight() != Weight::Doubtful);
+    assert!(refused, "{argument} was accepted");
+    texts(&parsed)
+}
+
+/// Accepted, with one doubt.
+#[track_caller]
+fn check_doubt(argument: &str, expected: &str) -> Options {
+    let mut parsed = read(argument);
+    assert_eq!(texts(&parsed), [expected], "{argument}");
+    assert_eq!(parsed.remarks[0].weight(), Weight::Doubtful, "{argument}");
+    parsed.options.remove(0)
+}
+
+/// One problem, and its whole text.
+#[track_caller]
+fn check_bad(argument: &str, expected: &str) {
+    assert_eq!(bad(argument), [expected], "{argument}");
+}
+
+#[test]
+fn reads_the_seeds_configuration() {
+    let options = good(REQUIRED);
+    assert_eq!(options.login.username, b"FOO");
+    assert_eq!(password(&options), b"BAR");
+    assert_eq!(options.ip.to_string(), "4.4.4.4");
+    assert_eq!(options.active_ip, Some([1, 1, 1, 1].into()));
+    assert_eq!(options.url, "https://robot-ws.your-server.de/failover/4.4.4.4");
+    let common = read(REQUIRED).common;
+    assert_eq!((common.timeout, common.deadline), (Duration::from_secs(60), Duration::from_secs(180)));
+    assert!(common.verify == Duration::from_secs(300) && !common.ssl_no_verify && common.alarm.is_none());
+}
+
+#[test]
+fn knows_the_older_spellings() {
+    let options = good("user=u,pass=p\\,q=r,ip=2a01:4f8:fff1::,active_server_ip=2a01:4f8:0:5176::");
+    assert_eq!(password(&options), b"p,q=r");
+    assert_eq!(options.active_ip, Some("2a01:4f8:0:5176::".parse().unwrap()));
+    good(&format!("{REQUIRED},user=FOO,,"));
+}
+
+#[test]
+fn names_every_problem_at_once() {
+    let problems = bad("password=BAR,ip=4.4.4.444,active_ip=x,deadline=never");
+    assert_eq!(problems.len(), 4, "{problems:?}");
+    for (problem, key) in problems.iter().zip(["username", "ip=4.4.4.444", "active_ip=x", "deadline=never"]) {
+        assert!(problem.starts_with(key), "{problem}");
+    }
+}
+
+#[test]
+fn names_a_missing_or_empty_key() {
+    check_bad(
+        "username=FOO,password=,ip=4.4.4.4,active_ip=1.1.1.1",
+        "password is empty: write password=the webservice user's password, or password_file=a file that holds it",
+    );
+    check_doubt(
+        "username,user=FOO,password=BAR,ip=4.4.4.4,active_ip=1.1.1.1",
+        "username has no value: write username=...",
+    );
+}
+
+#[test]
+fn never_shows_a_piece_of_the_password() {
+    let hidden =
+        "an unknown key, not shown, right behind password: if the password has a comma, write it as \\,";
+    for rest in ["hunter2", "hunter2=x", "a,hunter2", "ip2", "user"] {
+        let argument = format!("username=FOO,password=BAR,{rest},ip=4.4.4.4,active_ip=1.1.1.1");
+        check_doubt(&argument, hidden);
+    }
+    check_doubt(
+        "username=FOO,password=BAR,timout=3,ip=4.4.4.4,active_ip=1.1.1.1",
+        "unknown key \"timout\": did you mean timeout?",
+    );
+    let options = check_doubt(
+        &format!("{REQUIRED},pass=hunter2"),
+        "password/pass is given twice with different values: the last one counts",
+    );
+    assert_eq!(password(&options), b"hunter2");
+}
+
+#[test]
+fn rejects_what_is_no_address() {
+    check_bad(
+        "username=FOO,password=BAR,ip=2a01:4f8:fff1::/64,active_ip=2a01:4f8::",
+        "ip=2a01:4f8:fff1::/64 is no IP address: expected the failover IP, like 4.4.4.4 or \
+         2a01:4f8:fff1::, without a prefix length",
+    );
+    check_bad(
+        "username=FOO,password=BAR,ip=4.4.4.4,active_ip=2a01:4f8::",
+        "ip=4.4.4.4 and active_ip=2a01:4f8:: are of different families: there must be one active_ip of each \
+         family of ip",
+    );
+}
+
+/// Everything that the C plugin took and that could still work, with what becomes of it.
+#[test]
+fn what_the_c_plugin_took_still_starts() {
+    let base = &*format!("{BASE_URL}4.4.4.4");
+    // What is added or replaced; which IP then goes where, by which URL.
+    for (argument, ip, target, url) in [
+        (format!("{REQUIRED},colour=red"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},colour"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},url"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED}, ip=5.5.5.5"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},ip=5.5.5.5"), "5.5.5.5", "1.1.1.1", &base.replace("4.4.4.4", "5.5.5.5")),
+        (format!("{REQUIRED},active_server_ip=2.2.2.2"), "4.4.4.4", "2.2.2.2", base),
+        (REQUIRED.replace("=1.1.1.1", "= 1.1.1.1"), "4.4.4.4", "1.1.1.1", base),
+        (REQUIRED.replace("=4.4.4.4", "=4.4.4.4 "), "4.4.4.4", "1.1.1.1", base),
+        (REQUIRED.replace("FOO", "FOO:BAR"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},url="), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},url={}", base.replace("//", "//u:p@")), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},url={}", base.replace("https://", "")), "4.4.4.4", "1.1.1.1", base),
+        (
+            format!("{REQUIRED},url=127.0.0.1:80/failover/4.4.4.4"),
+            "4.4.4.4",
+            "1.1.1.1",
+            "http://127.0.0.1:80/failover/4.4.4.4",
+        ),
+        (format!("{REQUIRED},url= {base} "), "4.4.4.4", "1.1.1.1", base),
+        (REQUIRED.replace("4.4.4.4", "main") + ",url=" + base, "4.4.4.4", "1.1.1.1", base),
+        (REQUIRED.replace("4.4.4.4", "5.5.5.5") + ",url=" + base, "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},timeout=0"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},timeout=soon"), "4.4.4.4", "1.1.1.1", base),
+        (format!("{REQUIRED},ssl_no_verify="), "4.4.4.4", "1.1.1.1", base),
+    ] {
+        let parsed = read(&argument);
+        let doubts: Vec<&Remark> = parsed.remarks.iter().collect();
+        assert!(!doubts.is_empty(), "without a word: {argument}");
+        assert!(doubts.iter().all(|remark| remark.weight() == Weight::Doubtful), "{argument}: {doubts:?}");
+        let [one] = &parsed.options[..] else { panic!("{argument}") };
+        assert_eq!(one.ip.to_string(), ip, "{argument}");
+        assert_eq!(one.active_ip.map(|target| target.to_string()).as_deref(), Some(target), "{argument}");
+        assert_eq!(one.url, url, "{argument}");
+        assert!(!parsed.common.ssl_no_verify, "{argument}");
+    }
+    // What it needed, or could never have worked with.
+    for key in ["username", "password", "ip"] {
+        let argument = REQUIRED.split(',').filter(|item| !item.starts_with(&format!("{key}=")));
+        assert!(bad(&argument.collect::<Vec<_>>().join(","))[0].starts_with(&format!("{key} is missing")));
+    }
+}
+
+#[test]
+fn routes_to_this_host_where_nothing_else_is_said() {
+    assert_eq!(good("user=u,pass=p,ip=4.4.4.4").active_ip, None);
+    assert_eq!(good("user=u,pass=p,ip=2a01:4f8:fff1::").active_ip, None);
+}
+
+#[test]
+fn a_failover_ip_is_not_routed_to_itself() {
+    check_bad(
+        "user=u,pass=p,ip=4.4.4.4;5.5.5.5,active_ip=5.5.5.5",
+        "ip=5.5.5.5 and active_ip=5.5.5.5 are the same address: a failover IP cannot be routed to itself; expected the \
+         main IP of the server to route to, like 1.1.1.1, or for IPv6 its main net, like 2a01:4f8:0:5176::",
+    );
+    let problem = &bad("user=u,pass=p,ip=2a01:4f8:fff1::,active_ip=2a01:4f8:fff1:0:1::")[0];
+    assert!(
+        problem.starts_with("ip=2a01:4f8:fff1:: and active_ip=2a01:4f8:fff1:0:1:: are of one /64 net: "),
+        "{problem}"
+    );
+}
+
+#[test]
+fn one_hook_may_have_several_ips() {
+    let several = "user=u,pass=p,ip=4.4.4.4;2a01:4f8:fff1::;5.5.5.5,active_ip=2a01:4f8::;1.1.1.1";
+    let found = all(several);
+    let pairs: Vec<String> =
+        found.iter().map(|one| format!("{} → {}", one.ip, one.active_ip.unwrap())).collect();
+    assert_eq!(pairs, ["4.4.4.4 → 1.1.1.1", "2a01:4f8:fff1:: → 2a01:4f8::", "5.5.5.5 → 1.1.1.1"]);
+    assert_eq!(all(&format!("{several},url=http://h/x/{{ip}}"))[1].url, "http://h/x/2a01:4f8:fff1::");
+    check_bad(
+        &format!("{several},url=http://h/x"),
+        "url leads to one place, but there are several IPs: write {ip} where it stands",
+    );
+    check_bad("user=u,pass=p,ip=4.4.4.4;4.4.4.4,active_ip=1.1.1.1", "ip=4.4.4.4;4.4.4.4 names 4.4.4.4 twice");
+    check_bad(
+        "user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1;2.2.2.2",
+        "active_ip=1.1.1.1;2.2.2.2 has more than one of IPv4: keep one",
+    );
+}
+
+#[test]
+fn what_is_wrong_for_each_ip_is_said_once() {
+    let hook =
+        "user=u,pass=p,ip=4.4.4.4;2a01:4f8:fff1::;5.5.5.5;2a01:4f8:fff2::,active_ip=1.1.1.1;2a01:4f8::";
+    let expected = [
+        "url names a port that is none: expected 1 to 65535",
+        "url is no URL: expected http://HOST/PATH or https://HOST/PATH",
+    ];
+    assert_eq!(bad(&format!("{hook},url=http://{{ip}}:99999/")), expected);
+}
+
+#[test]
+fn a_url_may_have_a_query() {
+    let url = "https://host:8080/failover/4.4.4.4?x=y";
+    assert_eq!(good(&format!("{REQUIRED},url={url}")).url, url);
+}
