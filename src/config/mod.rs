@@ -1,4 +1,5 @@
 //! The argument of a hook: from text to checked values. Knows no hoster: each names its own keys, and says what they mean.
+//! Touches nothing but `text`, and what reads a secret's file in a thread.
 //!
 //! Everything is found before anything is sent, and all at once: what cannot work, and what works, but not as one may
 //! think. What the C plugin took and what can still work is never refused, and has the C plugin's meaning where that is
