@@ -21,6 +21,8 @@ use crate::config::{Common, Secret, host_of};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, net};
+#[cfg(feature = "fuzz")]
+pub use answer::properties::check as check_answer;
 use answer::{Reader, Refusal};
 use limits::{LIMITS, REFUSED_FOR};
 use options::{ACTIVE_IP_MEANING, Options, PACE};
