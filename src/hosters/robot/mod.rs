@@ -21,6 +21,8 @@ use crate::config::{Common, Secret, host_of};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, net};
+#[cfg(feature = "fuzz")]
+pub use answer::properties::check as check_answer;
 use answer::{Reader, Refusal};
 use limits::{LIMITS, REFUSED_FOR};
 use options::{ACTIVE_IP_MEANING, Options, PACE};
@@ -353,5 +355,20 @@ mod tests {
         assert!(
             describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
         );
+    }
+
+    #[test]
+    fn of_what_was_sent_nobody_knows_whether_it_is_done() {
+        use https::Cause;
+        for (cause, is_sent, expected) in [
+            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            // So ends a connection whose host has gone while it was to answer.
+            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
+            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
+            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+        ] {
+            let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
+            assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
+        }
     }
 }

@@ -3,8 +3,8 @@
 //! Everything but a clear yes is a [`Refusal`] with a sentence of its own. Nothing here trusts the answer: it may be a
 //! proxy's or a maintenance page.
 
-#[cfg(test)]
-mod properties;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod properties;
 mod refusal;
 #[cfg(test)]
 mod tests;
