@@ -45,15 +45,11 @@ struct OptionList([UwsgiOption; 7]);
 unsafe impl Sync for OptionList {}
 
 static OPTIONS: OptionList = OptionList([
-    option(
-        c"hetzner-check",
-        0,
-        c"check each hetzner-failoverip hook against the API, change nothing, and exit",
-    ),
+    option(c"hetzner-check", 0, c"check each failover hook against the API, change nothing, and exit"),
     option(
         c"hetzner-status",
         0,
-        c"say where each failover IP is routed and exit (0: here, 2: elsewhere, 1: unknown)",
+        c"show each failover IP's route and exit (0: here, 2: elsewhere, 1: unknown)",
     ),
     option(c"hetzner-takeover", 0, c"route each failover IP here and exit"),
     option(c"hetzner-release", 0, c"delete the route of each failover IP that is here, and exit"),

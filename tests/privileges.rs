@@ -189,7 +189,11 @@ fn a_relative_path_is_found_from_where_uwsgi_was_started() {
         // What is read later is that file too.
         place.robot.fault("post error FAILOVER_FAILED".parse().expect("a rule"));
         assert!(place.robot.journal().iter().all(|request| request.authorised), "{uwsgi}");
-        assert!(!holds(&node.lines(), "using the password that was read before"), "{uwsgi}: {:?}", node.lines());
+        assert!(
+            !holds(&node.lines(), "using the password that was read before"),
+            "{uwsgi}: {:?}",
+            node.lines()
+        );
     }
 }
 

@@ -94,7 +94,8 @@ fn a_standby_looks_by_itself_and_says_what_changes() {
         wait_for_metrics(legion.node(2), &[("ready", 0), ("alarms", 1)]);
         let log = legion.node(2).log();
         assert!(
-            log.contains(&format!("{UNREADY}HTTP 401")) && log.contains(": a failover to this node would fail"),
+            log.contains(&format!("{UNREADY}HTTP 401"))
+                && log.contains(": a failover to this node would fail"),
             "{log}"
         );
         let aged = || metric(legion.node(2), "ready_age").is_some_and(|age| age >= 0);
@@ -235,8 +236,12 @@ fn a_system_without_threads_wakes_somebody_and_is_mended() {
         let env = env.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ""), "", &env);
         alone.wait_for_alarm("FAILED to route 4.4.4.4 here: the takeover could not start");
-        alone.wait_for_alarm("the system has no thread left for the guard: nothing checks that the IP stays here");
-        alone.wait_for_alarm("the system has no thread left for the daily check: a takeover by this node may fail too");
+        alone.wait_for_alarm(
+            "the system has no thread left for the guard: nothing checks that the IP stays here",
+        );
+        alone.wait_for_alarm(
+            "the system has no thread left for the daily check: a takeover by this node may fail too",
+        );
         assert!(robot.journal().is_empty());
         let counted = wait_until(LIMIT, || metric(&alone.node, "takeover_failures") >= Some(1));
         assert!(counted, "{}", alone.node.log());

@@ -150,7 +150,8 @@ fn a_password_file_that_is_gone_keeps_no_takeover_from_succeeding() {
         let back = || robot.route(ip("4.4.4.4")) == Some(ip("1.1.1.1"));
         assert!(wait_until(LIMIT, back), "{uwsgi}: {}", node.log());
         let said = node.lines();
-        let kept: Vec<_> = said.iter().filter(|line| line.contains("using the password that was read before")).collect();
+        let kept: Vec<_> =
+            said.iter().filter(|line| line.contains("using the password that was read before")).collect();
         assert_eq!(kept.len(), 1, "{uwsgi}: {said:?}");
         assert!(kept[0].contains("No such file or directory (os error 2), as uid"), "{kept:?}");
     }

@@ -54,31 +54,24 @@ pub struct Readiness {
     busy_until: Option<Instant>,
 }
 
-/// What an answer has changed.
-#[derive(PartialEq, Eq, Debug)]
-enum News {
-    None,
-    Unready,
-    Ready,
-}
-
 fn at(now: Instant, (after, at_most_later): Pause) -> Instant {
     let share = RandomState::new().hash_one(now) as f64 / u64::MAX as f64;
     now + after + at_most_later.mul_f64(share)
 }
 
 impl Readiness {
-    fn learn(&mut self, failure: Option<Kind>, now: Instant) -> News {
+    /// Takes in the answer to a request; returns whether this node is ready now, if that has to be reported.
+    fn learn(&mut self, failure: Option<Kind>, now: Instant) -> Option<bool> {
         match failure {
             // No request was sent.
-            Some(Kind::HeldBack) => return News::None,
+            Some(Kind::HeldBack) => return None,
             Some(Kind::NotSent | Kind::NotDone | Kind::Unknown | Kind::Locked)
                 if self.ready != Some(false) =>
             {
                 let since = *self.doubtful_since.get_or_insert(now);
                 if now.duration_since(since) < PATIENCE {
                     self.next = Some(at(now, DOUBTFUL));
-                    return News::None;
+                    return None;
                 }
             }
             Some(Kind::Final) | None => self.doubtful_since = None,
@@ -87,11 +80,9 @@ impl Readiness {
         let ready = failure.is_none();
         self.told = Some(now);
         self.next = Some(at(now, if ready { WELL } else { UNWELL }));
-        match (self.ready.replace(ready), ready) {
-            (Some(true) | None, false) => News::Unready,
-            (Some(false), true) => News::Ready,
-            _ => News::None,
-        }
+        // A node is expected to be ready, so only that it is not is news the first time.
+        let before = self.ready.replace(ready).unwrap_or(true);
+        (before != ready).then_some(ready)
     }
 
     /// Whether it is time for a check. The first call is the start.
@@ -131,11 +122,11 @@ pub fn record(ip: &FailoverIp, failure: Option<&Failure>) {
     metrics::set(&ip.record.metrics.ready, ready);
     let name = ip.name();
     match (news, failure) {
-        (News::Unready, Some(Failure { sentence, .. })) => {
+        (Some(false), Some(Failure { sentence, .. })) => {
             let then = "a failover to this node would fail";
             ip.alarm(&format!("this node cannot take over {name}: {sentence}: {then}"));
         }
-        (News::Ready, _) => ip.log(&format!("this node can take over {name} again")),
+        (Some(true), _) => ip.log(&format!("this node can take over {name} again")),
         _ => {}
     }
 }
@@ -224,9 +215,9 @@ mod tests {
         let due_within = |readiness: &mut Readiness, now: Instant, from: Duration, to: Duration| {
             !readiness.is_due(now + from) && readiness.is_due(now + to)
         };
-        assert_eq!(readiness.learn(None, start), News::None);
+        assert_eq!(readiness.learn(None, start), None);
         assert!(due_within(&mut readiness, start, 22 * hour, 25 * hour));
-        assert_eq!(readiness.learn(Some(Kind::Final), start), News::Unready);
+        assert_eq!(readiness.learn(Some(Kind::Final), start), Some(false));
         assert!(due_within(&mut readiness, start, hour / 2, 2 * hour));
         readiness.busy_until = Some(start + 3 * hour);
         assert!(!readiness.is_due(start + 2 * hour) && readiness.is_due(start + 3 * hour));
@@ -235,14 +226,14 @@ mod tests {
     #[test]
     fn a_change_is_told_once() {
         let (mut readiness, now) = (Readiness::default(), Instant::now());
-        assert_eq!(readiness.learn(Some(Kind::HeldBack), now), News::None);
+        assert_eq!(readiness.learn(Some(Kind::HeldBack), now), None);
         assert_eq!((readiness.ready, readiness.told), (None, None));
-        assert_eq!(readiness.learn(Some(Kind::Final), now), News::Unready, "it never was ready");
-        assert_eq!(readiness.learn(Some(Kind::Final), now), News::None);
-        assert_eq!(readiness.learn(Some(Kind::NotSent), now), News::None);
-        assert_eq!(readiness.learn(None, now), News::Ready);
-        assert_eq!(readiness.learn(None, now), News::None);
-        assert_eq!(readiness.learn(Some(Kind::HeldBack), now), News::None);
+        assert_eq!(readiness.learn(Some(Kind::Final), now), Some(false), "it never was ready");
+        assert_eq!(readiness.learn(Some(Kind::Final), now), None);
+        assert_eq!(readiness.learn(Some(Kind::NotSent), now), None);
+        assert_eq!(readiness.learn(None, now), Some(true));
+        assert_eq!(readiness.learn(None, now), None);
+        assert_eq!(readiness.learn(Some(Kind::HeldBack), now), None);
         assert_eq!(readiness.ready, Some(true));
     }
 
@@ -250,12 +241,12 @@ mod tests {
     fn an_api_that_is_away_for_a_moment_is_no_news() {
         let (mut readiness, now) = (Readiness::default(), Instant::now());
         readiness.learn(None, now);
-        assert_eq!(readiness.learn(Some(Kind::NotSent), now), News::None);
+        assert_eq!(readiness.learn(Some(Kind::NotSent), now), None);
         assert!(readiness.is_due(now + seconds(91)), "it looks again soon");
-        assert_eq!(readiness.learn(Some(Kind::Unknown), now + seconds(119)), News::None);
+        assert_eq!(readiness.learn(Some(Kind::Unknown), now + seconds(119)), None);
         assert_eq!(readiness.ready, Some(true));
-        assert_eq!(readiness.learn(Some(Kind::NotDone), now + PATIENCE), News::Unready);
-        assert_eq!(readiness.learn(None, now + PATIENCE), News::Ready);
-        assert_eq!(readiness.learn(Some(Kind::NotSent), now + 2 * PATIENCE), News::None);
+        assert_eq!(readiness.learn(Some(Kind::NotDone), now + PATIENCE), Some(false));
+        assert_eq!(readiness.learn(None, now + PATIENCE), Some(true));
+        assert_eq!(readiness.learn(Some(Kind::NotSent), now + 2 * PATIENCE), None);
     }
 }

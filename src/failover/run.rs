@@ -23,7 +23,6 @@ impl Node {
     pub fn take_over(&'static self, election: &Arc<Election>, ips: &[FailoverIp]) -> bool {
         let legion = election.legion();
         let log = |line: &str| uwsgi::log(&format!("{}: {line}", legion.name()));
-        self.keeper.start();
         self.keeper.note_begin(legion);
         let guards: Vec<Arc<Guard>> = ips.iter().map(|ip| self.guard(ip)).collect();
         if let Some(time) = self.keeper.listening_time(legion).filter(|_| !election.is_outvoted()) {

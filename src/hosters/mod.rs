@@ -22,12 +22,11 @@ pub fn each(visitor: &mut impl Visitor) {
     visitor.visit::<robot::Robot>();
 }
 
-/// For code that needs the hosters as types: uWSGI passes no data to an action, so each needs a function of its own.
+/// Gets each hoster as a type, because uWSGI passes no data to an action, so that each needs a function of its own.
 pub trait Visitor {
     fn visit<H: Hoster>(&mut self);
 }
 
-/// One hoster.
 pub trait Hoster: 'static {
     const ABOUT: About;
 }
@@ -81,45 +80,28 @@ impl Shared {
 pub trait Remote: Send + Sync {
     /// As it is written in the log.
     fn ip(&self) -> &str;
-
     /// The server that the IP is to be routed to, in the hoster's words; or why that is not known now.
     fn target(&self) -> Result<String, String>;
-
     /// What has to be on an interface of this host: the key's name, and the address.
     fn local_addresses(&self) -> Vec<(&'static str, IpAddr)>;
-
     /// Gets all that is needed to ask, and counts the requests. What is missing now may be there later.
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure>;
-
-    /// Whether it needs the system's trusted CAs.
-    fn needs_trust_store(&self) -> bool {
-        self.api().tls == Tls::Verified
-    }
-
     /// What it logs in with.
     fn secret(&self) -> &Secret;
-
     /// Whom it asks.
     fn api(&self) -> Api;
-
     /// The hoster and the login: a login that is rejected for one IP is rejected for all with the same account.
     fn account(&self) -> Vec<u8>;
-
     /// Tells failover IPs apart: equal for two hooks only if both mean the same IP.
     fn identity(&self) -> String;
-
     /// For how long this request must not be sent, if so.
     fn held_back_for(&self, request: Request, need: Need) -> Option<Duration>;
-
     /// The shortest time between two checks of one IP, if its account has `ips` of them.
     fn shortest_check_pause(&self, ips: usize) -> Duration;
-
     /// Notes that a guard is going to check this IP, for [`Remote::check_pause`].
     fn note_guard(&self);
-
     /// How long a guard waits until its next check; zero: for ever.
     fn check_pause(&self) -> Duration;
-
     /// What works, but may not work as expected.
     fn warnings(&self) -> Vec<String>;
 }
@@ -129,17 +111,13 @@ pub trait Remote: Send + Sync {
 pub trait Session {
     /// The server that the IP is to be routed to, in the hoster's words.
     fn target(&self) -> &str;
-
     /// The request for a switch, for the log: `POST to HOST, at most 60 s`.
     fn describe(&self) -> String;
-
     /// Has the failover IP routed to the target. On success the text says what the hoster has answered. `begin` is called
     /// right before the request is sent, and not if it is held back.
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure>;
-
     /// Where the failover IP is.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure>;
-
     /// Has the failover IP routed nowhere; returns where it is then.
     fn release(&self, limit: Duration) -> Result<Place, Failure>;
 }
@@ -154,7 +132,6 @@ pub struct Api {
     pub is_here: bool,
 }
 
-/// Whether the API's certificate is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
     Verified,
@@ -162,12 +139,11 @@ pub enum Tls {
     None,
 }
 
-/// Where a failover IP is routed.
+/// Where a failover IP is routed, in the hoster's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// To the target: the server, in the hoster's words.
+    /// To the target.
     Here(String),
-    /// To another server.
     Elsewhere(String),
     Nowhere,
 }
@@ -177,7 +153,6 @@ impl Place {
         matches!(self, Place::Here(_))
     }
 
-    /// The server, if there is one.
     pub fn server(&self) -> Option<&str> {
         match self {
             Place::Here(server) | Place::Elsewhere(server) => Some(server),
@@ -195,7 +170,6 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
     /// Where the IP is.
@@ -225,7 +199,6 @@ pub struct Failure {
     pub sentence: String,
 }
 
-/// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Asking again would not help, or would do harm.

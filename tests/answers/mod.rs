@@ -274,7 +274,9 @@ fn guards(uwsgi: Uwsgi, tls: bool) {
         let start = match stage.row.get {
             Get::Here => String::new(),
             Get::Elsewhere => format!("{ip} is routed to "),
-            Get::Nowhere => format!("{ip} is routed nowhere, though this node is Lord: checking the route again in 2 s"),
+            Get::Nowhere => {
+                format!("{ip} is routed nowhere, though this node is Lord: checking the route again in 2 s")
+            }
             Get::Unknown(text) => format!("this node is Lord, but the route of {ip} is unknown: {text}"),
         };
         match line {

@@ -125,7 +125,8 @@ impl Keeper {
     }
 
     /// A lord hook begins.
-    pub fn note_begin(&self, legion: Legion) {
+    pub fn note_begin(&'static self, legion: Legion) {
+        self.start();
         self.with(legion, |kept| kept.comeback.begin());
     }
 
