@@ -9,7 +9,7 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
 
 use crate::commands;
-use crate::failover::{LONGEST_FLUSH, Record};
+use crate::failover::LONGEST_FLUSH;
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
@@ -142,14 +142,6 @@ extern "C" fn init() -> c_int {
         }
         let reading = reading();
         reading.warn();
-        // Once, even if several hooks have the same IP: uWSGI would replace the earlier metrics, and leak them.
-        let mut known: Vec<&Record> = Vec::new();
-        for ip in reading.all_ips() {
-            if !known.iter().any(|record| ptr::eq(*record, ip.record)) {
-                known.push(ip.record);
-                ip.record.metrics.register(ip.legion, ip.name(), known.len());
-            }
-        }
         PROCESS.node.prepare(reading.lord_ips(None));
         true
     })

@@ -1,6 +1,6 @@
 //! What this process remembers, in one place. The door hands each room its part of it.
 
-use std::sync::{Mutex, Once, OnceLock};
+use std::sync::{LazyLock, Mutex, Once, OnceLock};
 
 use crate::commands::Asked;
 use crate::failover::Node;
@@ -15,7 +15,7 @@ pub struct Process {
     /// The plugin's hooks, once uWSGI has read its configuration.
     pub reading: OnceLock<Reading>,
     pub shared: Shared,
-    pub node: Node,
+    pub node: LazyLock<Node>,
     pub first_cycle: Once,
 }
 
@@ -24,6 +24,6 @@ pub static PROCESS: Process = Process {
     asked: Mutex::new(Asked::new()),
     reading: OnceLock::new(),
     shared: Shared::new(),
-    node: Node::new(),
+    node: LazyLock::new(Node::default),
     first_cycle: Once::new(),
 };

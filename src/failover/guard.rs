@@ -156,7 +156,7 @@ impl Guard {
             self.take_back(reign, &format!("this node is Lord without {ip}, which is {place}: trying again"));
         } else if reign.has_stood_elsewhere(place) {
             self.take_back(reign, &format!("{ip} is {place}, and this node is Lord: taking it back"));
-        } else if reign.majority {
+        } else if reign.has_majority() {
             let pause = 2 * uwsgi::round();
             if reign.is_news(Trouble::Elsewhere(place.clone())) {
                 drift(&format!("checking the route again in {} s", pause.as_secs()));

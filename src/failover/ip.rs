@@ -38,7 +38,7 @@ pub struct Record {
     troubles: Mutex<Vec<&'static str>>,
 }
 
-/// All records of this process.
+/// All records of this process: one for each IP in each Legion, because uWSGI would leak a metric that is registered again.
 pub type Records = Mutex<Vec<(Legion, String, &'static Record)>>;
 
 impl FailoverIp {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
 use guard::Guard;
-pub use ip::{FailoverIp, Record, Records};
+pub use ip::{FailoverIp, Records};
 use keeper::Keeper;
 pub use takeover::Verdict;
 
@@ -30,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 
 /// What this process remembers of its Legions and failover IPs.
+#[derive(Default)]
 pub struct Node {
     pub records: Records,
     pub keeper: Keeper,
@@ -43,19 +44,11 @@ pub struct Node {
 }
 
 impl Node {
-    pub const fn new() -> Node {
-        Node {
-            records: Mutex::new(Vec::new()),
-            keeper: Keeper::new(),
-            ips: OnceLock::new(),
-            checks: AtomicBool::new(false),
-            guards: Mutex::new(Vec::new()),
-            elections: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Takes in the failover IPs of all lord hooks, before uWSGI starts its Legions.
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks. Before uWSGI starts its Legions.
     pub fn prepare(&self, ips: Vec<FailoverIp>) {
+        for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
+            record.metrics.register(*legion, ip, number);
+        }
         self.keeper.prepare(&ips);
         let _ = self.ips.set(ips);
     }
@@ -68,15 +61,14 @@ impl Node {
     /// has to call this, because a later one finds the election here. `argument` is the very text that uWSGI has passed.
     pub fn election(&self, legion: Legion, argument: &[u8]) -> Arc<Election> {
         let mut elections = lock(&self.elections);
-        let known = elections.iter().position(|election| election.legion() == legion);
-        match known {
-            Some(at) if legion.has_run_one_before(argument) => Arc::clone(&elections[at]),
-            _ => {
-                known.map(|at| elections.swap_remove(at));
-                let election = Election::of(legion);
-                elections.push(Arc::clone(&election));
-                election
-            }
+        if !legion.has_run_one_before(argument) {
+            elections.retain(|election| election.legion() != legion);
         }
+        if let Some(election) = elections.iter().find(|election| election.legion() == legion) {
+            return Arc::clone(election);
+        }
+        let election = Election::of(legion);
+        elections.push(Arc::clone(&election));
+        election
     }
 }

@@ -53,9 +53,8 @@ pub struct Reign {
     timer: Option<Instant>,
     /// The pause after the next failure.
     next_pause: Duration,
-    /// Whether a majority votes for this node, and since when without a break.
-    pub majority: bool,
-    agreed_since: Instant,
+    /// Since when a majority votes for this node without a break; `None` while there is none.
+    agreed_since: Option<Instant>,
     /// Where the IP is instead of here, and since when.
     elsewhere: Option<(Place, Instant)>,
     pub trouble: Option<Trouble>,
@@ -80,8 +79,7 @@ impl Reign {
             timer: None,
             next_pause: FIRST_RETRY,
             // The election has just shown it.
-            majority: true,
-            agreed_since: now,
+            agreed_since: Some(now),
             elsewhere: None,
             trouble: None,
         };
@@ -98,16 +96,19 @@ impl Reign {
         self.peers = peers;
         self.is_doubtful = view.is_outranked || view.is_stale();
         self.votes = votes(&view.peers);
-        let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
-        if frozen || !had_majority {
-            self.agreed_since = now;
-        }
+        let had_majority = self.has_majority();
+        let since = self.agreed_since.filter(|_| !frozen).unwrap_or(now);
+        self.agreed_since = has_majority(&view.peers, self.size).then_some(since);
         self.changes.retain(|change| now.duration_since(*change) < HOUR);
         let changed = changed && self.changes.len() < MOST_CHANGES;
         self.changes.extend(changed.then_some(now));
-        if changed || frozen || self.majority && !had_majority {
+        if changed || frozen || self.has_majority() && !had_majority {
             self.due.extend(AFTER_A_CHANGE.map(|after| now + after));
         }
+    }
+
+    pub fn has_majority(&self) -> bool {
+        self.agreed_since.is_some()
     }
 
     /// Whether it is time for a check; if so, that time is used up.
@@ -156,8 +157,8 @@ impl Reign {
             self.elsewhere = Some((place.clone(), now));
         }
         let long_ago = |at: Instant| now.duration_since(at) >= 2 * uwsgi::round();
-        let has_stood = self.elsewhere.as_ref().is_some_and(|(_, since)| long_ago(*since));
-        self.majority && has_stood && long_ago(self.agreed_since)
+        self.elsewhere.as_ref().is_some_and(|(_, since)| long_ago(*since))
+            && self.agreed_since.is_some_and(long_ago)
     }
 }
 
@@ -212,9 +213,9 @@ mod tests {
         reign.observe(&view(&[true, true]), false);
         assert!(reign.is_due() && !reign.is_due(), "a node has joined: one look now");
         reign.observe(&view(&[false, false]), false);
-        assert!(!reign.is_due() && !reign.majority);
+        assert!(!reign.is_due() && !reign.has_majority());
         reign.observe(&view(&[true, false]), false);
-        assert!(reign.is_due() && reign.majority, "one agrees again");
+        assert!(reign.is_due() && reign.has_majority(), "one agrees again");
         reign.observe(&view(&[true, false]), true);
         assert!(reign.is_due(), "it was frozen");
         // Each of the three changes leaves its later looks, and the reign's own.
@@ -241,7 +242,7 @@ mod tests {
         let first_look = |failed| {
             let reign = Reign::new(&view(&[]), Duration::ZERO, failed);
             let first = *reign.due.iter().min().expect("it looks");
-            first.duration_since(reign.agreed_since)
+            first.duration_since(reign.agreed_since.expect("elected"))
         };
         assert_eq!(first_look(false), Duration::from_secs(30));
         assert_eq!(first_look(true), 3 * uwsgi::round());
@@ -269,11 +270,11 @@ mod tests {
         let long_ago = Instant::now() - 2 * uwsgi::round();
         reign.elsewhere = Some((elsewhere.clone(), long_ago));
         assert!(!reign.has_stood_elsewhere(elsewhere), "agreed only since now");
-        reign.agreed_since = long_ago;
+        reign.agreed_since = Some(long_ago);
         assert!(reign.has_stood_elsewhere(elsewhere));
         assert!(!reign.has_stood_elsewhere(&Place::Nowhere), "it has moved again");
         reign.elsewhere = Some((elsewhere.clone(), long_ago));
-        reign.majority = false;
+        reign.agreed_since = None;
         assert!(!reign.has_stood_elsewhere(elsewhere));
     }
 }

@@ -56,6 +56,7 @@ pub enum Step {
 }
 
 /// One Legion's memory of failures.
+#[derive(Default)]
 pub struct Comeback {
     /// How the last hook has ended, if that was not taken into account yet.
     ended: Option<Ended>,
@@ -99,10 +100,6 @@ impl Away {
 }
 
 impl Comeback {
-    pub fn new() -> Comeback {
-        Comeback { ended: None, failures: 0, member_since: None, is_tried: false, dead_for: 0, away: None }
-    }
-
     /// For a node that knows at its start that a takeover would fail.
     pub fn begin_away(&mut self, now: Instant) {
         self.away = Some(Away::until(now, Some(Ended::Failed)));
@@ -234,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_node_that_fails_again_stays_away_longer_until_it_was_well() {
-        let (mut comeback, mut now) = (Comeback::new(), Instant::now());
+        let (mut comeback, mut now) = (Comeback::default(), Instant::now());
         let away: Vec<u64> = (0..7).map(|_| fail(&mut comeback, &mut now)).collect();
         assert_eq!(away, [10, 30, 60, 120, 240, 240, 240]);
         now += WELL;
@@ -244,7 +241,7 @@ mod tests {
 
     #[test]
     fn who_fails_again_before_it_is_noticed_stays_away_too() {
-        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        let (mut comeback, now) = (Comeback::default(), Instant::now());
         assert!(matches!(comeback.observe(&dead(N), now), Step::StayAway { .. }));
         assert!(matches!(comeback.observe(&dead(Duration::ZERO), now + N), Step::Return(_)));
         assert!(matches!(comeback.observe(&dead(N), now + N), Step::StayAway { why: Some(_), .. }));
@@ -252,7 +249,7 @@ mod tests {
 
     #[test]
     fn who_left_the_ip_to_another_is_back_as_soon_as_that_one_is_in_sight() {
-        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        let (mut comeback, now) = (Comeback::default(), Instant::now());
         comeback.note(Ended::Outvoted);
         assert!(matches!(comeback.observe(&dead(N), now), Step::StayAway { .. }));
         let outranked = Standing { is_outranked: true, ..dead(N) };
@@ -265,7 +262,7 @@ mod tests {
 
     #[test]
     fn where_the_api_failed_a_check_decides() {
-        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        let (mut comeback, now) = (Comeback::default(), Instant::now());
         comeback.note(Ended::Failed);
         assert!(matches!(comeback.observe(&dead(N), now), Step::StayAway { why: None, .. }));
         let now = now + N;
@@ -286,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_check_that_never_ends_keeps_nobody_away() {
-        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        let (mut comeback, now) = (Comeback::default(), Instant::now());
         comeback.note(Ended::Failed);
         assert!(matches!(comeback.observe(&dead(Duration::ZERO), now), Step::Nothing));
         assert!(matches!(comeback.observe(&dead(N), now), Step::StayAway { .. }));
@@ -298,10 +295,10 @@ mod tests {
 
     #[test]
     fn a_death_that_is_just_being_said_is_no_suspension_yet() {
-        let (mut comeback, now) = (Comeback::new(), Instant::now());
+        let (mut comeback, now) = (Comeback::default(), Instant::now());
         assert_eq!(comeback.observe(&dead(Duration::ZERO), now), Step::Nothing);
         assert!(matches!(comeback.observe(&dead(N), now), Step::StayAway { .. }));
-        let mut comeback = Comeback::new();
+        let mut comeback = Comeback::default();
         assert_eq!(comeback.observe(&dead(Duration::ZERO), now), Step::Nothing);
         assert_eq!(comeback.observe(&dead(Duration::ZERO), now), Step::Nothing);
         assert!(matches!(comeback.observe(&dead(Duration::ZERO), now), Step::Return(_)));

@@ -10,7 +10,7 @@ mod sight;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,11 +30,12 @@ const FAREWELLS: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(500);
 
 /// What is known of this process's Legions beside what uWSGI keeps.
+#[derive(Default)]
 pub struct Keeper {
     kept: Mutex<Vec<Kept>>,
     /// Whether its thread runs, and whether it ever did.
     runs: AtomicBool,
-    has_begun: Once,
+    has_begun: OnceLock<()>,
 }
 
 struct Kept {
@@ -53,11 +54,6 @@ struct Kept {
 }
 
 impl Keeper {
-    pub const fn new() -> Keeper {
-        let (runs, has_begun) = (AtomicBool::new(false), Once::new());
-        Keeper { kept: Mutex::new(Vec::new()), runs, has_begun }
-    }
-
     fn with<T>(&self, legion: Legion, act: impl FnOnce(&mut Kept) -> T) -> Option<T> {
         lock(&self.kept).iter_mut().find(|kept| kept.legion == legion).map(act)
     }
@@ -71,7 +67,7 @@ impl Keeper {
                 announced: Instant::now(),
                 ips: lord_ips.iter().filter(|ip| ip.legion == legion).cloned().collect(),
                 sight: Sight::new(legion.configured_size()),
-                comeback: Comeback::new(),
+                comeback: Comeback::default(),
                 resting: None,
                 left: None,
             };
@@ -93,7 +89,7 @@ impl Keeper {
             return;
         }
         uwsgi::start_log_writer();
-        self.has_begun.call_once(|| {
+        self.has_begun.get_or_init(|| {
             let now = Instant::now();
             lock(&self.kept).iter_mut().for_each(|kept| kept.sight.begin(now));
         });

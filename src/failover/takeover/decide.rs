@@ -10,10 +10,10 @@ pub const MOST_WITH_LOCKS: u32 = 2 * MOST_SWITCHES;
 pub const SOME_PAUSES: usize = 4;
 
 /// Where a takeover stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct State {
     /// How the last request for a switch has failed.
-    pub failure: Kind,
+    pub failure: Option<Kind>,
     /// Requests that the hoster may have got; and how many of them a lock has refused.
     pub requests: u32,
     pub locks: u32,
@@ -29,8 +29,9 @@ pub struct State {
 }
 
 /// How old the lock is that has refused requests.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum LockAge {
+    #[default]
     Young,
     /// Old enough to try whether it has ended unseen.
     MayHaveEnded,
@@ -89,12 +90,12 @@ impl State {
         self.is_barred
             || self.requests - self.locks >= MOST_SWITCHES
             || self.requests >= MOST_WITH_LOCKS
-            || self.failure == Kind::Locked && self.lock == LockAge::Overdue
+            || self.failure == Some(Kind::Locked) && self.lock == LockAge::Overdue
     }
 
     /// Whether the switch that holds the lock may move the IP away: the IP is here, and was here before.
     pub fn may_leave(&self, seen: Seen) -> bool {
-        self.failure == Kind::Locked && seen == Seen::Place { is_here: true, has_moved: false }
+        self.failure == Some(Kind::Locked) && seen == Seen::Place { is_here: true, has_moved: false }
     }
 
     /// Whether to send another request after a check that did not find the IP here to stay.
@@ -102,7 +103,7 @@ impl State {
         match self.failure {
             // When the IP has moved, the switch that held the lock is done: the IP has left, or has just come here, which
             // the next request will confirm. If that switch fails, only another request can tell.
-            Kind::Locked => {
+            Some(Kind::Locked) => {
                 let has_moved = matches!(seen, Seen::Place { has_moved: true, .. });
                 has_moved
                     || self.may_leave(seen) && self.requests == 1
@@ -113,7 +114,9 @@ impl State {
                     }
             }
             // A hoster that gives no clear answer now may do so later: the last request is kept until then.
-            Kind::Unknown => self.requests - self.locks + 1 < MOST_SWITCHES || self.pauses >= SOME_PAUSES,
+            Some(Kind::Unknown) => {
+                self.requests - self.locks + 1 < MOST_SWITCHES || self.pauses >= SOME_PAUSES
+            }
             _ => true,
         }
     }
@@ -133,18 +136,20 @@ mod tests {
     const UNKNOWN: Seen = Seen::Nothing(Kind::Unknown);
     const NO_CHECKS: Seen = Seen::Nothing(Kind::HeldBack);
 
+    const NOTHING_YET: State = State {
+        failure: None,
+        requests: 0,
+        locks: 0,
+        pauses: 0,
+        is_barred: false,
+        is_late: false,
+        in_doubt: false,
+        lock: LockAge::Young,
+    };
+
     /// After a first request.
     const fn first(failure: Kind) -> State {
-        State {
-            failure,
-            requests: 1,
-            locks: 0,
-            pauses: 1,
-            is_barred: false,
-            is_late: false,
-            in_doubt: false,
-            lock: LockAge::Young,
-        }
+        State { failure: Some(failure), requests: 1, pauses: 1, ..NOTHING_YET }
     }
 
     const NOT_DONE: State = first(Kind::NotDone);

@@ -72,14 +72,11 @@ pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
         order,
         setting,
         session: None,
+        state: State::default(),
         sent: false,
-        requests: 0,
-        locks: 0,
         locked_since: None,
         locked_for: Duration::ZERO,
         made_by: Duration::ZERO,
-        is_barred: false,
-        pauses: 0,
         place: None,
     };
     let ended = takeover.run();
@@ -102,19 +99,14 @@ struct Takeover<'a> {
     order: &'a Order<'a>,
     setting: &'a dyn Setting,
     session: Option<Box<dyn Session + 'a>>,
+    state: State,
     /// Whether the hoster may have got anything so far.
     sent: bool,
-    /// Requests for a switch that the hoster may have got.
-    requests: u32,
-    /// How many of them a lock has refused, when it refused the first, and how long after that the last.
-    locks: u32,
+    /// When a lock refused the first request, and how long after that the last.
     locked_since: Option<Duration>,
     locked_for: Duration,
     /// When a switch that an unclear request may have begun is made, if it is made at all.
     made_by: Duration,
-    /// Whether another request would be refused, or held back.
-    is_barred: bool,
-    pauses: usize,
     /// Where the last check found the IP.
     place: Option<Place>,
 }
@@ -161,7 +153,8 @@ impl Takeover<'_> {
             None => self.setting.open()?,
         };
         let session = self.session.insert(session);
-        let (need, share) = if self.requests == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
+        let (need, share) =
+            if self.state.requests == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
         let begin = || {
             let (ip, target) = (self.order.ip, session.target());
             self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
@@ -173,21 +166,21 @@ impl Takeover<'_> {
     fn note(&mut self, failure: &Failure, began: Duration) {
         let now = self.setting.elapsed();
         self.sent |= failure.was_sent();
+        self.state.failure = Some(failure.kind);
         match failure.kind {
-            Kind::NotSent => {}
-            Kind::Final | Kind::HeldBack | Kind::Refused => self.is_barred = true,
-            Kind::NotDone => self.requests += 1,
+            Kind::NotSent => return,
+            Kind::Final | Kind::HeldBack | Kind::Refused => return self.state.is_barred = true,
+            Kind::NotDone => {}
             Kind::Unknown => {
-                self.requests += 1;
-                let longest = self.order.pace.longest_switch;
-                self.made_by = self.made_by.max(now.min(began + LONGEST_WAY) + longest);
+                let made_by = now.min(began + LONGEST_WAY) + self.order.pace.longest_switch;
+                self.made_by = self.made_by.max(made_by);
             }
             Kind::Locked => {
-                self.requests += 1;
-                self.locks += 1;
-                self.locked_for = now.saturating_sub(*self.locked_since.get_or_insert(now));
+                self.state.locks += 1;
+                self.locked_for = now - *self.locked_since.get_or_insert(now);
             }
         }
+        self.state.requests += 1;
     }
 
     /// Whether a switch that this takeover asked for may still complete.
@@ -215,13 +208,14 @@ impl Takeover<'_> {
                 }
                 Err(failure) => Seen::Nothing(failure.kind),
             };
-            let state = self.state(failed.kind, in_doubt);
-            match decide(&state, seen) {
+            (self.state.in_doubt, self.state.is_late, self.state.lock) =
+                (in_doubt, self.is_late(), self.lock_age());
+            match decide(&self.state, seen) {
                 Step::Here => return Ok(true),
                 Step::Request => return Ok(false),
                 Step::Check => {
                     doubt = match found {
-                        Ok(place) if state.may_leave(seen) => {
+                        Ok(place) if self.state.may_leave(seen) => {
                             format!("it is {place}, but the switch under way may move it away")
                         }
                         Ok(place) => format!("it is {place}, not here"),
@@ -229,7 +223,7 @@ impl Takeover<'_> {
                     }
                 }
                 Step::GiveUp => {
-                    let (sentence, times) = (&failed.sentence, self.requests);
+                    let (sentence, times) = (&failed.sentence, self.state.requests);
                     return Err(End::Failed(match found {
                         Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 request"),
                         Ok(place) => format!("{sentence}; it is {place}, after {times} requests"),
@@ -241,17 +235,15 @@ impl Takeover<'_> {
         }
     }
 
-    fn state(&self, failure: Kind, in_doubt: bool) -> State {
+    fn lock_age(&self) -> LockAge {
         let longest = self.order.pace.longest_switch;
         let locked = self.locked_since.map_or(Duration::ZERO, |since| self.setting.elapsed() - since);
-        let lock = match () {
+        match () {
             () if self.locked_for >= longest => LockAge::Overdue,
             () if locked >= longest => LockAge::MustHaveEnded,
             () if locked >= LOCK_TRIED_AFTER => LockAge::MayHaveEnded,
             () => LockAge::Young,
-        };
-        let Takeover { requests, locks, pauses, is_barred, .. } = *self;
-        State { failure, requests, locks, pauses, is_barred, is_late: self.is_late(), in_doubt, lock }
+        }
     }
 
     fn left(&self) -> Duration {
@@ -281,7 +273,7 @@ impl Takeover<'_> {
     }
 
     fn next_pause(&self) -> Duration {
-        let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
+        let pause = Duration::from_secs(PAUSES[self.state.pauses.min(PAUSES.len() - 1)]);
         if self.hand_over_after().is_some() { pause.min(UNSENT_PAUSE) } else { pause }
     }
 
@@ -289,10 +281,11 @@ impl Takeover<'_> {
     fn pause(&mut self, why: &str, next: &str) -> Result<(), End> {
         let left = self.left();
         let mut pause = self.next_pause();
-        self.pauses += 1;
+        self.state.pauses += 1;
         if self.in_doubt() {
             // The check that decides comes as soon as possible, and there is one last check before the deadline.
-            let decided = Duration::from_secs((self.made_by - self.setting.elapsed()).as_secs() + 1);
+            let decided =
+                Duration::from_secs(self.made_by.saturating_sub(self.setting.elapsed()).as_secs() + 1);
             pause = pause.min(decided).min(left.saturating_sub(CHECK)).max(PAUSE_AT_LEAST);
         }
         if pause >= left {
@@ -304,7 +297,7 @@ impl Takeover<'_> {
         if self.setting.goes_on() { Ok(()) } else { Err(End::Dropped) }
     }
 
-    /// What is left until the deadline.
+    /// What is left until the deadline; ends the takeover when that is nothing, or it is no longer wanted.
     fn time_left(&self) -> Result<Duration, End> {
         if !self.setting.goes_on() {
             return Err(End::Dropped);
