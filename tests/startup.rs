@@ -247,7 +247,7 @@ fn a_reload_with_a_wrong_hook_goes_on_and_its_takeover_fails() {
         let said = |start: &str, end: &str| {
             node.lines().iter().any(|line| line.starts_with(start) && line.ends_with(end))
         };
-        assert!(said(problem, "(this is a reload, so that uWSGI goes on)"), "{uwsgi}: {:?}", node.lines());
+        assert!(said(problem, "(this is a reload, so uWSGI keeps running)"), "{uwsgi}: {:?}", node.lines());
         let failed = || said("failover: nothing is sent, the hook is wrong: ip=nowhere is no IP address", "");
         assert!(wait_until(LIMIT, failed), "{uwsgi}: {}", node.log());
         let alarmed = || {

@@ -11,13 +11,11 @@ mod whom;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use crate::failover::FailoverIp;
 use crate::hosters::{Failure, Place, Shared};
 use crate::startup::{self, Hook, Reading};
+use crate::sys::side_by_side;
 use crate::uwsgi;
 pub use asked::Asked;
 use asked::Command;
@@ -105,22 +103,6 @@ fn reports(command: Command, ips: &[&FailoverIp]) -> Vec<Report> {
         Some((other, found)) if ptr::eq(*other, ip) => act::report(command, ip, Some(found.clone())),
         _ => act::report(command, ip, None),
     };
-    // Each has its place, whoever comes to it.
-    let places: Vec<OnceLock<Report>> = ips.iter().map(|_| OnceLock::new()).collect();
-    let next = AtomicUsize::new(0);
-    let of_this_turn = |turn: usize| ips.get(turn).zip(places.get(turn));
-    let work = || {
-        while let Some((ip, place)) = of_this_turn(next.fetch_add(1, Ordering::Relaxed)) {
-            let made = panic::catch_unwind(AssertUnwindSafe(|| report(ip))).unwrap_or_else(|_| act::broken());
-            drop(place.set(made));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..ips.len().min(MOST_AT_ONCE) {
-            // Where the system has no thread left, there are fewer.
-            let _ = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    places.into_iter().map(|place| place.into_inner().unwrap_or_else(act::broken)).collect()
+    let made = side_by_side(ips, MOST_AT_ONCE, |ip| report(ip));
+    made.into_iter().map(|report| report.unwrap_or_else(act::broken)).collect()
 }

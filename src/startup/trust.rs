@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::failover::FailoverIp;
+use crate::hosters::Tls;
 use crate::https::TrustStore;
 use crate::sys::spawn;
 use crate::uwsgi;
@@ -10,7 +11,7 @@ use crate::uwsgi;
 /// Reads it where there will be a chroot, since what is outside can be read only now; else notes that it is due. While
 /// uWSGI reads its configuration.
 pub fn prepare(trust: &TrustStore, ips: &[FailoverIp]) {
-    if !ips.iter().any(|ip| ip.remote.needs_trust_store()) {
+    if !ips.iter().any(|ip| ip.remote.api().tls == Tls::Verified) {
         return;
     }
     // What cannot be read outside is tried inside, where that is told.
