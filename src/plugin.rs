@@ -45,16 +45,20 @@ struct OptionList([UwsgiOption; 7]);
 unsafe impl Sync for OptionList {}
 
 static OPTIONS: OptionList = OptionList([
-    option(c"hetzner-check", 0, c"check each failover hook against the API, change nothing, and exit"),
+    option(
+        c"hetzner-check",
+        0,
+        c"check every failover IP hook against the API without changing anything, and exit",
+    ),
     option(
         c"hetzner-status",
         0,
-        c"show each failover IP's route and exit (0: here, 2: elsewhere, 1: unknown)",
+        c"print where each failover IP is routed, and exit (0: here, 2: elsewhere, 1: unknown)",
     ),
-    option(c"hetzner-takeover", 0, c"route each failover IP here and exit"),
+    option(c"hetzner-takeover", 0, c"route each failover IP to this server, and exit"),
     option(c"hetzner-release", 0, c"delete the route of each failover IP that is here, and exit"),
-    option(c"hetzner-legion", 1, c"limit the hetzner commands to this Legion"),
-    option(c"hetzner-json", 0, c"let the hetzner commands print one JSON document"),
+    option(c"hetzner-legion", 1, c"restrict the hetzner commands to this Legion"),
+    option(c"hetzner-json", 0, c"print the result of a hetzner command as one JSON document"),
     UwsgiOption { name: ptr::null(), ..option(c"", 0, c"") },
 ]);
 
@@ -116,7 +120,7 @@ extern "C" fn asap(_: *const c_char) -> c_int {
         if let Some(code) = commands::run(&asked, reading, &PROCESS.shared) {
             uwsgi::leave(code);
         }
-        let problems = reading.problems();
+        let problems = &reading.problems;
         if uwsgi::is_reload() {
             for problem in problems {
                 log(&format!("{problem} (this is a reload, so uWSGI keeps running)"));

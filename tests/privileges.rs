@@ -121,7 +121,10 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
         let warned =
             |line: &String| line.starts_with("warning: Legion failover, legion-lord: password_file=");
         assert!(lines.iter().any(|line| warned(line) && line.contains(&told)), "{uwsgi}: {lines:?}");
-        assert!(holds(&lines, "after a reload it cannot be read at all; let uid 54321 read it"), "{lines:?}");
+        assert!(
+            holds(&lines, "after a reload it cannot be read at all; let uid 54321 read it: chgrp"),
+            "{lines:?}"
+        );
         let kept = format!("as uid {UID}: using the password that was read before");
         assert_eq!(lines.iter().filter(|line| line.contains(&kept)).count(), 1, "{lines:?}");
 
