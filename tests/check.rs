@@ -9,6 +9,7 @@ use std::slice::from_ref;
 use lab::PASSWORD;
 use lab::ip;
 use lab::node::free_address;
+use lab::process::is_root;
 use lab::robot::{Certificate, Config, Failover};
 use lab::shim;
 use lab::uwsgi::Uwsgi;
@@ -28,10 +29,6 @@ fn folder() -> tempfile::TempDir {
 
 fn check(uwsgi: Uwsgi, folder: &tempfile::TempDir, hook: &str, lines: &str) -> Output {
     run_in(uwsgi, folder.path(), &[hook.to_string()], lines, &["--hetzner-check"])
-}
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").expect("procfs").uid() == 0
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Splits a keyval list exactly as uWSGI's own `uwsgi_kvlist_parse` does, including its odd cases.
 //!
-//! That function cannot be used here: it takes the keys to look for and silently ignores all others, while this plugin has
-//! to find the mistyped ones. Values are bytes, because a password need not be UTF-8.
+//! That function cannot be used here: it takes the keys to look for and silently ignores all others, while this plugin
+//! has to find the mistyped ones. Values are bytes, because a password need not be UTF-8.
 
 /// One item of the list, split at its first `=`. Without one, `value` is `None`.
 #[derive(PartialEq, Eq, Debug)]
@@ -32,7 +32,8 @@ pub fn split(list: &[u8]) -> Vec<Item> {
     items
 }
 
-/// In a key, uWSGI handles backslashes a second time and drops the characters that they escape. A value it leaves as it is.
+/// In a key, uWSGI handles backslashes a second time and drops the characters that they escape. A value it leaves as it
+/// is.
 fn split_item(item: &[u8]) -> Item {
     let mut key = Vec::new();
     let mut escaped = false;

@@ -1,10 +1,10 @@
-//! Reads the argument of a hook into checked values. Knows no hoster: each hoster defines its own keys and what they mean.
-//! Uses only `text`, and for a secret's file `sys` and `uwsgi`, to read it in a thread.
+//! Reads the argument of a hook into checked values. Knows no hoster: each hoster defines its own keys and what they
+//! mean. Uses only `text`, and for a secret's file `sys` and `uwsgi`, to read it in a thread.
 //!
-//! Everything wrong or doubtful is reported at once, before any request is sent. What the C plugin accepted and what can
-//! still work is never refused, and keeps the C plugin's meaning where that is safe: it read its argument with uWSGI's own
-//! keyval parser, which ignores unknown keys and uses the last of two values, and it passed `timeout` to atoi() and the
-//! rest to curl. No remark shows a secret, not even the part of it after an unescaped comma.
+//! Everything wrong or doubtful is reported at once, before any request is sent. What the C plugin accepted and what
+//! can still work is never refused, and keeps the C plugin's meaning where that is safe: it read its argument with
+//! uWSGI's own keyval parser, which ignores unknown keys and uses the last of two values, and it passed `timeout` to
+//! atoi() and the rest to curl. No remark shows a secret, not even the part of it after an unescaped comma.
 
 mod argument;
 mod common;

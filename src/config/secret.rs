@@ -1,7 +1,8 @@
 //! A secret: written into the hook, or into a file of its own.
 //!
-//! The file is read at each takeover, so that a new secret needs no restart. The secret that was read last is kept, because
-//! uWSGI drops its privileges after it has read its configuration, and because the file may be missing when it counts.
+//! The file is read at each takeover, so that a new secret needs no restart. The secret that was read last is kept,
+//! because uWSGI drops its privileges after it has read its configuration, and because the file may be missing when it
+//! counts.
 
 use std::fs::File;
 use std::io::Read;

@@ -10,9 +10,9 @@ use super::{Argument, Remark, URL};
 const A_URL: &str = "http://HOST/PATH or https://HOST/PATH";
 
 impl Argument {
-    /// The value of `url`, if it is given and not empty. The C plugin passed it to curl, which accepts it without a scheme
-    /// and with a login: the one is added, the other removed, and `instead` says which login is used. The value itself is
-    /// never shown, because people put a login into it.
+    /// The value of `url`, if it is given and not empty. The C plugin passed it to curl, which accepts it without a
+    /// scheme and with a login: the one is added, the other removed, and `instead` says which login is used. The value
+    /// itself is never shown, because people put a login into it.
     pub fn url(&mut self, instead: &str) -> Option<String> {
         let text = String::from_utf8_lossy(self.get(URL)?).into_owned();
         if text.is_empty() {

@@ -16,6 +16,8 @@ use crate::config::{Common, Pace, Remark, Secret};
 use crate::https::TrustStore;
 use crate::metrics::Metrics;
 use ledger::Ledger;
+#[cfg(feature = "fuzz")]
+pub use robot::check_answer;
 
 /// Calls `visitor` with each hoster. This is the table: a new hoster is a line here.
 pub fn each(visitor: &mut impl Visitor) {

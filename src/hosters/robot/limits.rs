@@ -1,5 +1,5 @@
-//! How often one node may ask the Robot webservice. A few nodes share what an account may send: 50 POST and 100 GET an hour
-//! (Robot webservice documentation, "Authentication" and "Failover").
+//! How often one node may ask the Robot webservice. A few nodes share what an account may send: 50 POST and 100 GET an
+//! hour (Robot webservice documentation, "Authentication" and "Failover").
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Hetzner's Robot webservice and its failover IPs: everything that only Robot has.
 //!
-//! `options` knows the keys of a hook, `server` finds this server's own address, `limits` says how often Robot may be asked,
-//! `answer` reads its answers. This file is Robot's side of the seam. Uses what any hoster may: `config`, `https`, `sys`,
-//! the ledger and the metrics.
+//! `options` knows the keys of a hook, `server` finds this server's own address, `limits` says how often Robot may be
+//! asked, `answer` reads its answers. This file is Robot's side of the seam. Uses what any hoster may: `config`,
+//! `https`, `sys`, the ledger and the metrics.
 
 mod answer;
 pub(super) mod limits;
@@ -22,6 +22,8 @@ use crate::https::{self, Answer, Authorization, Client, Method, authority, secon
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, net};
 use answer::Reader;
+#[cfg(feature = "fuzz")]
+pub use answer::properties::check as check_answer;
 use limits::{LIMITS, REFUSED_FOR};
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
@@ -63,7 +65,8 @@ struct FailoverIp {
     /// The address of the hook's Legion.
     legion: Option<IpAddr>,
     shared: &'static Shared,
-    /// This server's own address, once found. Kept, so that an IP that is routed there is not looked for elsewhere later.
+    /// This server's own address, once found. Kept, so that an IP that is routed there is not looked for elsewhere
+    /// later.
     own: OnceLock<IpAddr>,
 }
 
@@ -203,7 +206,8 @@ impl Asking<'_> {
         Ok(self.client.get().expect("it was set just now"))
     }
 
-    /// Sends a request if the ledger allows it, and tells the ledger what came back. `begin` is called before it is sent.
+    /// Sends a request if the ledger allows it, and tells the ledger what came back. `begin` is called before it is
+    /// sent.
     fn ask<T>(
         &self,
         request: Request,
@@ -333,5 +337,20 @@ mod tests {
         assert!(
             describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
         );
+    }
+
+    #[test]
+    fn of_what_was_sent_nobody_knows_whether_it_is_done() {
+        use https::Cause;
+        for (cause, is_sent, expected) in [
+            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            // So ends a connection whose host has gone while it was to answer.
+            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
+            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
+            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+        ] {
+            let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
+            assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
+        }
     }
 }

@@ -7,14 +7,14 @@ use ureq::http::Uri;
 use crate::config::host_of;
 use crate::sys::{interface_addresses, net};
 
-/// Stand for the API, whose name is not resolved here, because any address on the Internet will do. Both are reserved for
-/// documentation, and nothing is sent to them.
+/// Stand for the API, whose name is not resolved here, because any address on the Internet will do. Both are reserved
+/// for documentation, and nothing is sent to them.
 const SOMEWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
-/// The address from which this host connects to the API, or for IPv6 its net; or why there is none. The `failover` IPs are
-/// not a server's own, though each server that may get them has them on an interface. An API on loopback is a test setup,
-/// in which the Legion's address is the server's.
+/// The address from which this host connects to the API, or for IPv6 its net; or why there is none. The `failover` IPs
+/// are not a server's own, though each server that may get them has them on an interface. An API on loopback is a test
+/// setup, in which the Legion's address is the server's.
 pub fn main_ip(legion: Option<IpAddr>, url: &Uri, ipv6: bool, failover: &[IpAddr]) -> Result<IpAddr, String> {
     let may_be_own = |own: &IpAddr| !is_one_of(*own, failover);
     let api = host_of(url).parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
@@ -38,8 +38,8 @@ fn is_one_of(address: IpAddr, failover: &[IpAddr]) -> bool {
     failover.iter().any(|ip| net(*ip) == net(address))
 }
 
-/// The address that is most likely the server's own if `address` is not: the first other one on the same interface, or else
-/// the only one on any interface.
+/// The address that is most likely the server's own if `address` is not: the first other one on the same interface, or
+/// else the only one on any interface.
 fn beside(address: IpAddr, all: &[(String, IpAddr)], failover: &[IpAddr]) -> Option<IpAddr> {
     let own = |other: &IpAddr| {
         other.is_ipv6() == address.is_ipv6() && is_public(*other) && !is_one_of(*other, failover)

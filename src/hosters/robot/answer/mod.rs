@@ -1,11 +1,11 @@
 //! Reads the Robot API's answers: what each means for a takeover, and the words for it.
 //!
-//! Everything but a clear yes is a [`Failure`] with a sentence of its own. Nothing here trusts the answer: it may come from
-//! a proxy, or be a maintenance page.
+//! Everything but a clear yes is a [`Failure`] with a sentence of its own. Nothing here trusts the answer: it may come
+//! from a proxy, or be a maintenance page.
 
 mod errors;
-#[cfg(test)]
-mod properties;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod properties;
 #[cfg(test)]
 mod tests;
 

@@ -85,45 +85,39 @@ fn a_200_without_a_failover_object_is_no_success() {
 
 #[test]
 fn every_documented_code_has_its_sentence() {
-    let locked_out = "this address or user is not allowed, or is locked out: asking again makes it worse";
-    let login = "the login was rejected: check username and password (three rejections lock this address \
-                 out for 10 minutes)";
-    let half_way = "the switch stopped half way; where the IP is routed now is unknown";
-    for (status, code, more, details, advice) in [
-        (400, "INVALID_INPUT", "", " (missing: none, invalid: none)", "check ip and active_ip"),
+    let locked_out = ": this address or user is not allowed, or is locked out: asking again makes it worse";
+    let login = ": the login was rejected: check username and password (three rejections lock this address out for 10 \
+                 minutes)";
+    let locked = ": another switch of this IP is under way; its destination is unknown";
+    let missing = r#","missing":["active_server_ip"],"invalid":null"#;
+    let limit = r#","max_request":50,"interval":3600"#;
+    for (status, code, more, said) in [
+        (400, "INVALID_INPUT", "", " (missing: none, invalid: none): check ip and active_ip"),
         (
             400,
             "INVALID_INPUT",
-            r#","missing":["active_server_ip"],"invalid":null"#,
-            " (missing: active_server_ip, invalid: none)",
-            "check ip and active_ip",
+            missing,
+            " (missing: active_server_ip, invalid: none): check ip and active_ip",
         ),
-        (401, "UNAUTHORIZED", "", "", login),
+        (401, "UNAUTHORIZED", "", login),
+        (403, "RATE_LIMIT_EXCEEDED", limit, " (50 requests in 3600 s): the account's limit is used up"),
+        (403, "RATE_LIMIT_EXCEEDED", "", " (requests per hour): the account's limit is used up"),
+        (403, "FORBIDDEN", "", locked_out),
+        (404, "NOT_FOUND", "", ": this account has no such failover IP: check ip and username"),
+        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", ": this account has no such server: check active_ip"),
+        (409, "FAILOVER_LOCKED", "", locked),
+        (500, "FAILOVER_FAILED", "", ": the switch failed"),
         (
-            403,
-            "RATE_LIMIT_EXCEEDED",
-            r#","max_request":50,"interval":3600"#,
-            " (50 requests in 3600 s)",
-            "the account's limit is used up",
-        ),
-        (403, "RATE_LIMIT_EXCEEDED", "", " (requests per hour)", "the account's limit is used up"),
-        (403, "FORBIDDEN", "", "", locked_out),
-        (404, "NOT_FOUND", "", "", "this account has no such failover IP: check ip and username"),
-        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", "", "this account has no such server: check active_ip"),
-        (
-            409,
-            "FAILOVER_LOCKED",
+            500,
+            "FAILOVER_NOT_COMPLETE",
             "",
-            "",
-            "another switch of this IP is under way; its destination is unknown",
+            ": the switch stopped half way; where the IP is routed now is unknown",
         ),
-        (500, "FAILOVER_FAILED", "", "", "the switch failed"),
-        (500, "FAILOVER_NOT_COMPLETE", "", "", half_way),
-        (503, "MAINTENANCE", "", "", "maintenance"),
-        (409, "CONFLICT", "", "", "not a documented answer"),
-        (418, "TEAPOT", "", "", "not a documented answer"),
+        (503, "MAINTENANCE", "", ": maintenance"),
+        (409, "CONFLICT", "", ": not a documented answer"),
+        (418, "TEAPOT", "", ": not a documented answer"),
     ] {
-        let expected = format!("HTTP {status} {code} \"a message\"{details}: {advice}");
+        let expected = format!("HTTP {status} {code} \"a message\"{said}");
         check(status, &error(status, code, more), Err(&expected));
     }
 }
@@ -144,37 +138,35 @@ fn a_redirect_is_named_and_not_followed() {
     assert!(failure.sentence.starts_with("HTTP 302, a redirect to http://other/?p=***: not followed"));
 }
 
-/// What is asked next hangs on it.
+/// Decides which request comes next, and what `--hetzner-check` says.
 #[test]
-fn every_answer_has_its_kind() {
-    for (kind, cases) in [
-        (Kind::Final, &[(400, "INVALID_INPUT"), (401, ""), (404, "NOT_FOUND"), (404, "")][..]),
-        (Kind::Refused, &[(403, "X"), (403, "")]),
-        (Kind::HeldBack, &[(403, "RATE_LIMIT_EXCEEDED")]),
-        (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
-        (
-            Kind::NotDone,
-            &[
-                (500, "FAILOVER_FAILED"),
-                (500, "FAILOVER_NOT_COMPLETE"),
-                (503, ""),
-                (503, "X"),
-                (409, "X"),
-                (418, "X"),
-            ],
-        ),
-        (Kind::Unknown, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
+fn every_answer_has_its_kind_and_says_how_far_the_request_came() {
+    let of = |failure: Failure| (failure.kind, failure.stage);
+    let means = |status, body: &str| of(READER.route(&answer(status, body)).unwrap_err());
+    for (kind, stage, cases) in [
+        (Kind::Final, Stage::Address, &[(400, "INVALID_INPUT"), (404, "NOT_FOUND"), (404, "")][..]),
+        (Kind::Final, Stage::Address, &[(404, "FAILOVER_NEW_SERVER_NOT_FOUND")]),
+        (Kind::Final, Stage::Login, &[(401, "UNAUTHORIZED"), (401, "")]),
+        (Kind::Final, Stage::Host, &[(400, "X"), (400, ""), (302, "")]),
+        (Kind::Refused, Stage::Host, &[(403, "X"), (403, "")]),
+        (Kind::HeldBack, Stage::Host, &[(403, "RATE_LIMIT_EXCEEDED")]),
+        (Kind::Locked, Stage::Host, &[(409, "FAILOVER_LOCKED")]),
+        (Kind::NotDone, Stage::Host, &[(500, "FAILOVER_FAILED"), (500, "FAILOVER_NOT_COMPLETE")]),
+        (Kind::NotDone, Stage::Host, &[(503, ""), (503, "X"), (409, "X"), (418, "X")]),
+        (Kind::Unknown, Stage::Host, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
     ] {
         for (status, code) in cases {
             let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
-            assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().kind, kind, "{status} {code}");
+            assert_eq!(means(*status, &body), (kind, stage), "{status} {code}");
         }
     }
     for body in ["", "<html>", r#"{"failover":{}}"#, &object("\"x\"")] {
-        assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind, Kind::Unknown, "{body}");
+        assert_eq!(means(200, body), (Kind::Unknown, Stage::Host), "{body}");
     }
+    let another = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
+    assert_eq!(means(200, &another), (Kind::Final, Stage::Address));
     let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
-    assert_eq!(elsewhere.unwrap_err().kind, Kind::NotDone);
+    assert_eq!(of(elsewhere.unwrap_err()), (Kind::NotDone, Stage::Host));
 }
 
 #[test]
@@ -214,28 +206,4 @@ fn a_long_message_is_cut() {
     let body = error(500, "X", "").replace("a message", &"y".repeat(500));
     let sentence = verdict(500, &body).unwrap_err();
     assert!(sentence.contains(&format!("\"{}\"", "y".repeat(200))), "{sentence}");
-}
-
-/// What `--hetzner-check` says hangs on it.
-#[test]
-fn every_answer_says_how_far_the_request_came() {
-    let stage = |status, body: &str| READER.route(&answer(status, body)).unwrap_err().stage;
-    for (status, code, expected) in [
-        (400, "INVALID_INPUT", Stage::Address),
-        (401, "UNAUTHORIZED", Stage::Login),
-        (403, "RATE_LIMIT_EXCEEDED", Stage::Host),
-        (403, "FORBIDDEN", Stage::Host),
-        (404, "NOT_FOUND", Stage::Address),
-        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", Stage::Address),
-        (409, "FAILOVER_LOCKED", Stage::Host),
-        (500, "FAILOVER_FAILED", Stage::Host),
-    ] {
-        assert_eq!(stage(status, &error(status, code, "")), expected, "{status} {code}");
-    }
-    for (status, expected) in
-        [(400, Stage::Host), (401, Stage::Login), (302, Stage::Host), (200, Stage::Host)]
-    {
-        assert_eq!(stage(status, "<html>"), expected, "{status}");
-    }
-    assert_eq!(stage(200, &object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5")), Stage::Address);
 }
