@@ -50,7 +50,7 @@ fn what_cannot_be_told_is_not_called_right() {
         assert_eq!(output.status.code(), Some(0), "{said}");
         // With netlink it is known.
         let said = stdout(&run(uwsgi, &[elsewhere], &["--hetzner-check"], &[]));
-        assert!(said.contains("active_ip=198.51.100.7 is on no interface"), "{said}");
+        assert!(said.contains("active_ip=198.51.100.7 is not on any interface"), "{said}");
         assert!(!said.contains("cannot tell"), "{said}");
     }
 }
@@ -75,10 +75,10 @@ fn check_says_all_that_the_start_says() {
     );
     let expected = [
         "Legion failover has no legion-quorum",
-        "Legion failover, legion-lord: active_ip=198.51.100.7 is on no interface",
+        "Legion failover, legion-lord: active_ip=198.51.100.7 is not on any interface",
         "Legion failover, legion-lord: deadline is 3 s",
         "Legion failover, legion-lord: password_file=",
-        "Legion other, legion-lord: active_ip=198.51.100.8 is on no interface",
+        "Legion other, legion-lord: active_ip=198.51.100.8 is not on any interface",
     ];
     for uwsgi in Uwsgi::ALL {
         let output = check(uwsgi, &folder, &hook, &for_other);

@@ -159,14 +159,14 @@ fn check_says_each_step_and_changes_nothing() {
 fn check_names_the_remedy_of_every_fault() {
     for (fault, remedy) in [
         ("get error UNAUTHORIZED", "check username and password"),
-        ("get error FORBIDDEN", "not allowed, or locked out"),
+        ("get error FORBIDDEN", "not allowed, or is locked out"),
         ("get error RATE_LIMIT_EXCEEDED", "is used up"),
         ("get error NOT_FOUND", "this account has no such failover IP: check ip and username"),
         ("get error MAINTENANCE", "maintenance"),
         ("get html 200", "no failover object"),
         (
             "get redirect http://127.0.0.1:9/",
-            "never followed, since the login is for the configured host alone; check url",
+            "not followed, because the login is only for the configured host; check url",
         ),
         ("any refuse", "connection refused"),
         ("get close", "connection broken"),

@@ -131,7 +131,7 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
         // The new image is the user from its beginning: what it cannot read it cannot have kept.
         place.reload(&node);
         let said =
-            "Permission denied (os error 13): expected a file that holds the password (this is a reload";
+            "Permission denied (os error 13): expected a file that contains the password (this is a reload";
         assert!(holds(&node.lines(), said), "{uwsgi}: {:?}", node.lines());
         node.wait_for_log("until that changes, this node only votes and cannot become Lord", LIMIT);
         let alarmed = || {

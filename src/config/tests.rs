@@ -1,4 +1,4 @@
-//! Arguments one by one, of a hoster that has but a token: what each is read as, and what is said of it.
+//! Single arguments, for a hoster that has only a token: what each is read as, and the remarks about it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn read(argument: &str) -> Read {
     let mut argument = Argument::read(argument.as_bytes(), &KEYS);
     let token = argument.secret(TOKEN, TOKEN_FILE, "the token");
     let ips = argument.addresses(IP, "the address");
-    let url = argument.url("token is").map(|url| checked_url(&url));
+    let url = argument.url("token is used instead").map(|url| checked_url(&url));
     let url = url.and_then(|url| url.map_err(|remark| argument.remark(remark)).ok());
     let common = argument.common(&PACE);
     Read { token, ips, url, common, remarks: argument.remarks }
@@ -87,17 +87,17 @@ fn the_common_keys_have_defaults_and_bounds() {
     assert_eq!(times, (Duration::from_millis(500), Duration::from_millis(2500), Duration::ZERO));
     check_wrong(
         &format!("{REQUIRED},deadline=0"),
-        "deadline=0 is no deadline: expected seconds, whole or decimal, above 0 and at most 86400",
+        "deadline=0 is not valid: expected a number of seconds, whole or decimal, above 0 and at most 86400",
     );
     check_wrong(
         &format!("{REQUIRED},verify=never"),
-        "verify=never is no verify: expected 0 (never), or seconds, whole or decimal, above 0 and at most 86400",
+        "verify=never is not valid: expected 0 (off) or a number of seconds, whole or decimal, above 0 and at most 86400",
     );
 }
 
-/// What C's atoi() made of it, but never no limit.
+/// As C's atoi(), except that there is always a limit.
 #[test]
-fn reads_a_timeout_that_is_none_as_the_c_plugin_did() {
+fn reads_an_invalid_timeout_as_the_c_plugin_did() {
     for (value, expected) in [
         ("0", 40),
         ("0.0", 40),
@@ -114,8 +114,8 @@ fn reads_a_timeout_that_is_none_as_the_c_plugin_did() {
         ("99999999999999999999999", 3600),
     ] {
         let expected_text = format!(
-            "timeout={value} is no timeout: taken as {expected}; expected seconds, whole or decimal, above 0 and at \
-             most 3600"
+            "timeout={value} is not valid, so {expected} is used: expected a number of seconds, whole or decimal, above \
+             0 and at most 3600"
         );
         let read = check_doubt(&format!("{REQUIRED},timeout={value}"), &expected_text);
         assert_eq!(read.common.timeout, Duration::from_secs(expected), "{value}");
@@ -133,8 +133,8 @@ fn ssl_no_verify_is_on_only_when_said() {
     }
     let read = check_doubt(
         &format!("{REQUIRED},ssl_no_verify=maybe"),
-        "ssl_no_verify=maybe is neither yes nor no, so the API's TLS certificate is verified: expected 1, true, yes \
-         or on (no verification), or 0, false, no or off",
+        "ssl_no_verify=maybe is not valid, so the API's TLS certificate is verified: expected 1, true, yes or on (do \
+         not verify), or 0, false, no or off (verify)",
     );
     assert!(!read.common.ssl_no_verify);
 }
@@ -156,15 +156,16 @@ fn never_shows_a_piece_of_a_secret() {
     for rest in ["hunter2", "hunter2=x", "a,hunter2", "ip2", "ip"] {
         check_doubt(
             &format!("token=BAR,{rest},ip=4.4.4.4"),
-            "an unknown key, not shown, right behind token: if the token has a comma, write it as \\,",
+            "unknown key right after token, not shown because it may be part of the token: write a comma in the token \
+             as \\,",
         );
     }
     check_doubt("token=BAR,timout=3,ip=4.4.4.4", "unknown key \"timout\": did you mean timeout?");
     let read = check_doubt(
         &format!("{REQUIRED},tok= hunter2"),
-        "token/tok is given twice with different values: the last one counts",
+        "token/tok is given twice with different values: the last one is used",
     );
-    assert_eq!(read.token(), b" hunter2", "blanks may be part of it");
+    assert_eq!(read.token(), b" hunter2", "whitespace may be part of it");
 }
 
 #[test]
@@ -173,7 +174,8 @@ fn a_secret_may_stand_in_a_file() {
     let path = folder.path().join("token");
     let argument = format!("token_file={},ip=4.4.4.4", path.display());
     let away = |why: &str| {
-        let expected = format!("token_file={}: {why}: expected a file that holds the token", path.display());
+        let expected =
+            format!("token_file={}: {why}: expected a file that contains the token", path.display());
         check(&argument, Weight::Away, &expected);
     };
     away("No such file or directory (os error 2)");
@@ -184,28 +186,26 @@ fn a_secret_may_stand_in_a_file() {
         assert_eq!(good(&argument).token(), expected.as_bytes());
     }
     std::fs::write(&path, "\n").unwrap();
-    away("it is empty");
+    away("the file is empty");
     std::fs::write(&path, "x".repeat(5000)).unwrap();
-    away("too long for a token");
+    away("longer than 4096 bytes");
     std::fs::write(&path, "x").unwrap();
     check_wrong(&format!("{argument},tok=x"), "token and token_file are both given: keep one");
-    check_wrong("ip=4.4.4.4", "token is missing: write token=the token, or token_file=a file that holds it");
-    check_wrong(
-        "token=,ip=4.4.4.4",
-        "token is empty: write token=the token, or token_file=a file that holds it",
-    );
+    let how = "set token to the token, or token_file to a file that contains it";
+    check_wrong("ip=4.4.4.4", &format!("token is missing: {how}"));
+    check_wrong("token=,ip=4.4.4.4", &format!("token is empty: {how}"));
 }
 
 #[test]
 fn a_list_of_addresses_has_each_once() {
     let ips = good("token=BAR,ip=4.4.4.4;2a01:4f8::").ips;
     assert_eq!(ips, ["4.4.4.4".parse::<IpAddr>().unwrap(), "2a01:4f8::".parse().unwrap()]);
-    check_wrong("token=BAR,ip=4.4.4.4;4.4.4.4", "ip=4.4.4.4;4.4.4.4 names 4.4.4.4 twice");
+    check_wrong("token=BAR,ip=4.4.4.4;4.4.4.4", "ip=4.4.4.4;4.4.4.4 contains 4.4.4.4 twice");
     check_wrong(
         "token=BAR,ip=4.4.4.4/32;5.5.5.5",
-        "ip=4.4.4.4/32 is no IP address: expected the address, without a prefix length",
+        "ip=4.4.4.4/32 is not an IP address: expected the address, without a prefix length",
     );
-    let read = check_doubt("token=BAR,ip= 4.4.4.4", "ip has blanks around its value: taken without them");
+    let read = check_doubt("token=BAR,ip= 4.4.4.4", "ip has whitespace around its value, which is ignored");
     assert_eq!(read.ips, ips[..1]);
 }
 
@@ -229,9 +229,9 @@ fn a_url_is_read_as_curl_would_and_never_shown() {
     }
     for (given, expected, said) in [
         ("https://host:8080/v1?x=y", "https://host:8080/v1?x=y", ""),
-        ("host/v1", "https://host/v1", "url has no scheme, so https:// is taken: "),
-        ("127.0.0.1:80", "http://127.0.0.1:80/", "url has no scheme, so http:// is taken: "),
-        ("https://u:p@h/", "https://h/", "url holds a login before its host, which is not used: token is"),
+        ("host/v1", "https://host/v1", "url has no scheme, so https:// is used: "),
+        ("127.0.0.1:80", "http://127.0.0.1:80/", "url has no scheme, so http:// is used: "),
+        ("https://u:p@h/", "https://h/", "url contains a login, which is ignored: token is used instead"),
     ] {
         let read = url(given);
         assert_eq!(read.url.as_ref().unwrap(), expected, "{given}");
@@ -239,6 +239,6 @@ fn a_url_is_read_as_curl_would_and_never_shown() {
         assert_eq!(weights, [Weight::Doubtful][usize::from(said.is_empty())..], "{given}");
         assert!(read.texts().concat().starts_with(said), "{given}: {:?}", read.texts());
     }
-    check_doubt(&format!("{REQUIRED},url="), "url is empty, so the API's own is asked");
+    check_doubt(&format!("{REQUIRED},url="), "url is empty, so the default URL of the API is used");
     assert_eq!(host_of(&"http://[::1]:8080/".parse().unwrap()), "::1");
 }

@@ -96,7 +96,7 @@ pub fn sequences() -> Vec<Sequence> {
         // The switch may yet be made, and another POST would be the last resort.
         blind("look-is-403", error(403, "RATE_LIMIT_EXCEEDED"), "held back until "),
         blind("look-is-404", error(404, "NOT_FOUND"), "HTTP 404 NOT_FOUND "),
-        blind("look-is-302", redirect("302 Found", "/").into(), "HTTP 302, a redirect to /: never followed"),
+        blind("look-is-302", redirect("302 Found", "/").into(), "HTTP 302, a redirect to /: not followed"),
         Sequence {
             row: certificate(
                 "refused-certificate",
