@@ -4,3 +4,8 @@
 pub fn announcement(input: &[u8]) {
     crate::uwsgi::check_announcement(input);
 }
+
+/// An answer of the Robot webservice, and where it leads if it is a redirect.
+pub fn answer(status: u16, location: Option<String>, body: Vec<u8>) {
+    crate::hosters::check_answer(&crate::https::Answer { status, location, body });
+}

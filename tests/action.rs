@@ -145,7 +145,7 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
         ("post other 2.2.2.2", Err("HTTP 200, but it is routed to 2.2.2.2;")),
         (
             "post redirect http://127.0.0.1:9/failover/4.4.4.4",
-            Err("HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: never followed"),
+            Err("HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: not followed"),
         ),
         ("post reset", Err("HOST: connection broken before the whole answer was there")),
         ("post close", Err("HOST: connection broken before the whole answer was there")),

@@ -2,14 +2,14 @@
 //! for a minute; hooks that release; an API that only one node cannot reach.
 
 use std::fs::{self, File};
-use std::io::copy;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::legion::{LEGION, failover_ip, route_of};
 use lab::node::free_address;
 use lab::process::SIGINT;
+use lab::proxy::join;
 use lab::robot::Config;
 use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
@@ -117,16 +117,9 @@ fn the_ip_stays_with_the_lord_where_the_other_node_has_announced_its_death(uwsgi
 /// From now on what connects to `from` is connected to `to`.
 fn relay(from: SocketAddr, to: SocketAddr) {
     let listener = TcpListener::bind(from).expect("nobody else has it");
-    let pass_on = |mut from: TcpStream, mut to: TcpStream| {
-        let _ = copy(&mut from, &mut to);
-        let _ = to.shutdown(Shutdown::Write);
-    };
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(to) else { continue };
-            let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { continue };
-            thread::spawn(move || pass_on(client, server));
-            thread::spawn(move || pass_on(server_too, client_too));
+            thread::spawn(move || join(client, TcpStream::connect(to).ok()?));
         }
     });
 }

@@ -125,14 +125,33 @@ legion-tolerance = 60
     ]);
 }
 
+/// The README has the ini of one server, and a table of what differs on each. Only the password file's path is changed.
 #[test]
 fn the_readmes_configuration_runs_as_it_stands() {
     let readme = include_str!("../README.md");
-    let blocks = readme.split("```ini\n[uwsgi]\n").skip(1);
-    let inis = blocks.filter_map(|block| Some(block.split_once("```")?.0.to_string()));
-    // Behind those of the three nodes are others.
-    let inis: Vec<String> = inis.take(3).collect();
-    assert_eq!(inis.len(), 3);
+    let block = readme.split("```ini\n[uwsgi]\n").nth(1).and_then(|rest| rest.split("```").next());
+    let (same, below) = block.expect("an ini").split_once("DIFFER on each server.\n").expect("its mark");
+    let (differ, same_too) = below.split_once("\n\n").expect("an empty line");
+    let rows = [1, 2, 3].map(|server| {
+        let row =
+            readme.split(&format!("\n| {} | ", address(server))).nth(1).and_then(|row| row.lines().next());
+        let cells: Vec<&str> = row.expect("a row for each server").split('`').skip(1).step_by(2).collect();
+        <[&str; 4]>::try_from(cells).expect("four values")
+    });
+
+    let password_file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(&password_file, "BAR\n").expect("our own file");
+    let inis = rows.map(|row| {
+        let lines = differ.lines().zip(rows[0]).zip(row).map(|((line, first), own)| {
+            assert_eq!(line.matches(first).count(), 1, "{line}: {first}");
+            line.replace(first, own) + "\n"
+        });
+        let ini = format!("{same}\n{}{same_too}", lines.collect::<String>());
+        let path = password_file.path().to_str().expect("UTF-8");
+        assert!(ini.contains("/etc/uwsgi-failover/robot-password"), "{ini}");
+        ini.replace("/etc/uwsgi-failover/robot-password", path)
+    });
+    assert_eq!(differ.lines().count(), rows[0].len());
     run_as_they_stand(&inis);
 }
 

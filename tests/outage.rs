@@ -1,14 +1,15 @@
 //! An API that cannot be reached, is slow, has had enough, or does not say what it does: what is sent then, how often,
 //! and how soon it is used when it is well again.
 
-use std::io::{Read, Write, copy};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::legion::{Legion, failover_ip, hook};
+use lab::proxy::join;
 use lab::robot::{Config, Failover, Limits, Login};
 use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, robot, seconds};
 use lab::uwsgi::Uwsgi;
@@ -139,13 +140,7 @@ fn relay(mut client: TcpStream, to: SocketAddr) -> Option<()> {
     let length = client.read(&mut first).ok().filter(|length| *length > 0)?;
     let mut server = TcpStream::connect(to).ok()?;
     server.write_all(&first[..length]).ok()?;
-    let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
-    thread::spawn(move || {
-        let _ = copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Write);
-    });
-    let _ = copy(&mut client, &mut server);
-    server.shutdown(Shutdown::Write).ok()
+    join(client, server)
 }
 
 fn a_black_hole_is_left_within_seconds_and_tried_again(uwsgi: Uwsgi) {

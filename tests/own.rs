@@ -106,11 +106,11 @@ fn an_address_that_comes_later_is_waited_for() {
             );
             let node = Node::start(uwsgi, folder.path(), &ini, &[]);
             node.wait_for_log(
-                "not yet: active_ip is missing, and this host has no public IPv6 address",
+                "not yet: active_ip is not set, and this host has no public IPv6 address",
                 LIMIT,
             );
-            let warning = "warning: Legion failover, legion-lord: active_ip is missing, and this host has no public IPv6 \
-                           address of its own now: it is looked for at each takeover";
+            let warning = "warning: Legion failover, legion-lord: active_ip is not set, and this host has no public IPv6 \
+                           address of its own: each takeover looks for one again";
             assert!(node.lines().iter().any(|line| line.starts_with(warning)), "{:?}", node.lines());
             ip("-6 addr add 2a01:4f8:1:2::7/64 dev lo");
             ip("-6 route add default dev lo");
@@ -138,7 +138,7 @@ fn an_address_that_never_comes_is_a_failed_takeover() {
     );
     let node = Node::start(Uwsgi::Pypi, folder.path(), &ini, &[]);
     let expected =
-        format!("FAILED to route {} here: active_ip is missing, and this host has no public", own.ip());
+        format!("FAILED to route {} here: active_ip is not set, and this host has no public", own.ip());
     node.wait_for_log(&expected, LIMIT);
     let alarmed = || std::fs::read_to_string(&alarms).unwrap_or_default().contains(&expected);
     assert!(wait_until(LIMIT, alarmed), "{}", node.log());

@@ -1,13 +1,16 @@
 //! Installing: `make install`, and the Debian package, from what it says to what is left when it is removed.
 //!
-//! The package is made of the plugin that the other tests load, so nothing is compiled here.
+//! The package is made of the plugin that the other tests load, so nothing is compiled here. Where it cannot be made, for
+//! want of debhelper, its tests say so, and are skipped.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Write as _, stderr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use lab::node::free_address;
@@ -17,6 +20,8 @@ use lab::wait_until;
 use tempfile::TempDir;
 
 const NAME: &str = "uwsgi-plugin-hetzner";
+/// What the package is for.
+const UWSGI_CORE: &str = "/usr/bin/uwsgi-core";
 /// The folder that is compiled into Debian's uwsgi-core.
 const PLUGINS: &str = "/usr/lib/uwsgi/plugins";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -42,19 +47,78 @@ fn skipped(why: &str) {
     let _ = writeln!(stderr(), "tests/package.rs: skipped: {why}");
 }
 
-fn build(uwsgi: Uwsgi, plugin: &Path, folder: &Path) -> Command {
-    let mut command = Command::new("python3");
-    command.arg(checkout().join("debian/build.py")).args([&uwsgi.program(), plugin, folder]);
-    command
+fn plugin(uwsgi: Uwsgi) -> PathBuf {
+    uwsgi.plugins().join("hetzner_plugin.so")
 }
 
-fn plugin() -> PathBuf {
-    Uwsgi::Debian.plugins().join("hetzner_plugin.so")
+/// Whether packages can be made here; says why not.
+fn can_be_made() -> bool {
+    let installed = Command::new("sh")
+        .args(["-c", "command -v dpkg-buildpackage && command -v dh && command -v dh_uwsgi"])
+        .output();
+    let header = Command::new(UWSGI_CORE).arg("--dot-h").output();
+    let why = match () {
+        () if !installed.is_ok_and(|it| it.status.success()) => "no debhelper, or no uwsgi-dev",
+        () if !header.is_ok_and(|it| it.stdout == Uwsgi::Debian.ask("--dot-h").as_bytes()) => {
+            "uwsgi-core is not the one that is tested"
+        }
+        () => return true,
+    };
+    skipped(&format!("the Debian package: {why}"));
+    false
 }
 
-/// The package, made in `folder`.
-fn package(folder: &Path) -> PathBuf {
-    ask(&mut build(Uwsgi::Debian, &plugin(), folder)).into()
+/// A command, to be run in a copy of what the package is made of, in `folder`. There cargo has built the plugin already,
+/// and it is the one for `uwsgi`; and what is installed is not asked for, since `can_be_made` has looked at that.
+fn in_a_copy(folder: &Path, uwsgi: Uwsgi, command: &[&str]) -> Command {
+    let copy = folder.join("copy");
+    fs::create_dir_all(&copy).expect("a writable folder");
+    let parts = ["Cargo.toml", "Makefile", "README.md", "debian", "examples"];
+    ask(Command::new("cp").arg("--recursive").args(parts.map(|name| checkout().join(name))).arg(&copy));
+    // That the package is for Debian's uWSGI does not depend on which one the environment names.
+    let (plugin, other) = (plugin(uwsgi), Uwsgi::Pypi.program().display().to_string());
+    let cargo = format!(
+        "[ \"$UWSGI\" = {UWSGI_CORE} ] && mkdir -p target/release && cp '{}' target/release/",
+        plugin.display()
+    );
+    for (name, line) in [("cargo", cargo.as_str()), ("dpkg-checkbuilddeps", "true")] {
+        let path = folder.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("a writable folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+    }
+    let mut command_there = Command::new(command[0]);
+    command_there.args(&command[1..]).current_dir(copy);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
+    command_there.env("PATH", path).env("UWSGI", &other).env("MAKEFLAGS", format!(" -- UWSGI={other}"));
+    for name in ["MFLAGS", "MAKELEVEL", "DESTDIR", "PLUGIN_DIR", "DEB_DIR", "DEB_BUILD_OPTIONS"] {
+        command_there.env_remove(name);
+    }
+    command_there
+}
+
+const BUILD: [&str; 4] = ["dpkg-buildpackage", "--build=binary", "--unsigned-source", "--unsigned-changes"];
+
+/// As Debian writes it: 1.0~rc.1 is before 1.0.
+fn version() -> String {
+    env!("CARGO_PKG_VERSION").replace('-', "~")
+}
+
+/// The package's file in the folder where it is left.
+fn left_in(folder: &Path) -> PathBuf {
+    let architecture = ask(Command::new("dpkg").arg("--print-architecture"));
+    folder.join(format!("{NAME}_{}_{architecture}.deb", version()))
+}
+
+/// The package, made once for all tests, if it can be made here.
+fn package() -> Option<PathBuf> {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let make = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+        let _ = fs::remove_dir_all(&folder);
+        ask(&mut in_a_copy(&folder, Uwsgi::Debian, &BUILD));
+        left_in(&folder)
+    };
+    MADE.get_or_init(|| can_be_made().then(make)).clone()
 }
 
 fn field(package: &Path, name: &str) -> String {
@@ -63,13 +127,11 @@ fn field(package: &Path, name: &str) -> String {
 
 #[test]
 fn depends_on_what_the_plugin_needs() {
+    let Some(package) = package() else { return };
     let folder = folder();
-    let package = package(folder.path());
     let architecture = ask(Command::new("dpkg").arg("--print-architecture"));
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(package, folder.path().join(format!("{NAME}_{version}_{architecture}.deb")));
     assert_eq!(field(&package, "Package"), NAME);
-    assert_eq!(field(&package, "Version"), version);
+    assert_eq!(field(&package, "Version"), version());
     assert_eq!(field(&package, "Architecture"), architecture);
 
     let header = folder.path().join("uwsgi.h");
@@ -80,19 +142,13 @@ fn depends_on_what_the_plugin_needs() {
     let (libraries, others) = depends.split_at(depends.find("uwsgi-abi").expect("that of uwsgi-core"));
     assert_eq!(others, format!("{abi}, ca-certificates"));
 
-    // Where they can be asked: what dpkg-dev says of the libraries, and what uwsgi-core says of itself.
+    // What dpkg-dev says of the libraries that the plugin itself needs, and what uwsgi-core says of itself.
     fs::create_dir(folder.path().join("debian")).expect("a writable folder");
     fs::write(folder.path().join("debian/control"), "Source: a\n\nPackage: b\nArchitecture: any\n")
         .expect("a writable folder");
     let mut shlibdeps = Command::new("dpkg-shlibdeps");
-    match shlibdeps.arg("-O").arg(plugin()).current_dir(folder.path()).output() {
-        Ok(output) if output.status.success() => {
-            let said = String::from_utf8(output.stdout).expect("UTF-8");
-            assert_eq!(said.trim(), format!("shlibs:Depends={}", libraries.trim_end_matches(", ")));
-        }
-        Ok(output) => panic!("{}", text(&output)),
-        Err(_) => skipped("no dpkg-shlibdeps (dpkg-dev) to compare the dependencies with"),
-    }
+    let said = ask(shlibdeps.arg("-O").arg(plugin(Uwsgi::Debian)).current_dir(folder.path()));
+    assert_eq!(said, format!("shlibs:Depends={}", libraries.trim_end_matches(", ")));
     if is_installed("uwsgi-core") {
         let provides = ask(Command::new("dpkg-query").args(["-Wf", "${Provides}", "uwsgi-core"]));
         assert_eq!(provides, abi);
@@ -103,8 +159,8 @@ fn depends_on_what_the_plugin_needs() {
 
 #[test]
 fn holds_the_plugin_and_its_documents_as_roots_files() {
-    let folder = folder();
-    let listed = ask(Command::new("dpkg-deb").arg("--contents").arg(package(folder.path())));
+    let Some(package) = package() else { return };
+    let listed = ask(Command::new("dpkg-deb").arg("--contents").arg(package));
     let files: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
     let held: Vec<String> = files.iter().map(|file| format!("{} {} {}", file[0], file[1], file[5])).collect();
     assert_eq!(
@@ -129,38 +185,44 @@ fn holds_the_plugin_and_its_documents_as_roots_files() {
         ]
     );
     let changelog = fs::read_to_string(checkout().join("debian/changelog")).expect("it is there");
-    let newest = format!("{NAME} ({}) ", env!("CARGO_PKG_VERSION").replace('-', "~"));
+    let newest = format!("{NAME} ({}) ", version());
     assert!(changelog.starts_with(&newest), "debian/changelog does not begin with {newest}");
 }
 
 #[test]
+fn lintian_finds_nothing_to_complain_of() {
+    let Some(package) = package() else { return };
+    let mut lintian = Command::new("lintian");
+    // Its warnings, too; who runs it is none of its business.
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package);
+    match lintian.output() {
+        Ok(output) => assert!(output.status.success(), "{}", text(&output)),
+        Err(_) => skipped("no lintian to look at the package"),
+    }
+}
+
+#[test]
 fn the_same_sources_make_the_same_package() {
+    let Some(one) = package() else { return };
     let folder = folder();
-    let one = package(&folder.path().join("one"));
-    // Written again, by somebody with another umask, in another time zone.
-    let copy = folder.path().join("hetzner_plugin.so");
-    fs::copy(plugin(), &copy).expect("a writable folder");
-    let mut command = Command::new("sh");
-    command.args(["-c", "umask 077 && exec \"$@\"", "sh"]).env("TZ", "Asia/Tokyo");
-    let other = build(Uwsgi::Debian, &copy, &folder.path().join("other"));
-    command.arg(other.get_program()).args(other.get_args());
-    let other = PathBuf::from(ask(&mut command));
+    // Made again, by somebody with another umask, in another time zone.
+    let make = ["sh", "-c", "umask 077 && exec make deb"];
+    ask(in_a_copy(folder.path(), Uwsgi::Debian, &make).env("TZ", "Asia/Tokyo"));
+    let other = left_in(&folder.path().join("copy/target"));
     assert!(fs::read(one).expect("it is made") == fs::read(other).expect("it is made"));
 }
 
 #[test]
 fn is_not_made_for_a_uwsgi_that_would_not_load_it() {
-    let folder = folder();
-    for (uwsgi, said) in [
-        (Uwsgi::Pypi, "a Debian package is for Debian's uwsgi-core, and "),
-        (Uwsgi::Debian, "hetzner_plugin.so was not built for "),
-    ] {
-        let plugin = Uwsgi::Pypi.plugins().join("hetzner_plugin.so");
-        let output = build(uwsgi, &plugin, folder.path()).output().expect("python3 is there");
-        assert!(!output.status.success());
-        assert!(text(&output).contains(said), "{}", text(&output));
+    if !can_be_made() {
+        return;
     }
-    assert_eq!(fs::read_dir(folder.path()).expect("ours").count(), 0);
+    let folder = folder();
+    let output = in_a_copy(folder.path(), Uwsgi::Pypi, &BUILD).output().expect("it is installed");
+    assert!(!output.status.success());
+    let said = format!("hetzner_plugin.so was not built for {UWSGI_CORE}: build it anew");
+    assert!(text(&output).contains(&said), "{}", text(&output));
+    assert!(!left_in(folder.path()).exists());
 }
 
 fn make(uwsgi: Uwsgi, arguments: &[&str]) -> Output {
@@ -286,8 +348,8 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
 /// For any user, and without a trace on this machine: dpkg has a root of its own.
 #[test]
 fn is_installed_loaded_and_removed_in_a_root_of_its_own() {
+    let Some(package) = package() else { return };
     let folder = folder();
-    let package = package(folder.path());
     let root = folder.path().join("root");
     for name in ["info", "updates"] {
         fs::create_dir_all(root.join("var/lib/dpkg").join(name)).expect("a writable folder");
@@ -353,8 +415,8 @@ fn is_installed_loaded_and_removed_by_root() {
     if !why.is_empty() {
         return skipped(&format!("installing the package on this machine: {why}"));
     }
+    let Some(package) = package() else { return };
     let folder = folder();
-    let package = package(folder.path());
     // Before it is tried: what dpkg could not configure is unpacked all the same.
     let installed = Installed;
     let mut output = None;

@@ -56,24 +56,27 @@ fn every_problem_is_named_and_uwsgi_ends() {
     let cases = [
         (right.replace("username=", "usrname="), "unknown key \"usrname\": did you mean username?"),
         (right.replace("password=", "passwd="), "unknown key \"passwd\": did you mean password?"),
-        (right.replace("ip=127.0.0.9,", ""), "ip is missing: write ip=the failover IP"),
-        (right.replace("127.0.0.9", "4.4.4.444"), "ip=4.4.4.444 is no IP address"),
-        (right.replace("=127.0.0.1,", "=node1,"), "active_ip=node1 is no IP address"),
-        (right.replace("=127.0.0.1,", "=2a01:4f8::,"), "are of different families"),
+        (right.replace("ip=127.0.0.9,", ""), "ip is missing: set ip to the failover IP"),
+        (right.replace("127.0.0.9", "4.4.4.444"), "ip=4.4.4.444 is not an IP address"),
+        (right.replace("=127.0.0.1,", "=node1,"), "active_ip=node1 is not an IP address"),
+        (right.replace("=127.0.0.1,", "=2a01:4f8::,"), "have different address families"),
         (
             right.replace("127.0.0.9", "127.0.0.1"),
             "are the same address: a failover IP cannot be routed to itself",
         ),
-        (format!("{right},deadline=-1"), "deadline=-1 is no deadline"),
-        (format!("{right},verify=never"), "verify=never is no verify"),
+        (format!("{right},deadline=-1"), "deadline=-1 is not valid"),
+        (
+            format!("{right},verify=never"),
+            "verify=never is not valid: expected 0 (off) or a number of seconds",
+        ),
         (format!("{right},password_file=/nonexistent"), "password and password_file are both given"),
         (
             right.replace(&format!("password={PASSWORD}"), "password_file=/nonexistent"),
             "password_file=/nonexistent: No such file",
         ),
-        (right.replace("url=http", "url=ftp"), "url has no host, or a scheme that is not http or https"),
+        (right.replace("url=http", "url=ftp"), "url has no host, or a scheme other than http or https"),
         (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "there are several IPs: write {ip} where it stands"),
-        (format!("{right},alarm=pager"), "alarm=pager is no alarm: define it by alarm = pager ..."),
+        (format!("{right},alarm=pager"), "alarm=pager is not defined: define it with alarm = pager ..."),
         (
             right.replace("hetzner-failoverip:", "hetzner-failoverip-release:").replace("ip=127.0.0.9,", ""),
             "ip is missing",
@@ -136,17 +139,17 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right(),
             three.as_str(),
-            "warning: Legion failover has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = failover 2",
+            "warning: Legion failover has no legion-quorum: a network split would leave a Lord on each side; set legion-quorum = failover 2",
         ),
         (
             right().replace("=127.0.0.1,", "=198.51.100.7,"),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: active_ip=198.51.100.7 is on no interface of this host",
+            "warning: Legion failover, legion-lord: active_ip=198.51.100.7 is not on any interface of this host",
         ),
         (
             right().replace("127.0.0.9", "198.51.100.8"),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: ip=198.51.100.8 is on no interface of this host",
+            "warning: Legion failover, legion-lord: ip=198.51.100.8 is not on any interface of this host",
         ),
         (
             right().replace("http://127.0.0.1:9", "http://robot.invalid"),
@@ -161,13 +164,13 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             format!("{},deadline=89.5", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
+            "warning: Legion failover, legion-lord: deadline is 89.5 s (default: three times timeout), but a switch",
         ),
         (
             format!("{},verify=60", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: verify is 60 s, but the API's limit an hour allows no more than a \
-             check each 90 s for one IP",
+            "warning: Legion failover, legion-lord: verify is 60 s, but the API's rate limit allows only one \
+             check every 90 s for one IP",
         ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
         (
@@ -178,12 +181,12 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right().replace(PASSWORD, &format!("a,{PASSWORD}")),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: an unknown key, not shown, right behind password",
+            "warning: Legion failover, legion-lord: unknown key right after password, not shown",
         ),
         (
             format!("{},timeout=0", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: timeout=0 is no timeout: taken as 60",
+            "warning: Legion failover, legion-lord: timeout=0 is not valid, so 60 is used",
         ),
         (
             format!("{},pass=other", right()),
@@ -193,22 +196,22 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             format!("{},ssl_no_verify=maybe", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: ssl_no_verify=maybe is neither yes nor no, so the API's TLS",
+            "warning: Legion failover, legion-lord: ssl_no_verify=maybe is not valid, so the API's TLS",
         ),
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-freq = 3\nlegion-tolerance = 3\n",
-            "warning: legion-tolerance is 3, but a node announces itself each 3 s (legion-freq)",
+            "warning: legion-tolerance is 3, but a node announces itself only every 3 s (legion-freq)",
         ),
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-join = failover cmdd:true\n",
-            "warning: Legion failover, legion-join: nobody has registered an action \"cmdd\"",
+            "warning: Legion failover, legion-join: unknown action \"cmdd\": no plugin has registered it",
         ),
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-quorum = failover 2\n",
-            "warning: Legion failover: legion-quorum is 2, but there are 1 with this one",
+            "warning: Legion failover: legion-quorum is 2, and the number of nodes (this one and each legion-node) is 1: no Lord is ever",
         ),
     ];
     for (hook, options, expected) in cases {
@@ -243,16 +246,17 @@ fn a_reload_with_a_wrong_hook_goes_on_and_its_takeover_fails() {
         let starts = || node.log().matches("spawned uWSGI worker 1 ").count();
         let again = wait_until(LIMIT, || starts() > 1 && node.stats().is_some());
         assert!(again, "{uwsgi}: it does not serve any more:\n{}", node.log());
-        let problem = "Legion failover, legion-lord: ip=nowhere is no IP address";
+        let problem = "Legion failover, legion-lord: ip=nowhere is not an IP address";
         let said = |start: &str, end: &str| {
             node.lines().iter().any(|line| line.starts_with(start) && line.ends_with(end))
         };
-        assert!(said(problem, "(this is a reload, so that uWSGI goes on)"), "{uwsgi}: {:?}", node.lines());
-        let failed = || said("failover: nothing is sent, the hook is wrong: ip=nowhere is no IP address", "");
+        assert!(said(problem, "(this is a reload, so uWSGI keeps running)"), "{uwsgi}: {:?}", node.lines());
+        let failed =
+            || said("failover: no request sent, the hook is wrong: ip=nowhere is not an IP address", "");
         assert!(wait_until(LIMIT, failed), "{uwsgi}: {}", node.log());
         let alarmed = || {
             let alarms = fs::read_to_string(&alarms).unwrap_or_default();
-            alarms.contains(problem) && alarms.contains("nothing is sent, the hook is wrong")
+            alarms.contains(problem) && alarms.contains("no request sent, the hook is wrong")
         };
         assert!(wait_until(LIMIT, alarmed), "{uwsgi}: {}", node.log());
     }

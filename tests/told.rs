@@ -55,7 +55,7 @@ fn uwsgi_with(uwsgi: Uwsgi, ini: &str) -> Command {
     command
 }
 
-const PROBLEM: &str = "[hetzner-failoverip] Legion failover, legion-lord: ip=nowhere is no IP address";
+const PROBLEM: &str = "[hetzner-failoverip] Legion failover, legion-lord: ip=nowhere is not an IP address";
 
 #[test]
 fn a_refused_start_is_told_where_uwsgi_would_have_logged() {
@@ -102,7 +102,7 @@ fn what_is_printed_into_the_log_is_not_told_twice() {
     let log = fs::File::options().create(true).append(true).open(&file).expect("a writable folder");
     uwsgi_with(Uwsgi::Pypi, &ini).stderr(log).status().expect("uWSGI starts");
     let log = fs::read_to_string(&file).expect("it is there");
-    assert_eq!(log.matches("ip=nowhere is no IP address").count(), 1, "{log}");
+    assert_eq!(log.matches("ip=nowhere is not an IP address").count(), 1, "{log}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_refused_start_is_told_to_the_systems_log_and_a_command_is_not() {
             fs::read_to_string(at("told")).unwrap_or_default()
         };
         let log = told(&[]);
-        let expected = "uwsgi-hetzner: Legion failover, legion-lord: ip=nowhere is no IP address";
+        let expected = "uwsgi-hetzner: Legion failover, legion-lord: ip=nowhere is not an IP address";
         assert!(log.starts_with(expected) && log.lines().count() == 1, "{uwsgi}: {log}");
         assert_no_secret(&log);
         assert_eq!(told(&["--hetzner-check"]), "");

@@ -1,4 +1,4 @@
-//! What a command has found out, and how it is printed: lines for people, or one JSON document.
+//! The result of a command, and how it is printed: lines for people, or one JSON document.
 
 use std::io::Write;
 
@@ -37,29 +37,29 @@ impl Step {
     }
 }
 
-/// What a command has found out of one failover IP.
+/// The result for one failover IP.
 pub struct Report {
     /// Where the IP is: `here`, `elsewhere`, `nowhere`, `unknown`.
     pub state: &'static str,
-    /// The server that it is routed to.
+    /// The server that the IP is routed to.
     pub route: Option<String>,
-    /// Why what was asked for is not done, or not known.
+    /// Why the command failed, or why the state is unknown.
     pub reason: Option<String>,
     pub steps: Vec<Step>,
-    /// What the command's exit status is for this IP alone.
+    /// The exit status for this IP alone.
     pub code: i32,
 }
 
 /// All that a command prints.
 pub struct Document {
-    /// `None` where the command line names none, or several.
+    /// `None` if the command line has none, or several.
     pub command: Option<Command>,
     pub code: i32,
-    /// Why nothing was asked at all.
+    /// Why no request was sent at all.
     pub error: Option<String>,
     /// What is wrong with the configuration.
     pub problems: Vec<String>,
-    /// What is no single IP's.
+    /// What is not about a single IP.
     pub steps: Vec<Step>,
     pub ips: Vec<(FailoverIp, Report)>,
 }
@@ -83,7 +83,7 @@ impl Document {
                 print(&format!("{:<8} {name} {ip}: {text}", mark.word()));
             }
         }
-        // The log has told of what is wrong with the configuration and the command line.
+        // Mistakes in the configuration and on the command line are in the log already.
         if let (Some(error), Some(_), []) = (&self.error, self.command, &self.problems[..]) {
             print(error);
         }
@@ -114,6 +114,6 @@ impl Document {
 }
 
 fn print(line: &str) {
-    // A reader that has gone is no reason to panic.
+    // println!() would panic if the reader has gone.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The items of a hook's argument, and the values that every hoster's keys may have.
+//! The items of a hook's argument, and the kinds of values that any hoster's keys may have.
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -6,35 +6,35 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::keyval::{self, Item};
-use super::{Common, Key, Remark, Secret, Weight, key};
+use super::{Common, Key, Remark, Secret, Takes, Weight, key};
 use crate::text::printable;
 
-/// The items of known keys, each once, with the value that counts; and what there is to say of all that was read.
+/// The items with known keys, each key once, and the remarks about everything that was read.
 pub struct Argument {
     items: Vec<(Key, Option<Vec<u8>>)>,
     pub remarks: Vec<Remark>,
 }
 
 impl Argument {
-    /// Reads the argument of a hook that has the keys `own` beside the common ones.
+    /// Reads the argument of a hook whose hoster has the keys `own`.
     pub fn read(text: &[u8], own: &[Key]) -> Argument {
         let keys = [own, &Common::KEYS].concat();
         let mut argument = Argument { items: Vec::new(), remarks: Vec::new() };
-        // The secret that an unknown item may be the rest of.
+        // The secret right before this item, which may be the rest of it.
         let mut behind = None;
         for Item { key: written, value } in keyval::split(text) {
             let known = keys.iter().find(|key| key.is(&written)).copied();
-            let is_bare = value.is_none() && !known.is_some_and(|key| key.may_be_bare);
+            let is_bare = value.is_none() && known.is_none_or(|key| key.takes != Takes::Switch);
             let Some(key) = known.filter(|_| !is_bare || behind.is_none()) else {
-                // A comma too many (`a=1,,b=2`) says nothing wrong.
+                // An extra comma (`a=1,,b=2`) is harmless.
                 if !written.is_empty() || value.is_some() {
-                    argument.remark(key::unknown(&written, value.is_some(), behind, &keys));
+                    argument.doubt(key::unknown(&written, value.is_some(), behind, &keys));
                 }
                 continue;
             };
-            behind = Some(key).filter(|key| key.is_secret);
+            behind = Some(key).filter(|key| key.takes == Takes::Secret);
             if is_bare {
-                argument.remark(Remark::NoValue(key));
+                argument.doubt(format!("{key} has no value: write {key}=..."));
             } else {
                 argument.add(key, value);
             }
@@ -43,15 +43,17 @@ impl Argument {
     }
 
     fn add(&mut self, key: Key, mut value: Option<Vec<u8>>) {
-        if let Some(value) = value.as_mut().filter(|value| !key.keeps_blanks && value.trim_ascii() != **value)
-        {
-            *value = value.trim_ascii().to_vec();
-            self.remark(Remark::Blanks(key));
+        if let (Takes::Word | Takes::Switch, Some(value)) = (key.takes, &mut value) {
+            if value.trim_ascii().len() < value.len() {
+                *value = value.trim_ascii().to_vec();
+                self.doubt(format!("{key} has whitespace around its value, which is ignored"));
+            }
         }
         match self.items.iter().position(|(known, _)| *known == key) {
             Some(at) => {
                 if self.items[at].1 != value {
-                    self.remark(Remark::GivenTwice(key));
+                    let all = key.spellings.join("/");
+                    self.doubt(format!("{all} is given twice with different values: the last one is used"));
                 }
                 self.items[at].1 = value;
             }
@@ -59,15 +61,21 @@ impl Argument {
         }
     }
 
-    /// Notes what there is to say, once.
-    pub fn remark(&mut self, remark: impl Into<Remark>) {
-        let remark = remark.into();
+    /// Adds a remark, unless it is there already.
+    pub fn remark(&mut self, remark: Remark) {
         if !self.remarks.contains(&remark) {
             self.remarks.push(remark);
         }
     }
 
-    /// Whether it cannot work.
+    pub fn wrong(&mut self, sentence: impl Into<String>) {
+        self.remark(Remark::wrong(sentence));
+    }
+
+    pub fn doubt(&mut self, sentence: impl Into<String>) {
+        self.remark(Remark::new(Weight::Doubtful, sentence));
+    }
+
     pub fn is_wrong(&self) -> bool {
         self.remarks.iter().any(|remark| remark.weight() == Weight::Wrong)
     }
@@ -80,45 +88,48 @@ impl Argument {
         self.items.iter().find(|(known, _)| *known == key)?.1.as_deref()
     }
 
-    /// What must be there, and not empty. `meaning` is what it says, for one that has left it out.
+    /// A value that must not be missing or empty. `meaning` tells what to set the key to.
     pub fn required(&mut self, key: Key, meaning: &str) -> Option<Vec<u8>> {
-        let is_empty = match self.get(key) {
-            Some([]) => true,
+        let problem = match self.get(key) {
+            None => "missing",
+            Some([]) => "empty",
             Some(value) => return Some(value.to_vec()),
-            None => false,
         };
-        self.remark(Remark::Missing { key, is_empty, meaning: meaning.into() });
+        self.wrong(format!("{key} is {problem}: set {key} to {meaning}"));
         None
     }
 
-    /// What is written there as `key`, or in a file that `file` names.
+    /// The value of `key`, or the content of the file that the key `file` names.
     pub fn secret(&mut self, key: Key, file: Key, meaning: &str) -> Option<Secret> {
         let Some(path) = self.get(file) else {
-            let meaning = format!("{meaning}, or {file}=a file that holds it");
+            let meaning = format!("{meaning}, or {file} to a file that contains it");
             return self.required(key, &meaning).map(Secret::Given);
         };
-        let secret = Secret::in_file(Path::new(OsStr::from_bytes(path)), key, file);
+        let secret = Secret::in_file(Path::new(OsStr::from_bytes(path)), file);
         if self.has(key) {
-            self.remark(Remark::BothGiven(key, file));
+            self.wrong(format!("{key} and {file} are both given: keep one"));
         }
         if let Err(why) = secret.read() {
-            self.remark(Remark::Unreadable(why));
+            let sentence = format!("{}: expected a file that contains the {key}", printable(&why, &[]));
+            self.remark(Remark::new(Weight::Away, sentence));
         }
         Some(secret)
     }
 
-    /// The addresses of a list with semicolons; none where the key is missing or a value is none.
+    /// The addresses of a list with semicolons, without those that are not valid.
     pub fn addresses(&mut self, key: Key, meaning: &str) -> Vec<IpAddr> {
         let Some(value) = self.required(key, meaning) else { return Vec::new() };
         let mut addresses = Vec::new();
         for item in value.split(|byte| *byte == b';') {
             match parsed(item) {
                 Some(address) if addresses.contains(&address) => {
-                    self.remark(Remark::AddressTwice { shown: shown(key, &value), address });
+                    self.wrong(format!("{} contains {address} twice", shown(key, &value)));
                 }
                 Some(address) => addresses.push(address),
                 None => {
-                    self.remark(Remark::NoAddress { shown: shown(key, item), meaning: meaning.into() });
+                    let hint = if item.contains(&b'/') { ", without a prefix length" } else { "" };
+                    let item = shown(key, item);
+                    self.wrong(format!("{item} is not an IP address: expected {meaning}{hint}"));
                 }
             }
         }
@@ -126,7 +137,7 @@ impl Argument {
     }
 }
 
-/// `key=value` for a remark; never called for a secret.
+/// `key=value` for a remark. Never called for a secret.
 pub fn shown(key: Key, value: &[u8]) -> String {
     format!("{key}={}", printable(&String::from_utf8_lossy(value), &[]))
 }

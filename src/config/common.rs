@@ -1,30 +1,31 @@
-//! What every hook has once, whoever its hoster is and however many IPs it names.
+//! The keys that every hook may have, whatever its hoster.
 
 use std::time::Duration;
 
 use super::argument::parsed;
-use super::{Argument, Key, Remark, shown};
+use super::{Argument, Key, Takes, shown};
 
-/// The longest `timeout`, in seconds: a switch takes a minute, so an hour is already a mistake.
+/// In seconds. A switch takes a minute, so more than an hour is a mistake.
 const LONGEST_TIMEOUT: u64 = 3600;
-/// The longest `deadline` and `verify`, in seconds.
-const DAY: u64 = 24 * 3600;
+/// A day; also for `verify`.
+const LONGEST_DEADLINE: u64 = 24 * 3600;
 
-const TIMEOUT: Key = Key::new(&["timeout"]);
-const DEADLINE: Key = Key::new(&["deadline"]);
-pub const VERIFY: Key = Key::new(&["verify"]);
-const SSL_NO_VERIFY: Key = Key::new(&["ssl_no_verify"]).or_bare();
-const ALARM: Key = Key::new(&["alarm"]);
+const TIMEOUT: Key = Key::word(&["timeout"]);
+const DEADLINE: Key = Key::word(&["deadline"]);
+const VERIFY: Key = Key::word(&["verify"]);
+const SSL_NO_VERIFY: Key = Key { spellings: &["ssl_no_verify"], takes: Takes::Switch };
+const ALARM: Key = Key::word(&["alarm"]);
 
-/// How long things take with a hoster.
+const SECONDS: &str = "a number of seconds, whole or decimal, above 0 and at most";
+
+/// How long things take at a hoster.
 pub struct Pace {
-    /// `timeout`, where none is given.
+    /// The default of `timeout`.
     pub timeout: Duration,
-    /// `verify`, where none is given.
+    /// The default of `verify`.
     pub verify: Duration,
-    /// What a switch takes at most.
     pub longest_switch: Duration,
-    /// The shortest `deadline` in which a switch can be seen to end.
+    /// The shortest `deadline` that leaves time to see a switch complete.
     pub shortest_deadline: Duration,
 }
 
@@ -34,9 +35,9 @@ pub struct Common {
     pub timeout: Duration,
     /// For a whole takeover. Default: three times `timeout`.
     pub deadline: Duration,
-    /// How often a Lord asks whether the IP is still here; zero is never. Default: the hoster's.
+    /// How often a Lord checks that the IP is still here; zero is never. Default: the hoster's.
     pub verify: Duration,
-    /// Whether the API's TLS certificate is not verified.
+    /// Do not verify the API's TLS certificate. Default: off.
     pub ssl_no_verify: bool,
     /// uWSGI's alarm to trigger when something is wrong with the route. Default: none.
     pub alarm: Option<String>,
@@ -59,38 +60,45 @@ impl Argument {
         Common { timeout, deadline, verify, ssl_no_verify, alarm }
     }
 
-    /// The C plugin left its reading to atoi(), and 0 was no limit at all.
+    /// The C plugin used atoi(), and took 0 as no limit at all.
     fn timeout(&mut self, default: Duration) -> Duration {
         let Some(value) = self.get(TIMEOUT) else { return default };
         if let Some(seconds) = seconds(value, LONGEST_TIMEOUT) {
             return seconds;
         }
-        let taken = match atoi(value) {
+        let used = match atoi(value) {
             0 => default,
-            some => Duration::from_secs(some.min(LONGEST_TIMEOUT)),
+            number => Duration::from_secs(number.min(LONGEST_TIMEOUT)),
         };
-        let shown = shown(TIMEOUT, value);
-        self.remark(Remark::NoTimeout { shown, taken, longest: LONGEST_TIMEOUT });
-        taken
+        let (item, seconds) = (shown(TIMEOUT, value), used.as_secs());
+        self.doubt(format!(
+            "{item} is not valid, so {seconds} is used: expected {SECONDS} {LONGEST_TIMEOUT}"
+        ));
+        used
     }
 
     fn seconds(&mut self, key: Key) -> Option<Duration> {
         let value = self.get(key)?;
-        let seconds = seconds(value, DAY);
+        let seconds = seconds(value, LONGEST_DEADLINE);
         if seconds.is_none() {
-            self.remark(Remark::NoSeconds { key, shown: shown(key, value), longest: DAY });
+            let (item, off) = (shown(key, value), if key == VERIFY { "0 (off) or " } else { "" });
+            self.wrong(format!("{item} is not valid: expected {off}{SECONDS} {LONGEST_DEADLINE}"));
         }
         seconds
     }
 
-    /// To the C plugin any value was a yes, `0` too. What is not plainly one leaves what is secret protected.
+    /// The C plugin took any value as yes, even `0`. A value that is not clearly yes keeps the password protected.
     fn ssl_no_verify(&mut self) -> bool {
         let Some(value) = self.get(SSL_NO_VERIFY) else { return self.has(SSL_NO_VERIFY) };
         match value.to_ascii_lowercase().as_slice() {
             b"1" | b"true" | b"yes" | b"on" | b"y" | b"t" | b"enable" | b"enabled" => true,
             b"0" | b"false" | b"no" | b"off" | b"n" | b"f" | b"disable" | b"disabled" => false,
             _ => {
-                self.remark(Remark::NeitherYesNorNo { shown: shown(SSL_NO_VERIFY, value) });
+                self.doubt(format!(
+                    "{} is not valid, so the API's TLS certificate is verified: expected 1, true, yes or on (do not \
+                     verify), or 0, false, no or off (verify)",
+                    shown(SSL_NO_VERIFY, value)
+                ));
                 false
             }
         }
@@ -98,14 +106,14 @@ impl Argument {
 }
 
 fn seconds(value: &[u8], longest: u64) -> Option<Duration> {
-    // Only digits and a point: parse::<f64> alone would take `inf` and `1e3`.
+    // parse::<f64>() alone would accept `inf` and `1e3`.
     let plain = value.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
     let seconds = parsed::<f64>(value).filter(|s| plain && *s > 0.0 && *s <= longest as f64);
-    // Not below what a socket can time.
+    // Sockets have no shorter timeouts.
     seconds.map(|seconds| Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
 }
 
-/// As C's atoi() of a text without blanks at its start, with 0 for what is negative.
+/// C's atoi() for a text without leading whitespace, but 0 for a negative number.
 fn atoi(text: &[u8]) -> u64 {
     let digits = text.strip_prefix(b"+").unwrap_or(text).iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0u64, |number, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))

@@ -1,40 +1,35 @@
-//! The keys of a hook's argument, as data: those that every hook has are here, a hoster's own with the hoster.
+//! The keys of a hook's argument, as data. Each hoster defines its own.
 
 use std::fmt;
 
-use super::Remark;
 use crate::text::printable;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// The first one is its name.
+    /// The first one is the key's name.
     pub spellings: &'static [&'static str],
-    /// Whether what stands right behind its value may be the rest of a secret with a comma in it.
-    pub is_secret: bool,
-    /// Whether blanks around its value may be part of it.
-    pub keeps_blanks: bool,
-    /// Whether it says something without a value.
-    pub may_be_bare: bool,
+    pub takes: Takes,
 }
 
-pub const IP: Key = Key::new(&["ip"]);
-pub const URL: Key = Key::new(&["url"]);
+/// The kind of value that a key takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Takes {
+    /// Whitespace around it is dropped.
+    Word,
+    /// Whitespace around it belongs to it.
+    Text,
+    /// Text that is never shown. Neither is what follows it, which may be the rest of a secret with a comma in it.
+    Secret,
+    /// A word, or no value.
+    Switch,
+}
+
+pub const IP: Key = Key::word(&["ip"]);
+pub const URL: Key = Key::word(&["url"]);
 
 impl Key {
-    pub const fn new(spellings: &'static [&'static str]) -> Key {
-        Key { spellings, is_secret: false, keeps_blanks: false, may_be_bare: false }
-    }
-
-    pub const fn secret(self) -> Key {
-        Key { is_secret: true, keeps_blanks: true, ..self }
-    }
-
-    pub const fn with_blanks(self) -> Key {
-        Key { keeps_blanks: true, ..self }
-    }
-
-    pub const fn or_bare(self) -> Key {
-        Key { may_be_bare: true, ..self }
+    pub const fn word(spellings: &'static [&'static str]) -> Key {
+        Key { spellings, takes: Takes::Word }
     }
 
     pub fn is(&self, spelling: &[u8]) -> bool {
@@ -42,25 +37,27 @@ impl Key {
     }
 }
 
-/// Its name.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(self.spellings[0])
     }
 }
 
-/// An item that says nothing to the plugin. Right behind a secret it may be the rest of one with a comma in it: then it is
-/// shown only where it is plainly a mistyped key.
-pub fn unknown(written: &[u8], has_value: bool, behind: Option<Key>, keys: &[Key]) -> Remark {
+/// The remark about an unknown key. Right after a `secret` it may be the rest of one with a comma in it, and is shown
+/// only if it is clearly a mistyped key.
+pub fn unknown(written: &[u8], has_value: bool, secret: Option<Key>, keys: &[Key]) -> String {
     let name = String::from_utf8_lossy(written);
     let known: Vec<&str> = keys.iter().flat_map(|key| key.spellings).copied().collect();
     let distances = known.iter().map(|known| (distance(&name, known), *known));
     let close = distances.filter(|(distance, known)| *distance <= 2 && *distance < known.len() / 2).min();
     let written = printable(&name, &[]);
-    match (close, behind) {
-        (Some((_, meant)), _) if has_value => Remark::Mistyped { written, meant },
-        (_, Some(secret)) => Remark::MaybeSecret(secret),
-        _ => Remark::Unknown { written, known },
+    match (close, secret) {
+        (Some((_, meant)), _) if has_value => format!("unknown key \"{written}\": did you mean {meant}?"),
+        (_, Some(secret)) => format!(
+            "unknown key right after {secret}, not shown because it may be part of the {secret}: write a comma in the \
+             {secret} as \\,"
+        ),
+        _ => format!("unknown key \"{written}\": expected one of {}", known.join(", ")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Splits a keyval list exactly as uWSGI's own `uwsgi_kvlist_parse` does, odd corners included.
+//! Splits a keyval list exactly as uWSGI's own `uwsgi_kvlist_parse` does, including its odd cases.
 //!
-//! The function itself cannot be used: it takes the keys to look for, and passes silently over every
-//! other. Ours has to find the mistyped ones. Values are bytes, since a password need not be UTF-8.
+//! That function cannot be used here: it takes the keys to look for and silently ignores all others, while this plugin
+//! has to find the mistyped ones. Values are bytes, because a password need not be UTF-8.
 
 /// One item of the list, split at its first `=`. Without one, `value` is `None`.
 #[derive(PartialEq, Eq, Debug)]
@@ -25,14 +25,15 @@ pub fn split(list: &[u8]) -> Vec<Item> {
             }
         }
     }
-    // An empty item counts between two commas, not behind the last.
+    // An empty item counts between two commas, but not after the last one.
     if !item.is_empty() {
         items.push(split_item(&item));
     }
     items
 }
 
-/// uWSGI reads backslashes a second time in a key, where it drops what they escape; a value is left alone.
+/// In a key, uWSGI handles backslashes a second time and drops the characters that they escape. A value it leaves as it
+/// is.
 fn split_item(item: &[u8]) -> Item {
     let mut key = Vec::new();
     let mut escaped = false;
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(found, expected, "{list}");
     }
 
-    // What is right here is settled by uWSGI itself, in the next test.
+    // The next test compares with uWSGI itself.
     #[test]
     fn splits_like_uwsgi() {
         check("", &[]);
@@ -85,10 +86,10 @@ mod tests {
         check(r"a\\=b=c", &[("ab", Some("c"))]);
     }
 
-    /// What random lists are made of: mostly what means something.
+    /// Random lists are made mostly of characters with a meaning.
     const ALPHABET: &[u8] = b"aab,,==\\\\ 1";
 
-    /// Of ten, one is any that C lets through and that ends neither a line nor a field of what uWSGI is asked.
+    /// One in ten is any byte but NUL, which ends a C string, and what separates the lines and fields sent to uWSGI.
     fn byte(rng: &mut Rng) -> u8 {
         match rng.u8(1..) {
             any if rng.u8(..10) == 0 && !matches!(any, b'\n' | b'\t') => any,
@@ -96,7 +97,7 @@ mod tests {
         }
     }
 
-    /// What uWSGI's function would hand out for each key: the last value wins.
+    /// What uWSGI's function returns for each key: the last value.
     fn ours(list: &[u8]) -> Vec<Option<Vec<u8>>> {
         let items = split(list);
         let last =

@@ -1,10 +1,10 @@
-//! The argument of a hook: from text to checked values. Knows no hoster: each names its own keys, and says what they mean.
+//! Reads the argument of a hook into checked values. Knows no hoster: each hoster defines its own keys and what they
+//! mean. Uses only `text`, and for a secret's file `sys` and `uwsgi`, to read it in a thread.
 //!
-//! Everything is found before anything is sent, and all at once: what cannot work, and what works, but not as one may
-//! think. What the C plugin took and what can still work is never refused, and has the C plugin's meaning where that is
-//! safe: it read its argument by uWSGI's own keyval parser, which passes over unknown keys and takes the last of two
-//! values, handed `timeout` to atoi() and everything else to curl. No remark shows a secret, not even as the rest of one
-//! that holds an unescaped comma.
+//! Everything wrong or doubtful is reported at once, before any request is sent. What the C plugin accepted and what
+//! can still work is never refused, and keeps the C plugin's meaning where that is safe: it read its argument with
+//! uWSGI's own keyval parser, which ignores unknown keys and uses the last of two values, and it passed `timeout` to
+//! atoi() and the rest to curl. No remark shows a secret, not even the part of it after an unescaped comma.
 
 mod argument;
 mod common;
@@ -16,10 +16,10 @@ mod url;
 
 pub use argument::{Argument, parsed, shown};
 pub use common::{Common, Pace};
-pub use key::{IP, Key, URL, distance};
+pub use key::{IP, Key, Takes, URL, distance};
 pub use remark::{Remark, Weight};
 pub use secret::Secret;
-pub use url::{checked_url, host_of};
+pub use url::{checked_url, host_of, is_local};
 
 #[cfg(test)]
 pub mod properties;

@@ -1,9 +1,9 @@
 //! A secret: written into the hook, or into a file of its own.
 //!
-//! A file is read at each takeover, so that a new secret needs no restart. What was read last is kept: uWSGI drops its
-//! privileges after it has read its configuration, and a file may be away for a moment when it counts.
+//! The file is read at each takeover, so that a new secret needs no restart. The secret that was read last is kept,
+//! because uWSGI drops its privileges after it has read its configuration, and because the file may be missing when it
+//! counts.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::Key;
 use crate::sys::spawn;
 use crate::uwsgi;
 
-/// Longer than any secret, shorter than what a mistaken path may lead to.
+/// Longer than any secret, shorter than most files that a wrong path may name.
 const LONGEST_SECRET: u64 = 4096;
 
-/// How long a file may take to be read: a disk or a network that is stuck must hold nobody for good.
+/// A disk or network that hangs must not block a takeover for good.
 const LONGEST_READ: Duration = Duration::from_secs(5);
 
-/// Where the secret stands. Cannot be printed.
+/// Cannot be printed.
 #[derive(Clone)]
 pub enum Secret {
     Given(Vec<u8>),
@@ -28,9 +28,9 @@ pub enum Secret {
 }
 
 pub struct SecretFile {
-    /// What it holds, and the key that names it.
-    keys: (Key, Key),
-    /// Absolute: uWSGI changes its directory later.
+    /// The key that names it.
+    key: Key,
+    /// Absolute, because uWSGI changes its directory later.
     path: PathBuf,
     kept: Mutex<Kept>,
 }
@@ -39,80 +39,40 @@ pub struct SecretFile {
 struct Kept {
     /// What was read last.
     secret: Option<Vec<u8>>,
-    /// Why the file cannot be read now, and whether that was said.
-    trouble: Option<(Unreadable, bool)>,
-}
-
-/// Why a file cannot be read now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unreadable {
-    /// The secret that it should hold.
-    pub key: Key,
-    file: Key,
-    path: PathBuf,
-    why: Why,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Why {
-    System(String),
-    TooLong,
-    Empty,
-    TooSlow,
-    NoThread,
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}={}: ", self.file, self.path.display())?;
-        match &self.why {
-            Why::System(error) => f.write_str(error),
-            Why::TooLong => write!(f, "too long for a {}", self.key),
-            Why::Empty => f.write_str("it is empty"),
-            Why::TooSlow => write!(f, "not read within {} s", LONGEST_READ.as_secs()),
-            Why::NoThread => f.write_str("the system has no thread left"),
-        }
-    }
+    /// Why the file cannot be read now, and whether [`Secret::news`] has returned that.
+    trouble: Option<(String, bool)>,
 }
 
 impl Secret {
-    /// The secret `key` in the file at `path`, which the key `file` names and which is looked for from the current
-    /// directory.
-    pub fn in_file(path: &Path, key: Key, file: Key) -> Secret {
+    /// The content of the file that `key` names, relative to the current directory.
+    pub fn in_file(path: &Path, key: Key) -> Secret {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        Secret::File(Arc::new(SecretFile { keys: (key, file), path, kept: Mutex::default() }))
+        Secret::File(Arc::new(SecretFile { key, path, kept: Mutex::default() }))
     }
 
-    /// The secret, or why there is none. Where its file cannot be read now, but could be before, it is what was read then.
-    pub fn read(&self) -> Result<Vec<u8>, Unreadable> {
+    /// The secret, or why there is none. If its file cannot be read now, it is what was read last.
+    pub fn read(&self) -> Result<Vec<u8>, String> {
         match self {
             Secret::Given(secret) => Ok(secret.clone()),
             Secret::File(file) => file.read(),
         }
     }
 
-    /// Why the secret is not what is in its file now, where that is news.
-    pub fn news(&self) -> Option<Unreadable> {
+    /// Why the kept secret is used and not the file's, once for each reason.
+    pub fn news(&self) -> Option<String> {
         let Secret::File(file) = self else { return None };
         let mut kept = file.kept();
-        // Without a secret it is the failure that says so.
+        // Without a kept secret, read() has failed with the reason.
         kept.secret.as_ref()?;
-        match &mut kept.trouble {
-            Some((why, said @ false)) => {
-                *said = true;
-                Some(why.clone())
-            }
-            _ => None,
-        }
+        let (why, is_told) = kept.trouble.as_mut()?;
+        (!std::mem::replace(is_told, true)).then(|| why.clone())
     }
 
-    /// Whether what was read before is used.
+    /// Whether the kept secret is used and not the file's.
     pub fn is_kept(&self) -> bool {
-        let Secret::File(file) = self else { return false };
-        file.kept().trouble.is_some()
+        matches!(self, Secret::File(file) if file.kept().trouble.is_some())
     }
 
-    /// Where its file is, if it has one.
     pub fn path(&self) -> Option<&Path> {
         match self {
             Secret::Given(_) => None,
@@ -126,45 +86,44 @@ impl SecretFile {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> Result<Vec<u8>, Unreadable> {
-        // Not under the lock: a disk that hangs holds up this takeover alone.
+    fn read(&self) -> Result<Vec<u8>, String> {
+        // Not under the lock, so that a disk that hangs delays only this takeover.
         let read = self.read_in_time();
         let mut kept = self.kept();
-        match read {
+        let why = match read {
             Ok(secret) => {
                 *kept = Kept { secret: Some(secret.clone()), trouble: None };
-                Ok(secret)
+                return Ok(secret);
             }
-            Err(why) => {
-                let (key, file) = self.keys;
-                let why = Unreadable { key, file, path: self.path.clone(), why };
-                if kept.trouble.as_ref().is_none_or(|(known, _)| *known != why) {
-                    kept.trouble = Some((why.clone(), false));
-                }
-                kept.secret.clone().ok_or(why)
-            }
+            Err(why) => format!("{}={}: {why}", self.key, self.path.display()),
+        };
+        if kept.trouble.as_ref().is_none_or(|(known, _)| *known != why) {
+            kept.trouble = Some((why.clone(), false));
         }
+        kept.secret.clone().ok_or(why)
     }
 
-    /// In a thread, once uWSGI has forked: nothing else limits the time that it takes.
-    fn read_in_time(&self) -> Result<Vec<u8>, Why> {
+    /// Reads in a thread, once uWSGI has forked, because a file's read has no time limit.
+    fn read_in_time(&self) -> Result<Vec<u8>, String> {
         if !uwsgi::may_have_threads() {
             return read_now(&self.path);
         }
         let (tell, told) = mpsc::sync_channel(1);
         let path = self.path.clone();
-        // Nobody may be waiting any more.
-        spawn("hetzner", move || drop(tell.send(read_now(&path)))).ok_or(Why::NoThread)?;
-        told.recv_timeout(LONGEST_READ).map_err(|_| Why::TooSlow)?
+        // After the time limit nobody is waiting for it.
+        let thread = spawn("hetzner", move || drop(tell.send(read_now(&path))));
+        thread.ok_or("the system has no thread left to read it")?;
+        let timeout = |_| format!("not read within {} s", LONGEST_READ.as_secs());
+        told.recv_timeout(LONGEST_READ).map_err(timeout)?
     }
 }
 
-fn read_now(path: &Path) -> Result<Vec<u8>, Why> {
+fn read_now(path: &Path) -> Result<Vec<u8>, String> {
     let mut secret = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LONGEST_SECRET + 1).read_to_end(&mut secret));
-    read.map_err(|error| Why::System(error.to_string()))?;
+    read.map_err(|error| error.to_string())?;
     if secret.len() as u64 > LONGEST_SECRET {
-        return Err(Why::TooLong);
+        return Err(format!("longer than {LONGEST_SECRET} bytes"));
     }
     if secret.last() == Some(&b'\n') {
         secret.pop();
@@ -172,7 +131,7 @@ fn read_now(path: &Path) -> Result<Vec<u8>, Why> {
             secret.pop();
         }
     }
-    if secret.is_empty() { Err(Why::Empty) } else { Ok(secret) }
+    if secret.is_empty() { Err("the file is empty".into()) } else { Ok(secret) }
 }
 
 #[cfg(test)]
@@ -185,9 +144,9 @@ mod tests {
     fn what_was_read_last_is_kept_and_that_is_said_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let secret = Secret::in_file(&path, Key::new(&["token"]), Key::new(&["token_file"]));
-        assert!(secret.read().unwrap_err().to_string().ends_with("No such file or directory (os error 2)"));
-        assert_eq!(secret.news(), None, "the failure has said it");
+        let secret = Secret::in_file(&path, Key::word(&["token_file"]));
+        assert!(secret.read().unwrap_err().ends_with("No such file or directory (os error 2)"));
+        assert_eq!(secret.news(), None, "read() has returned it");
         for content in ["one", "two"] {
             fs::write(&path, content).unwrap();
             assert_eq!(secret.read().unwrap(), content.as_bytes());
@@ -196,7 +155,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(secret.read().unwrap(), b"two");
         let expected = format!("token_file={}: No such file or directory (os error 2)", path.display());
-        assert_eq!(secret.news().unwrap().to_string(), expected);
+        assert_eq!(secret.news(), Some(expected));
         assert_eq!((secret.read().unwrap(), secret.news()), (b"two".to_vec(), None));
         assert!(secret.is_kept());
         fs::write(&path, "three").unwrap();
@@ -204,6 +163,6 @@ mod tests {
         assert!(!secret.is_kept());
         fs::write(&path, "\n").unwrap();
         assert_eq!(secret.read().unwrap(), b"three");
-        assert!(secret.news().unwrap().to_string().ends_with("it is empty"), "a new trouble is news again");
+        assert!(secret.news().unwrap().ends_with("the file is empty"), "another reason is told again");
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments one by one, of a hoster that has but a token: what each is read as, and what is said of it.
+//! Single arguments, for a hoster that has only a token: what each is read as, and the remarks about it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use ureq::http::Uri;
 
 use super::*;
 
-const TOKEN: Key = Key::new(&["token", "tok"]).secret();
-const TOKEN_FILE: Key = Key::new(&["token_file"]).with_blanks();
+const TOKEN: Key = Key { spellings: &["token", "tok"], takes: Takes::Secret };
+const TOKEN_FILE: Key = Key { spellings: &["token_file"], takes: Takes::Text };
 const KEYS: [Key; 4] = [TOKEN, TOKEN_FILE, IP, URL];
 
 const PACE: Pace = Pace {
@@ -42,7 +42,7 @@ fn read(argument: &str) -> Read {
     let mut argument = Argument::read(argument.as_bytes(), &KEYS);
     let token = argument.secret(TOKEN, TOKEN_FILE, "the token");
     let ips = argument.addresses(IP, "the address");
-    let url = argument.url("token is").map(|url| checked_url(&url));
+    let url = argument.url("token is used instead").map(|url| checked_url(&url));
     let url = url.and_then(|url| url.map_err(|remark| argument.remark(remark)).ok());
     let common = argument.common(&PACE);
     Read { token, ips, url, common, remarks: argument.remarks }
@@ -56,23 +56,23 @@ fn good(argument: &str) -> Read {
     read
 }
 
-/// Read with these remarks, all of one weight.
+/// Read with one remark.
 #[track_caller]
-fn check(argument: &str, weight: Weight, expected: &[&str]) -> Read {
+fn check(argument: &str, weight: Weight, expected: &str) -> Read {
     let read = read(argument);
-    assert_eq!(read.texts(), expected, "{argument}");
-    assert!(read.remarks.iter().all(|remark| remark.weight() == weight), "{argument}");
+    assert_eq!(read.texts(), [expected], "{argument}");
+    assert_eq!(read.remarks[0].weight(), weight, "{argument}");
     read
 }
 
 #[track_caller]
 fn check_doubt(argument: &str, expected: &str) -> Read {
-    check(argument, Weight::Doubtful, &[expected])
+    check(argument, Weight::Doubtful, expected)
 }
 
 #[track_caller]
 fn check_wrong(argument: &str, expected: &str) {
-    check(argument, Weight::Wrong, &[expected]);
+    check(argument, Weight::Wrong, expected);
 }
 
 #[test]
@@ -87,17 +87,17 @@ fn the_common_keys_have_defaults_and_bounds() {
     assert_eq!(times, (Duration::from_millis(500), Duration::from_millis(2500), Duration::ZERO));
     check_wrong(
         &format!("{REQUIRED},deadline=0"),
-        "deadline=0 is no deadline: expected seconds, whole or decimal, above 0 and at most 86400",
+        "deadline=0 is not valid: expected a number of seconds, whole or decimal, above 0 and at most 86400",
     );
     check_wrong(
         &format!("{REQUIRED},verify=never"),
-        "verify=never is no verify: expected 0 (never), or seconds, whole or decimal, above 0 and at most 86400",
+        "verify=never is not valid: expected 0 (off) or a number of seconds, whole or decimal, above 0 and at most 86400",
     );
 }
 
-/// What C's atoi() made of it, but never no limit.
+/// As C's atoi(), except that there is always a limit.
 #[test]
-fn reads_a_timeout_that_is_none_as_the_c_plugin_did() {
+fn reads_an_invalid_timeout_as_the_c_plugin_did() {
     for (value, expected) in [
         ("0", 40),
         ("0.0", 40),
@@ -114,8 +114,8 @@ fn reads_a_timeout_that_is_none_as_the_c_plugin_did() {
         ("99999999999999999999999", 3600),
     ] {
         let expected_text = format!(
-            "timeout={value} is no timeout: taken as {expected}; expected seconds, whole or decimal, above 0 and at \
-             most 3600"
+            "timeout={value} is not valid, so {expected} is used: expected a number of seconds, whole or decimal, above \
+             0 and at most 3600"
         );
         let read = check_doubt(&format!("{REQUIRED},timeout={value}"), &expected_text);
         assert_eq!(read.common.timeout, Duration::from_secs(expected), "{value}");
@@ -133,8 +133,8 @@ fn ssl_no_verify_is_on_only_when_said() {
     }
     let read = check_doubt(
         &format!("{REQUIRED},ssl_no_verify=maybe"),
-        "ssl_no_verify=maybe is neither yes nor no, so the API's TLS certificate is verified: expected 1, true, yes \
-         or on (no verification), or 0, false, no or off",
+        "ssl_no_verify=maybe is not valid, so the API's TLS certificate is verified: expected 1, true, yes or on (do \
+         not verify), or 0, false, no or off (verify)",
     );
     assert!(!read.common.ssl_no_verify);
 }
@@ -148,21 +148,7 @@ fn suggests_the_key_that_was_meant() {
         "unknown key \"colour\": expected one of token, tok, token_file, ip, url, timeout, deadline, verify, \
          ssl_no_verify, alarm",
     );
-    check_doubt(&format!("{REQUIRED},deadline"), "deadline has no value: write deadline=...");
-}
-
-#[test]
-fn what_is_said_is_said_once() {
-    let twice = check(
-        "token=BAR,ip=4.4.4.4,colour=red,url,colour=blue,url",
-        Weight::Doubtful,
-        &[
-            "unknown key \"colour\": expected one of token, tok, token_file, ip, url, timeout, deadline, verify, \
-             ssl_no_verify, alarm",
-            "url has no value: write url=...",
-        ],
-    );
-    assert_eq!(twice.url, None);
+    check_doubt(&format!("{REQUIRED},url,url"), "url has no value: write url=...");
 }
 
 #[test]
@@ -170,15 +156,16 @@ fn never_shows_a_piece_of_a_secret() {
     for rest in ["hunter2", "hunter2=x", "a,hunter2", "ip2", "ip"] {
         check_doubt(
             &format!("token=BAR,{rest},ip=4.4.4.4"),
-            "an unknown key, not shown, right behind token: if the token has a comma, write it as \\,",
+            "unknown key right after token, not shown because it may be part of the token: write a comma in the token \
+             as \\,",
         );
     }
     check_doubt("token=BAR,timout=3,ip=4.4.4.4", "unknown key \"timout\": did you mean timeout?");
     let read = check_doubt(
         &format!("{REQUIRED},tok= hunter2"),
-        "token/tok is given twice with different values: the last one counts",
+        "token/tok is given twice with different values: the last one is used",
     );
-    assert_eq!(read.token(), b" hunter2", "blanks may be part of it");
+    assert_eq!(read.token(), b" hunter2", "whitespace may be part of it");
 }
 
 #[test]
@@ -187,8 +174,9 @@ fn a_secret_may_stand_in_a_file() {
     let path = folder.path().join("token");
     let argument = format!("token_file={},ip=4.4.4.4", path.display());
     let away = |why: &str| {
-        let expected = format!("token_file={}: {why}: expected a file that holds the token", path.display());
-        check(&argument, Weight::Away, &[&expected]);
+        let expected =
+            format!("token_file={}: {why}: expected a file that contains the token", path.display());
+        check(&argument, Weight::Away, &expected);
     };
     away("No such file or directory (os error 2)");
     for (content, expected) in
@@ -198,34 +186,33 @@ fn a_secret_may_stand_in_a_file() {
         assert_eq!(good(&argument).token(), expected.as_bytes());
     }
     std::fs::write(&path, "\n").unwrap();
-    away("it is empty");
+    away("the file is empty");
     std::fs::write(&path, "x".repeat(5000)).unwrap();
-    away("too long for a token");
+    away("longer than 4096 bytes");
     std::fs::write(&path, "x").unwrap();
     check_wrong(&format!("{argument},tok=x"), "token and token_file are both given: keep one");
-    check_wrong("ip=4.4.4.4", "token is missing: write token=the token, or token_file=a file that holds it");
-    check_wrong(
-        "token=,ip=4.4.4.4",
-        "token is empty: write token=the token, or token_file=a file that holds it",
-    );
+    let how = "set token to the token, or token_file to a file that contains it";
+    check_wrong("ip=4.4.4.4", &format!("token is missing: {how}"));
+    check_wrong("token=,ip=4.4.4.4", &format!("token is empty: {how}"));
 }
 
 #[test]
 fn a_list_of_addresses_has_each_once() {
     let ips = good("token=BAR,ip=4.4.4.4;2a01:4f8::").ips;
     assert_eq!(ips, ["4.4.4.4".parse::<IpAddr>().unwrap(), "2a01:4f8::".parse().unwrap()]);
-    check_wrong("token=BAR,ip=4.4.4.4;4.4.4.4", "ip=4.4.4.4;4.4.4.4 names 4.4.4.4 twice");
+    check_wrong("token=BAR,ip=4.4.4.4;4.4.4.4", "ip=4.4.4.4;4.4.4.4 contains 4.4.4.4 twice");
     check_wrong(
         "token=BAR,ip=4.4.4.4/32;5.5.5.5",
-        "ip=4.4.4.4/32 is no IP address: expected the address, without a prefix length",
+        "ip=4.4.4.4/32 is not an IP address: expected the address, without a prefix length",
     );
-    let read = check_doubt("token=BAR,ip= 4.4.4.4", "ip has blanks around its value: taken without them");
+    let read = check_doubt("token=BAR,ip= 4.4.4.4", "ip has whitespace around its value, which is ignored");
     assert_eq!(read.ips, ips[..1]);
 }
 
 #[test]
-fn rejects_a_url_without_showing_it() {
-    for url in [
+fn a_url_is_read_as_curl_would_and_never_shown() {
+    let url = |url: &str| read(&format!("{REQUIRED},url={url}"));
+    for none in [
         "ftp://host/",
         "https:///x",
         "http://u:hunter2@ho st/",
@@ -233,29 +220,25 @@ fn rejects_a_url_without_showing_it() {
         "http://host:99999/",
         "http://[::1]:0/",
     ] {
-        let read = read(&format!("{REQUIRED},url={url}"));
-        assert_eq!(read.url, None, "{url}");
-        assert!(read.remarks.iter().any(|remark| remark.weight() == Weight::Wrong), "{url}");
+        let read = url(none);
+        assert_eq!(read.url, None, "{none}");
+        assert!(read.remarks.iter().any(|remark| remark.weight() == Weight::Wrong), "{none}");
         for problem in read.texts() {
             assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
         }
     }
-}
-
-#[test]
-fn a_url_has_a_scheme_and_no_login() {
-    let url = |url: &str| good(&format!("{REQUIRED},url={url}")).url.unwrap();
-    assert_eq!(url("https://host:8080/v1?x=y"), "https://host:8080/v1?x=y");
-    assert_eq!(host_of(&url("http://[::1]:8080/")), "::1");
-    for (given, expected, text) in [
-        ("host/v1", "https://host/v1", "url has no scheme, so https:// is taken: "),
-        ("127.0.0.1:80", "http://127.0.0.1:80/", "url has no scheme, so http:// is taken: "),
-        ("https://u:p@h/", "https://h/", "url holds a login before its host, which is not used: token is"),
+    for (given, expected, said) in [
+        ("https://host:8080/v1?x=y", "https://host:8080/v1?x=y", ""),
+        ("host/v1", "https://host/v1", "url has no scheme, so https:// is used: "),
+        ("127.0.0.1:80", "http://127.0.0.1:80/", "url has no scheme, so http:// is used: "),
+        ("https://u:p@h/", "https://h/", "url contains a login, which is ignored: token is used instead"),
     ] {
-        let read = read(&format!("{REQUIRED},url={given}"));
+        let read = url(given);
         assert_eq!(read.url.as_ref().unwrap(), expected, "{given}");
-        let [remark] = &read.remarks[..] else { panic!("{given}: {:?}", read.remarks) };
-        assert!(remark.weight() == Weight::Doubtful && remark.to_string().starts_with(text), "{remark}");
+        let weights: Vec<Weight> = read.remarks.iter().map(Remark::weight).collect();
+        assert_eq!(weights, [Weight::Doubtful][usize::from(said.is_empty())..], "{given}");
+        assert!(read.texts().concat().starts_with(said), "{given}: {:?}", read.texts());
     }
-    check_doubt(&format!("{REQUIRED},url="), "url is empty, so the API's own is asked");
+    check_doubt(&format!("{REQUIRED},url="), "url is empty, so the default URL of the API is used");
+    assert_eq!(host_of(&"http://[::1]:8080/".parse().unwrap()), "::1");
 }

@@ -1,4 +1,4 @@
-//! What an URL of HTTP is: its scheme, its host, its port, and the login that may stand in it.
+//! `url`: where a hoster's API is.
 
 use std::net::IpAddr;
 
@@ -7,49 +7,43 @@ use ureq::http::uri::Authority;
 
 use super::{Argument, Remark, URL};
 
+const A_URL: &str = "http://HOST/PATH or https://HOST/PATH";
+
 impl Argument {
-    /// What is written as `url`, with a scheme and without a login: curl, which the C plugin gave it to, adds the one and
-    /// does not need the other; `used` says what is used instead. `None` where nothing is. The value itself is never
-    /// shown: people put a login into it.
-    pub fn url(&mut self, used: &'static str) -> Option<String> {
+    /// The value of `url`, if it is given and not empty. The C plugin passed it to curl, which accepts it without a
+    /// scheme and with a login: the one is added, the other removed, and `instead` says which login is used. The value
+    /// itself is never shown, because people put a login into it.
+    pub fn url(&mut self, instead: &str) -> Option<String> {
         let text = String::from_utf8_lossy(self.get(URL)?).into_owned();
         if text.is_empty() {
-            self.remark(Remark::UrlIsEmpty);
+            self.doubt("url is empty, so the default URL of the API is used");
             return None;
         }
-        let (scheme, rest) = match text.split_once("://") {
-            Some(parts) => parts,
-            None => {
-                // curl would send the password unprotected.
-                let host = text.split(['/', ':', '?']).next().unwrap_or_default();
-                let local =
-                    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
-                let taken = if local { "http" } else { "https" };
-                self.remark(Remark::UrlHasNoScheme { taken });
-                (taken, &*text)
-            }
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let host = match authority.rsplit_once('@') {
-            None => authority,
-            Some((_, host)) => {
-                self.remark(Remark::UrlHasALogin { used });
-                host
-            }
-        };
+        let (scheme, rest) = text.split_once("://").unwrap_or_else(|| {
+            // curl would use http, and send the password unprotected.
+            let host = text.split(['/', ':', '?']).next().unwrap_or_default();
+            let scheme = if is_local(host) { "http" } else { "https" };
+            self.doubt(format!("url has no scheme, so {scheme}:// is used: expected {A_URL}"));
+            (scheme, &text)
+        });
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| {
+            self.doubt(format!("url contains a login, which is ignored: {instead}"));
+            host
+        });
         Some(format!("{scheme}://{host}{path}"))
     }
 }
 
-/// The URL, where requests can be sent to it.
+/// The URL, if requests can be sent to it.
 pub fn checked_url(text: &str) -> Result<Uri, Remark> {
-    let uri = text.parse::<Uri>().map_err(|_| Remark::NoUrl)?;
+    let invalid = |_| Remark::wrong(format!("url is not a valid URL: expected {A_URL}"));
+    let uri = text.parse::<Uri>().map_err(invalid)?;
     let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
     if !known_scheme || uri.host().is_none_or(str::is_empty) {
-        Err(Remark::UrlHasNoHost)
-    } else if uri.authority().is_some_and(has_no_real_port) {
-        Err(Remark::UrlHasNoPort)
+        Err(Remark::wrong(format!("url has no host, or a scheme other than http or https: expected {A_URL}")))
+    } else if uri.authority().is_some_and(has_invalid_port) {
+        Err(Remark::wrong("url has an invalid port: expected 1 to 65535"))
     } else {
         Ok(uri)
     }
@@ -60,9 +54,13 @@ pub fn host_of(url: &Uri) -> &str {
     url.host().unwrap_or_default().trim_matches(['[', ']'])
 }
 
-/// Whether a port is named that is none; requests would go to the scheme's own instead.
-fn has_no_real_port(authority: &Authority) -> bool {
-    let named =
-        authority.as_str().strip_prefix(authority.host()).is_some_and(|port| !matches!(port, "" | ":"));
-    named && authority.port_u16().is_none_or(|port| port == 0)
+/// Whether `host` is this machine, as in a test setup.
+pub fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
+}
+
+/// Requests would silently go to the default port instead.
+fn has_invalid_port(authority: &Authority) -> bool {
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    !matches!(port, "" | ":") && authority.port_u16().is_none_or(|port| port == 0)
 }

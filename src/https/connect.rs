@@ -5,7 +5,6 @@
 //! brought no answer is tried last the next time. And ureq tells of a time limit, but not whether the request was on
 //! its way when it ended, which decides what must be made of it: so that is noted where the bytes go out.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -31,10 +30,10 @@ const EACH_ADDRESS: Duration = Duration::from_secs(3);
 const LAST_ADDRESS: Duration = Duration::from_secs(8);
 
 /// How far the request under way has got, for all who have a part in it.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Way(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct State {
     /// The request's time limit.
     limit: Option<(Instant, Duration)>,
@@ -112,12 +111,6 @@ impl Way {
     }
 }
 
-impl fmt::Debug for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Way")
-    }
-}
-
 /// Finds the addresses of a host, in the order in which they are to be tried.
 #[derive(Debug)]
 pub struct Lookup(pub Arc<Way>);
@@ -153,16 +146,7 @@ fn in_time<T: Send + 'static>(
 
 /// Connects to the first address that answers.
 #[derive(Debug)]
-pub struct Connect {
-    way: Arc<Way>,
-    tcp: TcpConnector,
-}
-
-impl Connect {
-    pub fn new(way: Arc<Way>) -> Connect {
-        Connect { way, tcp: TcpConnector::default() }
-    }
-}
+pub struct Connect(pub Arc<Way>);
 
 impl<In: Transport> Connector<In> for Connect {
     type Out = <TcpConnector as Connector<In>>::Out;
@@ -172,16 +156,15 @@ impl<In: Transport> Connector<In> for Connect {
         details: &ConnectionDetails,
         connected: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
+        let tcp = TcpConnector::default();
         if connected.is_some() {
-            return self.tcp.connect(details, connected);
+            return tcp.connect(details, connected);
         }
         let mut failed = Error::HostNotFound;
         for (position, address) in details.addrs.iter().enumerate() {
-            self.way.try_address(address.ip());
-            let limit = match share(time_left(details), details.addrs.len() - position) {
-                Some(limit) => limit,
-                None => return Err(Error::Timeout(Timeout::Connect)),
-            };
+            self.0.try_address(address.ip());
+            let limit = share(time_left(details), details.addrs.len() - position)
+                .ok_or(Error::Timeout(Timeout::Connect))?;
             let mut addrs = details.resolver.empty();
             addrs.push(*address);
             let one = ConnectionDetails {
@@ -196,7 +179,7 @@ impl<In: Transport> Connector<In> for Connect {
                 run_connector: details.run_connector.clone(),
                 register_shutdown: details.register_shutdown.clone(),
             };
-            match self.tcp.connect(&one, None) {
+            match tcp.connect(&one, None) {
                 Ok(transport) => return Ok(transport),
                 Err(error) => failed = error,
             }
@@ -206,19 +189,16 @@ impl<In: Transport> Connector<In> for Connect {
 }
 
 /// What the steps before have left of a connection's time limit.
-pub fn time_left(details: &ConnectionDetails) -> Option<Duration> {
+pub fn time_left(details: &ConnectionDetails) -> Duration {
     match (details.timeout.after, details.now) {
-        (time::Duration::Exact(limit), time::Instant::Exact(began)) => {
-            Some(limit.saturating_sub(began.elapsed()))
-        }
-        _ => None,
+        (time::Duration::Exact(limit), time::Instant::Exact(began)) => limit.saturating_sub(began.elapsed()),
+        _ => LONGEST_CONNECT,
     }
 }
 
 /// How long one address may take, of what is left, when so many are still to be tried.
-fn share(left: Option<Duration>, addresses: usize) -> Option<Duration> {
+fn share(left: Duration, addresses: usize) -> Option<Duration> {
     let most = if addresses > 1 { EACH_ADDRESS } else { LAST_ADDRESS };
-    let Some(left) = left else { return Some(most) };
     let share = left / u32::try_from(addresses).unwrap_or(u32::MAX);
     (!share.is_zero()).then_some(share.min(most))
 }
@@ -325,13 +305,12 @@ mod tests {
 
     #[test]
     fn each_address_has_seconds_and_none_is_left_out() {
-        let seconds = |left, addresses| share(Some(Duration::from_secs(left)), addresses);
+        let seconds = |left, addresses| share(Duration::from_secs(left), addresses);
         assert_eq!(seconds(12, 2), Some(EACH_ADDRESS));
         assert_eq!(seconds(12, 1), Some(LAST_ADDRESS));
         assert_eq!(seconds(12, 16), Some(Duration::from_millis(750)));
         assert_eq!(seconds(2, 1), Some(Duration::from_secs(2)));
         assert_eq!(seconds(0, 1), None);
-        assert_eq!(share(None, 1), Some(LAST_ADDRESS));
     }
 
     #[test]
@@ -382,7 +361,7 @@ mod tests {
         let way = Arc::new(Way::default());
         let config = Agent::config_builder().timeout_connect(Some(LONGEST_CONNECT)).proxy(None).build();
         let url = Uri::from_static("http://host/");
-        let connector = Connect::new(Arc::clone(&way)).chain(Note { way: Arc::clone(&way), url });
+        let connector = Connect(Arc::clone(&way)).chain(Note { way: Arc::clone(&way), url });
         let agent = Agent::with_parts(config, connector, Known(Arc::clone(&way), addresses.to_vec()));
         (way, agent)
     }

@@ -1,7 +1,7 @@
 //! A request to a host and its answer: names, addresses, proxies, TLS, time limits, and what went wrong on the way.
 //!
-//! [`Client`] is all that a hoster needs of it. It knows no hoster, and what an answer means is not its business: each
-//! status is an answer. May touch `config`, for what a URL is, and `sys`.
+//! [`Client`] is all that a hoster needs of it. It knows no hoster, and each status is an answer: what it means is the
+//! hoster's business. May touch `config`, for the host of a URL, `sys` for a thread, and `text`.
 
 mod connect;
 mod error;
@@ -105,7 +105,7 @@ impl Client {
         let way = Arc::<Way>::default();
         let connector = SocksConnector::default()
             .chain(ConnectProxyConnector::default())
-            .chain(Connect::new(Arc::clone(&way)))
+            .chain(Connect(Arc::clone(&way)))
             .chain(TlsConnector(tls))
             .chain(Note { way: Arc::clone(&way), url: url.clone() });
         let agent = Agent::with_parts(config, connector, Lookup(Arc::clone(&way)));

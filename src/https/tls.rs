@@ -12,7 +12,6 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
-use ureq::unversioned::transport::time::Duration;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -44,7 +43,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             TransportAdapter::new(Box::new(transport) as Box<dyn Transport>, details.current_time.clone());
         let mut stream = StreamOwned::new(connection, adapter);
         let mut timeout = details.timeout;
-        timeout.after = time_left(details).map_or(Duration::NotHappening, Duration::Exact);
+        timeout.after = time_left(details).into();
         stream.sock.set_timeout(timeout);
         stream.conn.complete_io(&mut stream.sock).map_err(|error| {
             match error.downcast::<rustls::Error>() {

@@ -95,6 +95,8 @@ struct World {
     /// At which time the hoster has got a POST.
     posts: RefCell<Vec<Duration>>,
     locks: Cell<usize>,
+    hand_over_after: Option<Duration>,
+    is_handed_over: Cell<bool>,
     story: RefCell<Vec<String>>,
     is_told: bool,
 }
@@ -125,6 +127,8 @@ impl World {
             timeout,
             posts: RefCell::default(),
             locks: Cell::default(),
+            hand_over_after: None,
+            is_handed_over: Cell::default(),
             story: RefCell::default(),
             is_told,
         };
@@ -319,11 +323,16 @@ impl Session for &World {
 }
 
 impl Setting for World {
+    fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
+        Ok(Box::new(self))
+    }
+
     fn log(&self, line: &str) {
         self.tell(|| line.to_string());
     }
 
     fn alarm(&self, line: &str) {
+        self.is_handed_over.set(line.contains("nothing could be sent from here"));
         self.log(line);
     }
 
@@ -335,12 +344,12 @@ impl Setting for World {
         self.pass(time);
     }
 
-    fn has_company(&self) -> bool {
+    fn goes_on(&self) -> bool {
         true
     }
 
-    fn goes_on(&self) -> bool {
-        true
+    fn hand_over_after(&self) -> Option<Duration> {
+        self.hand_over_after
     }
 }
 
@@ -350,9 +359,9 @@ fn play(seed: u64, is_told: bool) -> (Verdict, Option<&'static str>, Vec<String>
     let deadline = random::one(&mut rng, &[90, 90, 120, 180, 180, 600]) * SECOND;
     let timeout = random::one(&mut rng, &[5, 20, 30, 60, 60, 60]) * SECOND;
     let hand_over_after = rng.bool().then_some(25 * SECOND);
-    let world = World::new(seed, deadline, timeout, is_told);
-    let order = Order { ip: "", pace: &PACE, deadline, need: Need::Election, hand_over_after };
-    let verdict = take_over(&|| Ok(Box::new(&world)), &order, &world);
+    let world = World { hand_over_after, ..World::new(seed, deadline, timeout, is_told) };
+    let order = Order { ip: "", pace: &PACE, deadline, need: Need::Election };
+    let verdict = take_over(&order, &world);
     let now = world.now.get();
 
     let posts = world.posts.borrow().len();
@@ -366,11 +375,13 @@ fn play(seed: u64, is_told: bool) -> (Verdict, Option<&'static str>, Vec<String>
     let was_made = world.made_at.get().filter(|_| is_here);
     let broken = match verdict {
         Verdict::Here if !is_here => Some("it is said to be here, and is not"),
-        Verdict::Failed { .. } if comes.is_some_and(|switch| would_be_seen(switch.done_at)) => {
+        Verdict::Failed if comes.is_some_and(|switch| would_be_seen(switch.done_at)) => {
             Some("it is given up, and comes")
         }
-        Verdict::Failed { .. } if was_made.is_some_and(would_be_seen) => Some("it is given up, and here"),
-        Verdict::Failed { sent } if sent == (posts == 0) => Some("whether anything was sent is told wrong"),
+        Verdict::Failed if was_made.is_some_and(would_be_seen) => Some("it is given up, and here"),
+        Verdict::Failed if posts > 0 && world.is_handed_over.get() => {
+            Some("something was sent, and it is handed over")
+        }
         Verdict::Dropped => Some("it is dropped, though it is wanted"),
         _ if posts - world.locks.get() > MOST_SWITCHES as usize => Some("too many POSTs"),
         _ if posts > MOST_WITH_LOCKS as usize => Some("too many POSTs with locks"),

@@ -16,6 +16,8 @@ use crate::hosters::{Need, Request};
 const HOUR: Duration = Duration::from_secs(3600);
 /// While the hoster refuses for the number of requests, or for who we are.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// More than any limits allow an hour, but for elections, of which only the latest matter.
+pub const REMEMBERED: usize = 4096;
 
 /// A request that may be sent, and counts unless it turns out that it was not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,10 +28,10 @@ struct Sent {
     at: Instant,
     ip: IpAddr,
     request: Request,
-    /// Whether it holds the next POST of its IP back.
+    /// Whether it holds the next switch of its IP back.
     is_try: bool,
     need: Need,
-    /// Whether it was the one try with a new password.
+    /// Whether it was the one try with a new secret.
     is_pardon: bool,
 }
 
@@ -40,13 +42,13 @@ struct Standing {
     locked_until: Option<Instant>,
     /// Hashes of the secrets that were rejected.
     rejected_secrets: Vec<u64>,
-    /// Whether another password than those was tried during the lock-out.
+    /// Whether another secret than those was tried during the lock-out.
     pardoned: bool,
     refused_until: Option<Instant>,
     limited_until: Vec<(Request, Instant)>,
     /// What was sent within the last hour, the oldest first.
     sent: VecDeque<Sent>,
-    /// IPs whose POST was put off for the login's others, and when.
+    /// IPs whose switch was put off for the login's others, and when.
     put_off: HashMap<IpAddr, Instant>,
     /// How many guards check with this login.
     watched: usize,
@@ -289,7 +291,7 @@ impl Standing {
         let turn = self.limits.switches.as_ref().map_or(Duration::ZERO, |switches| switches.turn);
         self.put_off.retain(|other, at| *other != ip && now.duration_since(*at) < turn);
         let is_old = |sent: &Sent| now.duration_since(sent.at) >= HOUR;
-        while self.sent.len() >= self.limits.remembered || self.sent.front().is_some_and(is_old) {
+        while self.sent.len() >= REMEMBERED || self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();
         }
     }

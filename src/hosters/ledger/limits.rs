@@ -10,9 +10,6 @@ pub struct Limits {
     pub lock_out: Option<LockOut>,
     pub looks: Option<Looks>,
     pub switches: Option<Switches>,
-    /// How many requests are remembered at most: more than an hour can hold but for elections, of which only the latest
-    /// matter.
-    pub remembered: usize,
     /// What a look, a switch and a release are called where they are sent.
     pub names: [&'static str; 3],
 }

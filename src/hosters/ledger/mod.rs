@@ -1,5 +1,6 @@
 //! What a hoster is spared, in this process and across elections: how much it allows ([`Limits`]) against what was sent to
-//! it ([`book`]), and for the other processes of this machine which logins it has rejected ([`rejected`]).
+//! it ([`book`]), and for the other processes of this machine which logins it has rejected ([`rejected`]). May touch
+//! `uwsgi`, for whose files those are.
 
 mod book;
 mod hold;

@@ -1,8 +1,8 @@
-//! Hetzner's Robot webservice, and failover IPs: everything that is Robot's own.
+//! Hetzner's Robot webservice and its failover IPs: everything that only Robot has.
 //!
-//! `options` knows the keys of a hook, `server` which address is this server's own, `limits` how often Robot may be asked,
-//! `answer` what comes back. This file is Robot's side of the seam. May touch what every hoster may: `config`, `https`,
-//! the ledger and the metrics.
+//! `options` knows the keys of a hook, `server` finds this server's own address, `limits` says how often Robot may be
+//! asked, `answer` reads its answers. This file is Robot's side of the seam. Uses what any hoster may: `config`,
+//! `https`, `sys`, the ledger and the metrics.
 
 mod answer;
 pub(super) mod limits;
@@ -17,15 +17,17 @@ use std::time::Duration;
 use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
 use super::{Surroundings, Tls};
-use crate::config::{Common, Secret, host_of};
+use crate::config::{Common, Secret, host_of, is_local};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, net};
-use answer::{Reader, Refusal};
+use answer::Reader;
+#[cfg(feature = "fuzz")]
+pub use answer::properties::check as check_answer;
 use limits::{LIMITS, REFUSED_FOR};
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
-/// A GET moves nothing, so it is given up long before a POST.
+/// A GET moves nothing, so it needs far less time than a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
 
 pub struct Robot;
@@ -55,20 +57,21 @@ fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     Read { common, ips, remarks }
 }
 
-/// One failover IP in one account.
+/// One failover IP of one hook.
 struct FailoverIp {
     name: String,
     options: Options,
     common: Common,
-    /// Where the Legion listens.
+    /// The address of the hook's Legion.
     legion: Option<IpAddr>,
     shared: &'static Shared,
-    /// This server's own address, once it is found: what is routed to it must not be looked for at another one later.
+    /// This server's own address, once found. Kept, so that an IP that is routed there is not looked for elsewhere
+    /// later.
     own: OnceLock<IpAddr>,
 }
 
 impl FailoverIp {
-    /// The server to route to; or why that is not known now.
+    /// The server to route to, or why it is not known now.
     fn active_ip(&self) -> Result<IpAddr, String> {
         let Options { ip, active_ip, url, .. } = &self.options;
         if let Some(known) = active_ip.or_else(|| self.own.get().copied()) {
@@ -79,13 +82,13 @@ impl FailoverIp {
         Ok(*self.own.get_or_init(|| found))
     }
 
-    fn account<'a>(&'a self, secret: &'a [u8]) -> Account<'a> {
+    fn ledger_account<'a>(&'a self, secret: &'a [u8]) -> Account<'a> {
         let Options { login, url, .. } = &self.options;
         Account { api: authority(url), user: &login.username, secret, limits: &LIMITS }
     }
 
     fn question<'a>(&'a self, secret: &'a [u8], request: Request, need: Need) -> Question<'a> {
-        Question { account: self.account(secret), ip: self.options.ip, request, need }
+        Question { account: self.ledger_account(secret), ip: self.options.ip, request, need }
     }
 }
 
@@ -104,8 +107,7 @@ impl Remote for FailoverIp {
     }
 
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure> {
-        let password =
-            self.options.login.password.read().map_err(|why| Failure::not_sent(why.to_string()))?;
+        let password = self.secret().read().map_err(Failure::not_sent)?;
         let target = self.active_ip().map_err(Failure::not_sent)?;
         Ok(Box::new(Asking {
             of: self,
@@ -123,32 +125,27 @@ impl Remote for FailoverIp {
     }
 
     fn api(&self) -> Api {
-        let host = host_of(&self.options.url);
-        let is_loopback = host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback());
-        let tls = match (self.options.url.scheme_str(), self.common.ssl_no_verify) {
+        let url = &self.options.url;
+        let tls = match (url.scheme_str(), self.common.ssl_no_verify) {
             (Some("https"), false) => Tls::Verified,
             (Some("https"), true) => Tls::Unverified,
             _ => Tls::None,
         };
-        Api {
-            host: host.into(),
-            authority: authority(&self.options.url).into(),
-            tls,
-            is_here: host == "localhost" || is_loopback,
-        }
+        let host = host_of(url);
+        Api { host: host.into(), authority: authority(url).into(), tls, is_here: is_local(host) }
     }
 
     fn account(&self) -> Vec<u8> {
         [authority(&self.options.url).as_bytes(), b" ", &self.options.login.username].concat()
     }
 
-    /// At another URL it may be another one, as in a rehearsal beside the real thing.
+    /// With the URL, because a test setup beside the real API may use the same address.
     fn identity(&self) -> String {
         format!("{} {}", net(self.options.ip), self.options.url)
     }
 
     fn held_back_for(&self, request: Request, need: Need) -> Option<Duration> {
-        let password = self.options.login.password.read().ok()?;
+        let password = self.secret().read().ok()?;
         self.shared.ledger.held(&self.question(&password, request, need)).map(|hold| hold.remaining)
     }
 
@@ -157,39 +154,37 @@ impl Remote for FailoverIp {
     }
 
     fn note_guard(&self) {
-        self.shared.ledger.watch(&self.account(b""));
+        self.shared.ledger.watch(&self.ledger_account(b""));
     }
 
     fn check_pause(&self) -> Duration {
-        self.shared.ledger.check_pause(&self.account(b""), self.common.verify)
+        self.shared.ledger.check_pause(&self.ledger_account(b""), self.common.verify)
     }
 
     fn warnings(&self) -> Vec<String> {
-        let (ip, active_ip) = (self.options.ip, self.active_ip());
         let is_elsewhere = |address: IpAddr| is_here(address) == Some(false);
-        [
-            active_ip.as_ref().err().map(|why| {
-                format!("{why} now: it is looked for at each takeover; or write active_ip={ACTIVE_IP_MEANING}")
-            }),
-            active_ip.ok().filter(|active_ip| is_elsewhere(*active_ip)).map(|active_ip| {
-                format!(
-                    "active_ip={active_ip} is on no interface of this host: is it another server's? Leave it out for \
-                     this one's own"
-                )
-            }),
-            is_elsewhere(ip).then(|| {
-                format!(
-                    "ip={ip} is on no interface of this host: routed here, it would reach nobody; configure it on one"
-                )
-            }),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let mut warnings = Vec::new();
+        match self.active_ip() {
+            Err(why) => warnings.push(format!(
+                "{why}: each takeover looks for one again; or set active_ip to {ACTIVE_IP_MEANING}"
+            )),
+            Ok(active_ip) if is_elsewhere(active_ip) => warnings.push(format!(
+                "active_ip={active_ip} is not on any interface of this host: is it another server's address? Leave \
+                 active_ip out to use this server's own"
+            )),
+            Ok(_) => {}
+        }
+        if is_elsewhere(self.options.ip) {
+            warnings.push(format!(
+                "ip={} is not on any interface of this host: if it is routed here, nothing answers; add it to one",
+                self.name
+            ));
+        }
+        warnings
     }
 }
 
-/// A failover IP, for one takeover or one look.
+/// A failover IP, for one takeover or one check.
 struct Asking<'a> {
     of: &'a FailoverIp,
     target: IpAddr,
@@ -197,7 +192,7 @@ struct Asking<'a> {
     password: Vec<u8>,
     authorization: Authorization,
     metrics: &'static Metrics,
-    /// Kept from one request to the next, since a look may use the connection of what came before it.
+    /// Kept between requests, so that a GET can use the connection of the POST before it.
     client: OnceCell<Client>,
 }
 
@@ -211,23 +206,18 @@ impl Asking<'_> {
         Ok(self.client.get().expect("it was set just now"))
     }
 
-    /// Sends a request, if the ledger allows it, learns from what comes back, and has it read by `read`. `begin` is called
-    /// when it does.
+    /// Sends a request if the ledger allows it, and tells the ledger what came back. `begin` is called before it is
+    /// sent.
     fn ask<T>(
         &self,
-        method: Method,
+        request: Request,
         need: Need,
         limit: Duration,
         begin: &dyn Fn(),
-        read: impl FnOnce(&Reader, &Answer) -> Result<T, Refusal>,
+        read: impl FnOnce(&Reader, &Answer) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let client = self.client()?;
         let ledger = &self.of.shared.ledger;
-        let request = match method {
-            Method::Get => Request::Look,
-            Method::Post(_) => Request::Switch,
-            Method::Delete => Request::Release,
-        };
         let question = self.of.question(&self.password, request, need);
         let slot = ledger.admit(&question).map_err(|hold| {
             count(&self.metrics.requests_held_back);
@@ -235,19 +225,25 @@ impl Asking<'_> {
         })?;
         begin();
         count(&self.metrics.requests);
+        let form = [("active_server_ip", &*self.name)];
+        let method = match request {
+            Request::Look => Method::Get,
+            Request::Switch => Method::Post(&form),
+            Request::Release => Method::Delete,
+        };
         let limit = limit.min(self.of.common.timeout);
         let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
         let (outcome, result) = match sent {
-            // What fails on the way there, for whatever reason, has cost nothing.
+            // A request that did not reach the host does not count against any limit.
             Err(error) => {
                 (if error.is_sent { Outcome::Other } else { Outcome::NotSent }, Err(failure(error)))
             }
             Ok(answer) => {
                 let password = String::from_utf8_lossy(&self.password);
-                // Should the answer hold them, they are not shown.
+                // Never shown, even if the answer contains them.
                 let secrets = [&*password, self.authorization.credentials()];
                 let result = read(&Reader { ip: self.of.options.ip, secrets: &secrets }, &answer);
-                (outcome(&answer, result.is_ok()), result.map_err(Failure::from))
+                (outcome(&answer, result.is_ok()), result)
             }
         };
         ledger.learn(&question, slot, outcome);
@@ -260,12 +256,13 @@ impl Asking<'_> {
         })
     }
 
-    fn place(&self, route: Option<IpAddr>) -> Place {
-        match route {
+    fn place(&self, request: Request, need: Need, limit: Duration) -> Result<Place, Failure> {
+        let route = self.ask(request, need, limit, &|| (), |reader, answer| reader.route(answer))?;
+        Ok(match route {
             Some(server) if server == self.target => Place::Here(server.to_string()),
             Some(server) => Place::Elsewhere(server.to_string()),
             None => Place::Nowhere,
-        }
+        })
     }
 }
 
@@ -282,47 +279,34 @@ impl Session for Asking<'_> {
     }
 
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
-        let form = [("active_server_ip", &*self.name)];
-        self.ask(Method::Post(&form), need, limit, begin, |reader, answer| {
-            reader.switched(answer, self.target)
-        })
+        let read = |reader: &Reader, answer: &Answer| reader.switched(answer, self.target);
+        self.ask(Request::Switch, need, limit, begin, read)
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
-        let route = self
-            .ask(Method::Get, need, limit.min(LONGEST_GET), &|| (), |reader, answer| reader.route(answer))?;
-        Ok(self.place(route))
+        self.place(Request::Look, need, limit.min(LONGEST_GET))
     }
 
     fn release(&self, limit: Duration) -> Result<Place, Failure> {
-        let route =
-            self.ask(Method::Delete, Need::Takeover, limit, &|| (), |reader, answer| reader.route(answer))?;
-        Ok(self.place(route))
+        self.place(Request::Release, Need::Takeover, limit)
     }
 }
 
 fn outcome(answer: &Answer, is_done: bool) -> Outcome {
     match answer.status {
         401 => Outcome::LoginRejected,
-        403 => match answer::rate_limited_for(answer) {
-            Some(time) => Outcome::Limited(time),
-            None => Outcome::Refused(REFUSED_FOR),
-        },
+        403 => answer::rate_limited_for(answer).map_or(Outcome::Refused(REFUSED_FOR), Outcome::Limited),
         200 | 409 if is_done => Outcome::Done,
         200 | 400 | 404 | 409 => Outcome::LoginAccepted,
         _ => Outcome::Other,
     }
 }
 
-/// What it means that a request brought no whole answer.
+/// What a request without a complete answer means.
 fn failure(error: https::Error) -> Failure {
-    let stage = if error.is_sent { Stage::Host } else { Stage::Way };
-    let kind = match () {
-        () if error.is_permanent() => Kind::Final,
-        // Of what was never sent nothing is in doubt.
-        () if error.is_sent => Kind::Unknown,
-        () => Kind::NotSent,
-    };
+    let (kind, stage) =
+        if error.is_sent { (Kind::Unknown, Stage::Host) } else { (Kind::NotSent, Stage::Way) };
+    let kind = if error.is_permanent() { Kind::Final } else { kind };
     Failure::new(kind, stage, error.to_string())
 }
 
@@ -353,5 +337,20 @@ mod tests {
         assert!(
             describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
         );
+    }
+
+    #[test]
+    fn of_what_was_sent_nobody_knows_whether_it_is_done() {
+        use https::Cause;
+        for (cause, is_sent, expected) in [
+            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            // So ends a connection whose host has gone while it was to answer.
+            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
+            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
+            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+        ] {
+            let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
+            assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
+        }
     }
 }

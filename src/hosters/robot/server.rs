@@ -1,4 +1,4 @@
-//! Which address is this server's main IP, by which Robot knows it: for an `active_ip` that is left out.
+//! Finds this server's main IP, by which Robot knows it: the default of `active_ip`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
@@ -7,14 +7,14 @@ use ureq::http::Uri;
 use crate::config::host_of;
 use crate::sys::{interface_addresses, net};
 
-/// Where the API is taken to be as long as its name is not resolved: somewhere on the Internet. Both are reserved
+/// Stand for the API, whose name is not resolved here, because any address on the Internet will do. Both are reserved
 /// for documentation, and nothing is sent to them.
 const SOMEWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
-/// The address from which this host would ask the API, or for IPv6 its net; or a sentence that says why there is
-/// none. `failover` are the IPs that are on an interface of each server that may get them, and no server's own. An API on
-/// loopback is a rehearsal: there the Legion's own address stands for it.
+/// The address from which this host connects to the API, or for IPv6 its net; or why there is none. The `failover` IPs
+/// are not a server's own, though each server that may get them has them on an interface. An API on loopback is a test
+/// setup, in which the Legion's address is the server's.
 pub fn main_ip(legion: Option<IpAddr>, url: &Uri, ipv6: bool, failover: &[IpAddr]) -> Result<IpAddr, String> {
     let may_be_own = |own: &IpAddr| !is_one_of(*own, failover);
     let api = host_of(url).parse::<IpAddr>().ok().filter(|api| api.is_ipv6() == ipv6);
@@ -22,7 +22,7 @@ pub fn main_ip(legion: Option<IpAddr>, url: &Uri, ipv6: bool, failover: &[IpAddr
         Some(api) if api.is_loopback() => legion.filter(|own| own.is_ipv6() == ipv6 && may_be_own(own)),
         api => {
             let own = source(api.unwrap_or(SOMEWHERE[usize::from(ipv6)])).filter(|own| is_public(*own));
-            // Where a failover IP is what this host speaks from, the server's own stands beside it.
+            // A host may connect from a failover IP; its own address is then elsewhere on its interfaces.
             own.and_then(|own| {
                 if may_be_own(&own) { Some(own) } else { beside(own, &interface_addresses().ok()?, failover) }
             })
@@ -30,7 +30,7 @@ pub fn main_ip(legion: Option<IpAddr>, url: &Uri, ipv6: bool, failover: &[IpAddr
     };
     let family = if ipv6 { "IPv6" } else { "IPv4" };
     own.map(net).ok_or_else(|| {
-        format!("active_ip is missing, and this host has no public {family} address of its own")
+        format!("active_ip is not set, and this host has no public {family} address of its own")
     })
 }
 
@@ -38,8 +38,8 @@ fn is_one_of(address: IpAddr, failover: &[IpAddr]) -> bool {
     failover.iter().any(|ip| net(*ip) == net(address))
 }
 
-/// What is most likely the server's own where `address` is not: the first one on the same interface, or the only one on
-/// any.
+/// The address that is most likely the server's own if `address` is not: the first other one on the same interface, or
+/// else the only one on any interface.
 fn beside(address: IpAddr, all: &[(String, IpAddr)], failover: &[IpAddr]) -> Option<IpAddr> {
     let own = |other: &IpAddr| {
         other.is_ipv6() == address.is_ipv6() && is_public(*other) && !is_one_of(*other, failover)
@@ -52,7 +52,7 @@ fn beside(address: IpAddr, all: &[(String, IpAddr)], failover: &[IpAddr]) -> Opt
     first.map(|(_, other)| *other).or(only)
 }
 
-/// The source address of packets to `target`. Connecting a datagram socket only asks the routing table.
+/// The source address of packets to `target`. To connect a UDP socket only looks it up in the routing table.
 fn source(target: IpAddr) -> Option<IpAddr> {
     let any: IpAddr =
         if target.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failover_ip_is_no_address_of_this_host_and_the_one_beside_it_may_be() {
+    fn a_failover_ip_is_not_this_hosts_own_but_the_address_beside_it_may_be() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let failover = [address("203.0.113.9"), address("2a01:4f8:fff1::")];
         assert!(!is_one_of(failover[0], &failover[1..]));

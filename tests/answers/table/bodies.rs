@@ -53,53 +53,57 @@ pub fn objects() -> Vec<Row> {
             ok(format!(r#"{{"deep":{deep},"failover":{{"active_server_ip":"1.1.1.1"}}}}"#)),
             "HTTP 200 with ",
         ),
-        bad("empty-address", active(r#""""#), "HTTP 200, but active_server_ip is \"\", no address"),
+        bad("empty-address", active(r#""""#), "HTTP 200, but active_server_ip is \"\", not an IP address"),
         bad(
             "spaces-in-the-address",
             active(r#"" 1.1.1.1""#),
-            "HTTP 200, but active_server_ip is \" 1.1.1.1\", no address",
+            "HTTP 200, but active_server_ip is \" 1.1.1.1\", not an IP address",
         ),
         bad(
             "newline-after-the-address",
             active(r#""1.1.1.1\n""#),
-            "HTTP 200, but active_server_ip is \"1.1.1.1?\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.1.1?\", not an IP address",
         ),
         bad(
             "nul-after-the-address",
             active(r#""1.1.1.1\u0000""#),
-            "HTTP 200, but active_server_ip is \"1.1.1.1?\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.1.1?\", not an IP address",
         ),
         bad(
             "port",
             active(r#""1.1.1.1:80""#),
-            "HTTP 200, but active_server_ip is \"1.1.1.1:80\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.1.1:80\", not an IP address",
         ),
         bad(
             "prefix",
             active(r#""1.1.1.1/32""#),
-            "HTTP 200, but active_server_ip is \"1.1.1.1/32\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.1.1/32\", not an IP address",
         ),
         bad(
             "host-name",
             active(r#""www.example.com""#),
-            "HTTP 200, but active_server_ip is \"www.example.com\", no address",
+            "HTTP 200, but active_server_ip is \"www.example.com\", not an IP address",
         ),
         bad(
             "leading-zeros",
             active(r#""001.001.001.001""#),
-            "HTTP 200, but active_server_ip is \"001.001.001.001\", no address",
+            "HTTP 200, but active_server_ip is \"001.001.001.001\", not an IP address",
         ),
         bad(
             "three-numbers",
             active(r#""1.1.257""#),
-            "HTTP 200, but active_server_ip is \"1.1.257\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.257\", not an IP address",
         ),
         bad(
             "two-addresses",
             active(r#""1.1.1.1,2.2.2.2""#),
-            "HTTP 200, but active_server_ip is \"1.1.1.1,2.2.2.2\", no address",
+            "HTTP 200, but active_server_ip is \"1.1.1.1,2.2.2.2\", not an IP address",
         ),
-        bad("the-word-null", active(r#""null""#), "HTTP 200, but active_server_ip is \"null\", no address"),
+        bad(
+            "the-word-null",
+            active(r#""null""#),
+            "HTTP 200, but active_server_ip is \"null\", not an IP address",
+        ),
         Row {
             post: Err("HTTP 200, but it is routed to 2a01:4f8:0:5176::;"),
             get: Get::Elsewhere,
@@ -122,19 +126,19 @@ pub fn objects() -> Vec<Row> {
         bad(
             "ipv6-prefix",
             active6(r#""2a01:4f8:0:5176::/64""#),
-            "HTTP 200, but active_server_ip is \"2a01:4f8:0:5176::/64\", no address",
+            "HTTP 200, but active_server_ip is \"2a01:4f8:0:5176::/64\", not an IP address",
         )
         .ipv6(),
         bad(
             "ipv6-brackets",
             active6(r#""[2a01:4f8:0:5176::]""#),
-            "HTTP 200, but active_server_ip is \"[2a01:4f8:0:5176::]\", no address",
+            "HTTP 200, but active_server_ip is \"[2a01:4f8:0:5176::]\", not an IP address",
         )
         .ipv6(),
         bad(
             "ipv6-scope",
             active6(r#""2a01:4f8:0:5176::%1""#),
-            "HTTP 200, but active_server_ip is \"2a01:4f8:0:5176::%1\", no address",
+            "HTTP 200, but active_server_ip is \"2a01:4f8:0:5176::%1\", not an IP address",
         )
         .ipv6(),
     ]

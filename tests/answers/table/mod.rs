@@ -207,7 +207,7 @@ fn server_hello(version: u8) -> Vec<u8> {
 
 const NO_OBJECT: &str = "HTTP 200 with other JSON (";
 const BROKEN_JSON: &str = "HTTP 200 with truncated or broken JSON (";
-const NO_JSON: &str = "HTTP 200 with a text that is no JSON (";
+const NO_JSON: &str = "HTTP 200 with text that is not JSON (";
 const NO_HTTP: &str = "the answer of HOST is no HTTP";
 const BROKEN: &str = "HOST: connection broken before the whole answer was there";
 const NOTHING_SENT: &str = "HOST: connection broken before anything was sent";

@@ -26,12 +26,12 @@ pub fn errors() -> Vec<Row> {
         bad(
             "invalid-input",
             error(400, "INVALID_INPUT", r#","missing":["active_server_ip"],"invalid":null"#),
-            "HTTP 400 INVALID_INPUT \"a message\": missing active_server_ip, invalid nothing; check ip and active_ip",
+            "HTTP 400 INVALID_INPUT \"a message\" (missing: active_server_ip, invalid: none): check ip and active_ip",
         ),
         bad(
             "invalid-input-objects",
             error(400, "INVALID_INPUT", r#","missing":{"a":1},"invalid":[[1]]"#),
-            "HTTP 400 INVALID_INPUT \"a message\": ",
+            "HTTP 400 INVALID_INPUT \"a message\" (missing: none, invalid: none): ",
         ),
         bad(
             "unauthorized",
@@ -41,17 +41,17 @@ pub fn errors() -> Vec<Row> {
         bad(
             "rate-limit",
             error(403, "RATE_LIMIT_EXCEEDED", limit),
-            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\": the account's limit of 50 requests in 3600 s is used up",
+            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\" (50 requests in 3600 s): the account's limit is used up",
         ),
         bad(
             "rate-limit-in-words",
             error(403, "RATE_LIMIT_EXCEEDED", r#","max_request":"50","interval":-1"#),
-            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\": the account's limit of requests an hour is used up",
+            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\" (requests per hour): the account's limit is used up",
         ),
         bad(
             "rate-limit-for-ever",
             error(403, "RATE_LIMIT_EXCEEDED", r#","max_request":0,"interval":18446744073709551615"#),
-            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\": ",
+            "HTTP 403 RATE_LIMIT_EXCEEDED \"a message\" (0 requests in 18446744073709551615 s): ",
         ),
         bad(
             "forbidden",
@@ -66,7 +66,7 @@ pub fn errors() -> Vec<Row> {
         bad(
             "no-such-server",
             error(404, "FAILOVER_NEW_SERVER_NOT_FOUND", ""),
-            "HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND \"a message\": that is no server of this account: check active_ip",
+            "HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND \"a message\": this account has no such server: check active_ip",
         ),
         bad(
             "locked",
@@ -135,18 +135,18 @@ pub fn statuses() -> Vec<Row> {
         bad(
             "302-to-itself",
             redirect("302 Found", "/failover/4.4.4.4"),
-            "HTTP 302, a redirect to /failover/4.4.4.4: never followed",
+            "HTTP 302, a redirect to /failover/4.4.4.4: not followed",
         ),
         bad(
             "307-right",
             answer("307 Temporary Redirect", "Location: ?\r\n", body()),
-            "HTTP 307, a redirect to ?: never followed",
+            "HTTP 307, a redirect to ?: not followed",
         ),
-        bad("302-nowhere", answer("302 Found", "", ""), "HTTP 302, a redirect to nowhere: never followed"),
+        bad("302-nowhere", answer("302 Found", "", ""), "HTTP 302, a redirect to nowhere: not followed"),
         bad(
             "300",
             answer("300 Multiple Choices", "", body()),
-            "HTTP 300, a redirect to nowhere: never followed",
+            "HTTP 300, a redirect to nowhere: not followed",
         ),
         bad("304", b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(), "HTTP 304"),
         bad(
@@ -183,7 +183,7 @@ pub fn statuses() -> Vec<Row> {
         bad(
             "409-text",
             answer("409 Conflict", "", "FAILOVER_ALREADY_ROUTED"),
-            "HTTP 409 with a text that is no JSON (23 bytes)",
+            "HTTP 409 with text that is not JSON (23 bytes)",
         ),
         bad(
             "409-lower-case",
@@ -275,12 +275,12 @@ pub fn statuses() -> Vec<Row> {
         bad(
             "login-in-the-address",
             [Step::Echo(|head| ok(object(&serde_json::json!(authorization(head)).to_string())))],
-            "HTTP 200, but active_server_ip is \"Basic ***\", no address",
+            "HTTP 200, but active_server_ip is \"Basic ***\", not an IP address",
         ),
         bad(
             "login-in-the-redirect",
             [Step::Echo(|head| answer("302 Found", &format!("Location: /?{}\r\n", authorization(head)), ""))],
-            "HTTP 302, a redirect to /?Basic ***: never followed",
+            "HTTP 302, a redirect to /?Basic ***: not followed",
         ),
     ]
 }

@@ -1,5 +1,9 @@
 //! What the tests and the programs here share: real uWSGI nodes, started, watched and ended, and a stand-in for the API
 //! that they ask.
+//!
+//! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
+//! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
+//! front of one. `scene` puts a Legion and a stand-in together.
 
 pub mod clock;
 pub mod growth;

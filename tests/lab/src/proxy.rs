@@ -55,7 +55,11 @@ fn tunnel(client: TcpStream, to: SocketAddr, asked: &Mutex<Vec<String>>) -> Opti
     }
     let mut client = client;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
-    let mut server = TcpStream::connect(to).ok()?;
+    join(client, TcpStream::connect(to).ok()?)
+}
+
+/// Passes on what each says to the other, until both have said all.
+pub fn join(mut client: TcpStream, mut server: TcpStream) -> Option<()> {
     let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
     let back = thread::spawn(move || {
         let _ = copy(&mut from_server, &mut to_client);

@@ -11,7 +11,7 @@ pub enum Uwsgi {
     Debian,
     /// PyPI's newest.
     Pypi,
-    /// One of those that only `make versions` makes, by its name: `pypi-2.0.15`.
+    /// By its name: one of those that only `make versions` makes, `pypi-2.0.15`, or `demo`, which is one of the others.
     Named(&'static str),
 }
 
@@ -37,7 +37,7 @@ impl Uwsgi {
         checkout().join("target/plugins").join(self.name()).join("hetzner_plugin.so").exists()
     }
 
-    /// The program, as `tests/get-uwsgi.py` has left it.
+    /// The program, as `tests/lab/get-uwsgi.py` has left it.
     pub fn program(self) -> PathBuf {
         existing(checkout().join("target/uwsgi").join(self.name()))
     }

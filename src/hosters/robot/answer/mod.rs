@@ -1,25 +1,26 @@
-//! What the Robot API answers, and what that means for a takeover.
+//! Reads the Robot API's answers: what each means for a takeover, and the words for it.
 //!
-//! Everything but a clear yes is a [`Refusal`] with a sentence of its own. Nothing here trusts the answer: it may be a
-//! proxy's or a maintenance page.
+//! Everything but a clear yes is a [`Failure`] with a sentence of its own. Nothing here trusts the answer: it may come
+//! from a proxy, or be a maintenance page.
 
-#[cfg(test)]
-mod properties;
-mod refusal;
+mod errors;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod properties;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::hosters::{Failure, Kind, Stage};
 pub use crate::https::Answer;
+use crate::sys::net;
 use crate::text::printable;
-use refusal::Meaning;
-pub use refusal::Refusal;
+pub use errors::rate_limited_for;
+use errors::{ApiError, error_in, meaning};
 
 /// `{"failover": {...}}`. Source: Robot webservice documentation, "Failover".
 #[derive(Deserialize)]
@@ -29,7 +30,7 @@ struct Found {
 
 #[derive(Deserialize)]
 struct Failover {
-    /// Which one it is about; not every answer that decides has to say it.
+    /// The failover IP. Not every valid answer has it.
     #[serde(default)]
     ip: Value,
     /// Absent is an error, `null` is "routed nowhere".
@@ -37,41 +38,16 @@ struct Failover {
     active_server_ip: Option<String>,
 }
 
-/// `{"error": {...}}`. Source: Robot webservice documentation, "Errors".
-#[derive(Deserialize)]
-struct Erroneous {
-    error: ApiError,
-}
-
-/// Only the code decides: whatever else is not as documented counts as absent.
-#[derive(Deserialize)]
-struct ApiError {
-    code: String,
-    #[serde(default)]
-    message: Value,
-    /// With `INVALID_INPUT`: lists of names.
-    #[serde(default)]
-    missing: Value,
-    #[serde(default)]
-    invalid: Value,
-    /// With `RATE_LIMIT_EXCEEDED`: so many requests ...
-    #[serde(default)]
-    max_request: Value,
-    /// ... in so many seconds.
-    #[serde(default)]
-    interval: Value,
-}
-
 /// Reads `{"NAME": {...}}`.
 fn read<T: DeserializeOwned>(body: &[u8], name: &str) -> Option<T> {
-    // serde takes a list for a struct, field by field; only an object is meant.
+    // serde also accepts a list for a struct, field by field; only an object is valid here.
     let value: Value = serde_json::from_slice(body).ok()?;
     value.as_object()?.get(name)?.as_object()?;
-    // From the text again, since a Value has lost what is named twice.
+    // From the text again, because a Value no longer shows that a name was given twice.
     serde_json::from_slice(body).ok()
 }
 
-/// Reads answers. What it says of them holds none of the `secrets`.
+/// Reads answers. None of the `secrets` appears in what it returns.
 pub struct Reader<'a> {
     /// The failover IP that was asked about.
     pub ip: IpAddr,
@@ -79,75 +55,86 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The answer to a switch to `target`. Success, with what came back, is the target named by a 200, or a 409
-    /// that it is routed there already.
-    pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Refusal> {
+    /// The answer to a switch to `target`. It is a success if a 200 names the target, or a 409 says that the IP is
+    /// routed there already.
+    pub fn switched(&self, answer: &Answer, target: IpAddr) -> Result<String, Failure> {
         if answer.status == 409
             && error_in(answer).is_some_and(|error| error.code == "FAILOVER_ALREADY_ROUTED")
         {
             return Ok("HTTP 409 FAILOVER_ALREADY_ROUTED".into());
         }
-        match self.route(answer)? {
-            Some(address) if address == target => Ok("HTTP 200".into()),
-            other => Err(Refusal::NotThere(other)),
-        }
+        let place = match self.route(answer)? {
+            Some(address) if address == target => return Ok("HTTP 200".into()),
+            Some(other) => format!("to {other}"),
+            None => "nowhere (active_server_ip is null)".into(),
+        };
+        Err(Failure::new(Kind::NotDone, Stage::Host, format!("HTTP 200, but it is routed {place}")))
     }
 
-    /// Where the IP is routed, as every good answer says.
-    pub fn route(&self, answer: &Answer) -> Result<Option<IpAddr>, Refusal> {
+    /// Where the IP is routed, as every successful answer says.
+    pub fn route(&self, answer: &Answer) -> Result<Option<IpAddr>, Failure> {
         match answer.status {
             200 => self.read_route(&answer.body),
             300..=399 => {
-                let location = answer.location.as_deref().unwrap_or("nowhere");
-                Err(Refusal::Redirect { status: answer.status, location: self.shown(location) })
+                let location = self.shown(answer.location.as_deref().unwrap_or("nowhere"));
+                let why = "not followed, because the login is only for the configured host; check url";
+                let sentence = format!("HTTP {}, a redirect to {location}: {why}", answer.status);
+                Err(Failure::new(Kind::Final, Stage::Host, sentence))
             }
-            _ => Err(self.refused(answer)),
+            _ => Err(self.error(answer)),
         }
     }
 
-    fn read_route(&self, body: &[u8]) -> Result<Option<IpAddr>, Refusal> {
-        let Some(Found { failover }) = read(body, "failover") else {
-            return Err(Refusal::NoFailover(describe(body)));
-        };
+    fn read_route(&self, body: &[u8]) -> Result<Option<IpAddr>, Failure> {
+        let unknown = |what| Failure::new(Kind::Unknown, Stage::Host, format!("HTTP 200{what}"));
+        let found: Option<Found> = read(body, "failover");
+        let no_failover = || format!(" {}: no failover object with active_server_ip", describe(body));
+        let failover = found.ok_or_else(|| unknown(no_failover()))?.failover;
         let about = failover.ip.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-        if let Some(named) = about.filter(|about| !is_same(*about, self.ip)) {
-            return Err(Refusal::AnotherIp { named, asked: self.ip });
+        // Of IPv6 it is a net, and any of its addresses may stand for it.
+        if let Some(other) = about.filter(|about| net(*about) != net(self.ip)) {
+            let sentence = format!("HTTP 200, but the answer is about {other}, not {}: check url", self.ip);
+            return Err(Failure::new(Kind::Final, Stage::Address, sentence));
         }
-        let parse = |text: String| text.parse().map_err(|_| Refusal::NoAddress(self.shown(&text)));
+        let parse = |text: String| {
+            let not_an_address =
+                |_| format!(", but active_server_ip is \"{}\", not an IP address", self.shown(&text));
+            text.parse().map_err(not_an_address).map_err(unknown)
+        };
         failover.active_server_ip.map(parse).transpose()
     }
 
-    fn refused(&self, answer: &Answer) -> Refusal {
-        let status = answer.status;
-        match error_in(answer) {
-            None => {
-                Refusal::Page { status, body: describe(&answer.body), meaning: Meaning::of(status, None) }
-            }
-            Some(error) => Refusal::Error {
-                status,
-                code: self.shown(&error.code),
-                message: self.shown(error.message.as_str().unwrap_or_default()),
-                meaning: self.meaning(status, &error),
-            },
-        }
+    /// What an answer with an error status means.
+    fn error(&self, answer: &Answer) -> Failure {
+        let error = error_in(answer);
+        let code = error.as_ref().map_or("", |error| &error.code);
+        let (kind, stage, advice) = meaning(answer.status, code);
+        let what = error.as_ref().map_or_else(|| describe(&answer.body), |error| self.said(error));
+        let colon = if advice.is_empty() { "" } else { ": " };
+        Failure::new(kind, stage, format!("HTTP {} {what}{colon}{advice}", answer.status))
     }
 
-    /// With what stands in the answer beside its code.
-    fn meaning(&self, status: u16, error: &ApiError) -> Meaning {
+    /// The error in the API's own words.
+    fn said(&self, error: &ApiError) -> String {
         let list = |names: &Value| {
             let names = names.as_array().map(Vec::as_slice).unwrap_or_default();
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-            self.shown(&names.join(", "))
+            match names.iter().filter_map(Value::as_str).collect::<Vec<_>>() {
+                names if names.is_empty() => "none".to_string(),
+                names => self.shown(&names.join(", ")),
+            }
         };
-        match Meaning::of(status, Some(&error.code)) {
-            Meaning::BadInput(_) if error.code == "INVALID_INPUT" => {
-                Meaning::BadInput(Some([list(&error.missing), list(&error.invalid)]))
+        let details = match (&*error.code, error.max_request.as_u64().zip(error.interval.as_u64())) {
+            ("INVALID_INPUT", _) => {
+                format!(" (missing: {}, invalid: {})", list(&error.missing), list(&error.invalid))
             }
-            Meaning::OverLimit(_) => {
-                Meaning::OverLimit(error.max_request.as_u64().zip(error.interval.as_u64()))
+            ("RATE_LIMIT_EXCEEDED", Some((requests, seconds))) => {
+                format!(" ({requests} requests in {seconds} s)")
             }
-            other => other,
-        }
+            ("RATE_LIMIT_EXCEEDED", None) => " (requests per hour)".into(),
+            _ => String::new(),
+        };
+        let message = self.shown(error.message.as_str().unwrap_or_default());
+        format!("{} \"{message}\"{details}", self.shown(&error.code))
     }
 
     fn shown(&self, text: &str) -> String {
@@ -155,35 +142,14 @@ impl Reader<'_> {
     }
 }
 
-/// How long the API will accept no more than a request now and then, if it says so.
-pub fn rate_limited_for(answer: &Answer) -> Option<Duration> {
-    let error = error_in(answer)?;
-    let is_limited = matches!(Meaning::of(answer.status, Some(&error.code)), Meaning::OverLimit(_));
-    // An hour is what is documented for every call that matters here; more than a day is no answer to go by.
-    is_limited.then(|| Duration::from_secs(error.interval.as_u64().unwrap_or(3600).min(24 * 3600)))
-}
-
-fn error_in(answer: &Answer) -> Option<ApiError> {
-    read(&answer.body, "error").map(|Erroneous { error }| error)
-}
-
-/// Whether both name one failover IP: of IPv6 it is a net, which any of its addresses may stand for.
-fn is_same(a: IpAddr, b: IpAddr) -> bool {
-    match (a, b) {
-        (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() >> 64 == b.to_bits() >> 64,
-        _ => a == b,
-    }
-}
-
-/// What a body is that is not what it should be, without showing it.
+/// What the body is, without showing it.
 fn describe(body: &[u8]) -> String {
-    let trimmed = body.trim_ascii_start();
-    let kind = match trimmed {
-        [] => return "an empty body".into(),
+    let kind = match body.trim_ascii_start() {
+        [] => return "with an empty body".into(),
         [b'<', ..] => "an HTML page",
         _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => "other JSON",
         [b'{' | b'[', ..] => "truncated or broken JSON",
-        _ => "a text that is no JSON",
+        _ => "text that is not JSON",
     };
-    format!("{kind} ({} bytes)", body.len())
+    format!("with {kind} ({} bytes)", body.len())
 }

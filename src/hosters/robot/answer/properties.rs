@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Answer, Reader, Refusal, rate_limited_for};
-use crate::hosters::{Kind, Stage};
+use super::{Answer, Reader, rate_limited_for};
+use crate::hosters::{Failure, Kind, Stage};
 
 /// Failover IPs, and where each is to be routed.
 const SWITCHES: [(&str, &str); 2] = [("4.4.4.4", "1.1.1.1"), ("2a01:4f8:fff1::", "2a01:4f8:0:5176::")];
@@ -43,8 +43,8 @@ fn check_for(answer: &Answer, ip: IpAddr, target: IpAddr) -> bool {
     check_texts(&switched);
     check_texts(&route);
     if let Err(failure) = &route {
-        check_kind(answer, failure.kind());
-        check_stage(answer, failure.stage());
+        check_kind(answer, failure.kind);
+        check_stage(answer, failure.stage);
     }
 
     // Of two values for one name serde_json keeps the last, and we none: written again there is but one.
@@ -116,10 +116,10 @@ fn check_stage(answer: &Answer, stage: Stage) {
     assert!(stage != Stage::Address || matches!(answer.status, 200 | 400 | 404), "{}", answer.status);
 }
 
-fn check_texts<T: std::fmt::Debug>(result: &Result<T, Refusal>) {
+fn check_texts<T: std::fmt::Debug>(result: &Result<T, Failure>) {
     let text = match result {
         Ok(said) => format!("{said:?}"),
-        Err(refusal) => refusal.to_string(),
+        Err(failure) => failure.sentence.clone(),
     };
     let plain = |c: char| c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ';
     assert!(text.chars().all(plain), "more than a line: {text:?}");

@@ -1,4 +1,6 @@
-//! What each answer means, and how that is said.
+//! Single answers: what each means, and its sentence.
+
+use std::time::Duration;
 
 use super::*;
 use crate::hosters::{Kind, Stage};
@@ -12,7 +14,7 @@ fn answer(status: u16, body: &str) -> Answer {
 
 fn verdict(status: u16, body: &str) -> Result<String, String> {
     let verdict = READER.switched(&answer(status, body), "1.1.1.1".parse().unwrap());
-    verdict.map_err(|refusal| refusal.to_string())
+    verdict.map_err(|failure| failure.sentence)
 }
 
 #[track_caller]
@@ -43,7 +45,11 @@ fn success_is_the_target_and_nothing_else() {
     check(409, &error(409, "FAILOVER_ALREADY_ROUTED", ""), Ok("HTTP 409 FAILOVER_ALREADY_ROUTED"));
     check(200, &object(r#""2.2.2.2""#), Err("HTTP 200, but it is routed to 2.2.2.2"));
     check(200, &object("null"), Err("HTTP 200, but it is routed nowhere (active_server_ip is null)"));
-    check(200, &object(r#""hunter2\n""#), Err(r#"HTTP 200, but active_server_ip is "***?", no address"#));
+    check(
+        200,
+        &object(r#""hunter2\n""#),
+        Err(r#"HTTP 200, but active_server_ip is "***?", not an IP address"#),
+    );
 }
 
 #[test]
@@ -68,9 +74,9 @@ fn a_200_without_a_failover_object_is_no_success() {
         ("[]", "other JSON (2 bytes)"),
         (r#"{"failover":["4.4.4.4","1.1.1.1"]}"#, "other JSON (34 bytes)"),
         (r#"[["4.4.4.4","1.1.1.1"]]"#, "other JSON (23 bytes)"),
-        ("ok", "a text that is no JSON (2 bytes)"),
+        ("ok", "text that is not JSON (2 bytes)"),
     ] {
-        let expected = format!("HTTP 200 with {what}: no failover object that names active_server_ip");
+        let expected = format!("HTTP 200 with {what}: no failover object with active_server_ip");
         check(200, body, Err(&expected));
     }
     let deep = "[".repeat(100_000);
@@ -79,36 +85,39 @@ fn a_200_without_a_failover_object_is_no_success() {
 
 #[test]
 fn every_documented_code_has_its_sentence() {
-    let locked_out = "this address or user is not allowed, or locked out: asking again makes it worse";
-    let login = "the login was rejected: check username and password (three rejections lock this address \
-                 out for 10 minutes)";
-    for (status, code, more, advice) in [
-        (400, "INVALID_INPUT", "", "missing nothing, invalid nothing; check ip and active_ip"),
+    let locked_out = ": this address or user is not allowed, or is locked out: asking again makes it worse";
+    let login = ": the login was rejected: check username and password (three rejections lock this address out for 10 \
+                 minutes)";
+    let locked = ": another switch of this IP is under way; its destination is unknown";
+    let missing = r#","missing":["active_server_ip"],"invalid":null"#;
+    let limit = r#","max_request":50,"interval":3600"#;
+    for (status, code, more, said) in [
+        (400, "INVALID_INPUT", "", " (missing: none, invalid: none): check ip and active_ip"),
         (
             400,
             "INVALID_INPUT",
-            r#","missing":["active_server_ip"],"invalid":null"#,
-            "missing active_server_ip, invalid nothing; check ip and active_ip",
+            missing,
+            " (missing: active_server_ip, invalid: none): check ip and active_ip",
         ),
         (401, "UNAUTHORIZED", "", login),
-        (
-            403,
-            "RATE_LIMIT_EXCEEDED",
-            r#","max_request":50,"interval":3600"#,
-            "the account's limit of 50 requests in 3600 s is used up",
-        ),
-        (403, "RATE_LIMIT_EXCEEDED", "", "the account's limit of requests an hour is used up"),
+        (403, "RATE_LIMIT_EXCEEDED", limit, " (50 requests in 3600 s): the account's limit is used up"),
+        (403, "RATE_LIMIT_EXCEEDED", "", " (requests per hour): the account's limit is used up"),
         (403, "FORBIDDEN", "", locked_out),
-        (404, "NOT_FOUND", "", "this account has no such failover IP: check ip and username"),
-        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", "that is no server of this account: check active_ip"),
-        (409, "FAILOVER_LOCKED", "", "another switch of this IP is under way, where it ends is unknown"),
-        (500, "FAILOVER_FAILED", "", "the switch failed"),
-        (500, "FAILOVER_NOT_COMPLETE", "", "the switch stopped half way, where the IP is now is unknown"),
-        (503, "MAINTENANCE", "", "maintenance"),
-        (409, "CONFLICT", "", "not a documented answer"),
-        (418, "TEAPOT", "", "not a documented answer"),
+        (404, "NOT_FOUND", "", ": this account has no such failover IP: check ip and username"),
+        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", ": this account has no such server: check active_ip"),
+        (409, "FAILOVER_LOCKED", "", locked),
+        (500, "FAILOVER_FAILED", "", ": the switch failed"),
+        (
+            500,
+            "FAILOVER_NOT_COMPLETE",
+            "",
+            ": the switch stopped half way; where the IP is routed now is unknown",
+        ),
+        (503, "MAINTENANCE", "", ": maintenance"),
+        (409, "CONFLICT", "", ": not a documented answer"),
+        (418, "TEAPOT", "", ": not a documented answer"),
     ] {
-        let expected = format!("HTTP {status} {code} \"a message\": {advice}");
+        let expected = format!("HTTP {status} {code} \"a message\"{said}");
         check(status, &error(status, code, more), Err(&expected));
     }
 }
@@ -117,7 +126,7 @@ fn every_documented_code_has_its_sentence() {
 fn an_error_that_is_no_json_is_described_not_shown() {
     check(503, "<html>hunter2</html>", Err("HTTP 503 with an HTML page (20 bytes): maintenance"));
     check(502, "", Err("HTTP 502 with an empty body"));
-    check(409, "FAILOVER_ALREADY_ROUTED", Err("HTTP 409 with a text that is no JSON (23 bytes)"));
+    check(409, "FAILOVER_ALREADY_ROUTED", Err("HTTP 409 with text that is not JSON (23 bytes)"));
     check(204, "", Err("HTTP 204 with an empty body"));
 }
 
@@ -125,47 +134,45 @@ fn an_error_that_is_no_json_is_described_not_shown() {
 fn a_redirect_is_named_and_not_followed() {
     let location = Some("http://other/?p=hunter2".to_string());
     let failure = READER.route(&Answer { status: 302, location, body: vec![] }).unwrap_err();
-    assert_eq!(failure.kind(), Kind::Final);
-    assert!(failure.to_string().starts_with("HTTP 302, a redirect to http://other/?p=***: never followed"));
+    assert_eq!(failure.kind, Kind::Final);
+    assert!(failure.sentence.starts_with("HTTP 302, a redirect to http://other/?p=***: not followed"));
 }
 
-/// What is asked next hangs on it.
+/// Decides which request comes next, and what `--hetzner-check` says.
 #[test]
-fn every_answer_has_its_kind() {
-    for (kind, cases) in [
-        (Kind::Final, &[(400, "INVALID_INPUT"), (401, ""), (404, "NOT_FOUND"), (404, "")][..]),
-        (Kind::Refused, &[(403, "X"), (403, "")]),
-        (Kind::HeldBack, &[(403, "RATE_LIMIT_EXCEEDED")]),
-        (Kind::Locked, &[(409, "FAILOVER_LOCKED")]),
-        (
-            Kind::NotDone,
-            &[
-                (500, "FAILOVER_FAILED"),
-                (500, "FAILOVER_NOT_COMPLETE"),
-                (503, ""),
-                (503, "X"),
-                (409, "X"),
-                (418, "X"),
-            ],
-        ),
-        (Kind::Unknown, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
+fn every_answer_has_its_kind_and_says_how_far_the_request_came() {
+    let of = |failure: Failure| (failure.kind, failure.stage);
+    let means = |status, body: &str| of(READER.route(&answer(status, body)).unwrap_err());
+    for (kind, stage, cases) in [
+        (Kind::Final, Stage::Address, &[(400, "INVALID_INPUT"), (404, "NOT_FOUND"), (404, "")][..]),
+        (Kind::Final, Stage::Address, &[(404, "FAILOVER_NEW_SERVER_NOT_FOUND")]),
+        (Kind::Final, Stage::Login, &[(401, "UNAUTHORIZED"), (401, "")]),
+        (Kind::Final, Stage::Host, &[(400, "X"), (400, ""), (302, "")]),
+        (Kind::Refused, Stage::Host, &[(403, "X"), (403, "")]),
+        (Kind::HeldBack, Stage::Host, &[(403, "RATE_LIMIT_EXCEEDED")]),
+        (Kind::Locked, Stage::Host, &[(409, "FAILOVER_LOCKED")]),
+        (Kind::NotDone, Stage::Host, &[(500, "FAILOVER_FAILED"), (500, "FAILOVER_NOT_COMPLETE")]),
+        (Kind::NotDone, Stage::Host, &[(503, ""), (503, "X"), (409, "X"), (418, "X")]),
+        (Kind::Unknown, Stage::Host, &[(409, ""), (500, ""), (502, ""), (504, ""), (204, "")]),
     ] {
         for (status, code) in cases {
             let body = if code.is_empty() { String::new() } else { error(*status, code, "") };
-            assert_eq!(READER.route(&answer(*status, &body)).unwrap_err().kind(), kind, "{status} {code}");
+            assert_eq!(means(*status, &body), (kind, stage), "{status} {code}");
         }
     }
     for body in ["", "<html>", r#"{"failover":{}}"#, &object("\"x\"")] {
-        assert_eq!(READER.route(&answer(200, body)).unwrap_err().kind(), Kind::Unknown, "{body}");
+        assert_eq!(means(200, body), (Kind::Unknown, Stage::Host), "{body}");
     }
+    let another = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
+    assert_eq!(means(200, &another), (Kind::Final, Stage::Address));
     let elsewhere = READER.switched(&answer(200, &object("\"2.2.2.2\"")), "1.1.1.1".parse().unwrap());
-    assert_eq!(elsewhere.unwrap_err().kind(), Kind::NotDone);
+    assert_eq!(of(elsewhere.unwrap_err()), (Kind::NotDone, Stage::Host));
 }
 
 #[test]
 fn only_the_code_decides() {
     let odd = r#"{"error":{"code":"FAILOVER_LOCKED","message":["m"],"missing":{},"interval":-1}}"#;
-    assert_eq!(READER.route(&answer(409, odd)).unwrap_err().kind(), Kind::Locked);
+    assert_eq!(READER.route(&answer(409, odd)).unwrap_err().kind, Kind::Locked);
     let list = r#"{"error":["FAILOVER_ALREADY_ROUTED"]}"#;
     assert!(READER.switched(&answer(409, list), [1, 1, 1, 1].into()).is_err());
 }
@@ -173,7 +180,7 @@ fn only_the_code_decides() {
 #[test]
 fn an_answer_about_another_ip_is_none() {
     let body = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
-    check(200, &body, Err("HTTP 200, but it is about 5.5.5.5, not 4.4.4.4: check url"));
+    check(200, &body, Err("HTTP 200, but the answer is about 5.5.5.5, not 4.4.4.4: check url"));
 }
 
 #[test]
@@ -199,28 +206,4 @@ fn a_long_message_is_cut() {
     let body = error(500, "X", "").replace("a message", &"y".repeat(500));
     let sentence = verdict(500, &body).unwrap_err();
     assert!(sentence.contains(&format!("\"{}\"", "y".repeat(200))), "{sentence}");
-}
-
-/// What `--hetzner-check` says hangs on it.
-#[test]
-fn every_answer_says_how_far_the_request_came() {
-    let stage = |status, body: &str| READER.route(&answer(status, body)).unwrap_err().stage();
-    for (status, code, expected) in [
-        (400, "INVALID_INPUT", Stage::Address),
-        (401, "UNAUTHORIZED", Stage::Login),
-        (403, "RATE_LIMIT_EXCEEDED", Stage::Host),
-        (403, "FORBIDDEN", Stage::Host),
-        (404, "NOT_FOUND", Stage::Address),
-        (404, "FAILOVER_NEW_SERVER_NOT_FOUND", Stage::Address),
-        (409, "FAILOVER_LOCKED", Stage::Host),
-        (500, "FAILOVER_FAILED", Stage::Host),
-    ] {
-        assert_eq!(stage(status, &error(status, code, "")), expected, "{status} {code}");
-    }
-    for (status, expected) in
-        [(400, Stage::Host), (401, Stage::Login), (302, Stage::Host), (200, Stage::Host)]
-    {
-        assert_eq!(stage(status, "<html>"), expected, "{status}");
-    }
-    assert_eq!(stage(200, &object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5")), Stage::Address);
 }

@@ -1,23 +1,22 @@
-//! Robot's own keys, and what they mean: which failover IPs a hook moves, to which server, as which webservice user.
+//! Robot's own keys: which failover IPs a hook moves, to which server, as which webservice user.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ureq::http::Uri;
 
 use crate::config::{
-    Argument, Common, IP, Key, Pace, Remark, Secret, URL, Weight, checked_url, parsed, shown,
+    Argument, Common, IP, Key, Pace, Remark, Secret, Takes, URL, checked_url, parsed, shown,
 };
 use crate::sys::net;
 
-/// Where the API lives; a failover IP follows. Source: Robot webservice documentation, "Failover".
+/// The failover IP follows. Source: Robot webservice documentation, "Failover".
 const BASE_URL: &str = "https://robot-ws.your-server.de/failover/";
 
-const USERNAME: Key = Key::new(&["username", "user"]).with_blanks();
-const PASSWORD: Key = Key::new(&["password", "pass"]).secret();
-const PASSWORD_FILE: Key = Key::new(&["password_file"]).with_blanks();
-const ACTIVE_IP: Key = Key::new(&["active_ip", "active_server_ip"]);
+const USERNAME: Key = Key { spellings: &["username", "user"], takes: Takes::Text };
+const PASSWORD: Key = Key { spellings: &["password", "pass"], takes: Takes::Secret };
+const PASSWORD_FILE: Key = Key { spellings: &["password_file"], takes: Takes::Text };
+const ACTIVE_IP: Key = Key::word(&["active_ip", "active_server_ip"]);
 /// Beside the common ones.
 const KEYS: [Key; 6] = [USERNAME, PASSWORD, PASSWORD_FILE, IP, ACTIVE_IP, URL];
 
@@ -29,9 +28,9 @@ pub const PACE: Pace = Pace {
     // A switch takes 40 to 60 s (Hetzner's documentation of failover IPs).
     timeout: Duration::from_secs(60),
     longest_switch: Duration::from_secs(60),
-    // A switch, and some seconds before it to be heard, and behind it to be seen.
+    // A switch, some seconds to send the request, and some to see the result.
     shortest_deadline: Duration::from_secs(90),
-    // Twelve checks an hour, of the hundred requests that the API allows.
+    // 12 checks an hour, of the 100 GET requests that the API allows.
     verify: Duration::from_secs(300),
 };
 
@@ -41,14 +40,13 @@ pub struct Options {
     pub login: Login,
     /// The failover IP, or the net address of an IPv6 failover net.
     pub ip: IpAddr,
-    /// Where to route it: a server's main IP, or for IPv6 the net address of its main net. `None`, the default: this
-    /// host's own.
+    /// The server to route to: its main IP, or for IPv6 the net address of its main net. Default: this server's own.
     pub active_ip: Option<IpAddr>,
-    /// Where all requests go.
+    /// Where all requests go. Default: [`BASE_URL`] and the failover IP.
     pub url: Uri,
 }
 
-/// The webservice user. Bytes, since nothing says that a password is UTF-8. Cannot be printed.
+/// The webservice user. Bytes, because a password need not be UTF-8. Cannot be printed.
 #[derive(Clone)]
 pub struct Login {
     pub username: Vec<u8>,
@@ -58,35 +56,34 @@ pub struct Login {
 /// What an argument was read as.
 pub struct Parsed {
     pub common: Common,
-    /// One for each failover IP, in order; none where something is wrong.
+    /// One for each failover IP, in order; none if the hook cannot work.
     pub options: Vec<Options>,
     pub remarks: Vec<Remark>,
 }
 
-/// Reads a hook's argument. Everything that is to be said of it is, not only the first.
+/// Reads a hook's argument, with every remark about it, not only the first.
 pub fn parse(argument: &[u8]) -> Parsed {
     let mut argument = Argument::read(argument, &KEYS);
     let username = argument.required(USERNAME, "the Robot webservice user");
     if username.as_ref().is_some_and(|name| name.contains(&b':')) {
-        argument.remark(Mistake::ColonInUsername);
+        argument.doubt(
+            "username contains a colon: with HTTP Basic auth the API takes what follows it as the start of the password",
+        );
     }
     let password = argument.secret(PASSWORD, PASSWORD_FILE, "the webservice user's password");
-    let url = argument.url("username and password are");
+    let url = argument.url("username and password are used instead");
     let ips = ips(&mut argument, url.as_deref());
     let targets = targets(&mut argument, &ips);
     let common = argument.common(&PACE);
     let url = url.unwrap_or_else(|| format!("{BASE_URL}{{ip}}"));
+    let login = username.zip(password).map(|(username, password)| Login { username, password });
     let mut options = Vec::new();
     for &ip in &ips {
-        match (url_for(&url, ip, ips.len()), &username, &password) {
-            (Ok(url), Some(username), Some(password)) => options.push(Options {
-                login: Login { username: username.clone(), password: password.clone() },
-                ip,
-                active_ip: targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()).copied(),
-                url,
-            }),
-            (Err(remark), ..) => argument.remark(remark),
-            _ => {}
+        let active_ip = targets.iter().find(|target| target.is_ipv6() == ip.is_ipv6()).copied();
+        match (url_for(&url, ip, ips.len()), login.clone()) {
+            (Ok(url), Some(login)) => options.push(Options { login, ip, active_ip, url }),
+            (Err(remark), _) => argument.remark(remark),
+            (Ok(_), None) => {}
         }
     }
     if argument.is_wrong() {
@@ -95,25 +92,24 @@ pub fn parse(argument: &[u8]) -> Parsed {
     Parsed { common, options, remarks: argument.remarks }
 }
 
-/// The failover IPs. A `url` replaces all, so what it ends in is the one that is moved.
+/// The failover IPs. Requests go to `url`, so an address at its end is the one that is moved.
 fn ips(argument: &mut Argument, url: Option<&str>) -> Vec<IpAddr> {
     let value = argument.get(IP).unwrap_or_default();
-    // Of several each has its own place in the url.
+    // With several, the url has {ip} instead of an address.
     let is_one = !value.is_empty() && !value.contains(&b';');
     let in_url = url.and_then(address_at_its_end).filter(|address| is_one && parsed(value) != Some(*address));
-    match in_url {
-        Some(address) => {
-            argument.remark(Mistake::UrlOfAnotherIp { address, shown: shown(IP, value) });
-            vec![address]
-        }
-        None => argument.addresses(IP, IP_MEANING),
-    }
+    let Some(ip) = in_url else { return argument.addresses(IP, IP_MEANING) };
+    let item = shown(IP, value);
+    argument.doubt(format!("url ends in {ip} and overrides {item}: write ip={ip}, or {{ip}} in the url"));
+    vec![ip]
 }
 
-/// Where the requests for one of `ips` failover IPs go.
+/// Where the requests for `ip`, one of several failover IPs, go.
 fn url_for(url: &str, ip: IpAddr, ips: usize) -> Result<Uri, Remark> {
     if ips > 1 && !url.contains("{ip}") {
-        return Err(Mistake::OneUrlForSeveralIps.into());
+        return Err(Remark::wrong(
+            "url is the same for all failover IPs of the hook: write {ip} in place of the address",
+        ));
     }
     checked_url(&url.replace("{ip}", &ip.to_string()))
 }
@@ -124,24 +120,32 @@ fn address_at_its_end(url: &str) -> Option<IpAddr> {
     path.trim_end_matches('/').rsplit('/').next()?.parse().ok()
 }
 
-/// Where to route, one address a family; none where this host's own is meant.
+/// The values of `active_ip`, one per address family; none if it is left out.
 fn targets(argument: &mut Argument, ips: &[IpAddr]) -> Vec<IpAddr> {
     if !argument.has(ACTIVE_IP) {
         return Vec::new();
     }
     let targets = argument.addresses(ACTIVE_IP, ACTIVE_IP_MEANING);
-    for is_ipv6 in [false, true] {
+    let item = format!("active_ip={}", list(&targets));
+    for (is_ipv6, family) in [(false, "IPv4"), (true, "IPv6")] {
         let of_family = |list: &[IpAddr]| list.iter().filter(|ip| ip.is_ipv6() == is_ipv6).count();
         let (wanted, given) = (of_family(ips), of_family(&targets));
         if given > 1 {
-            argument.remark(Mistake::SeveralTargets { targets: list(&targets), is_ipv6 });
+            argument.wrong(format!("{item} has more than one {family} address: keep one"));
         } else if !ips.is_empty() && !targets.is_empty() && (wanted > 0) != (given > 0) {
-            argument.remark(Mistake::OtherFamily { ips: list(ips), targets: list(&targets) });
+            let ips = list(ips);
+            argument.wrong(format!(
+                "ip={ips} and {item} have different address families: active_ip needs one address for each family of ip"
+            ));
         }
     }
     for target in &targets {
         if let Some(ip) = ips.iter().find(|ip| net(**ip) == net(*target)) {
-            argument.remark(Mistake::RoutedToItself { ip: *ip, target: *target });
+            let same = if ip == target { "the same address" } else { "in the same /64 net" };
+            argument.wrong(format!(
+                "ip={ip} and active_ip={target} are {same}: a failover IP cannot be routed to itself; expected \
+                 {ACTIVE_IP_MEANING}"
+            ));
         }
     }
     targets
@@ -149,61 +153,6 @@ fn targets(argument: &mut Argument, ips: &[IpAddr]) -> Vec<IpAddr> {
 
 fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";")
-}
-
-/// What only Robot's keys can be wrong in.
-enum Mistake {
-    ColonInUsername,
-    UrlOfAnotherIp { address: IpAddr, shown: String },
-    OneUrlForSeveralIps,
-    SeveralTargets { targets: String, is_ipv6: bool },
-    OtherFamily { ips: String, targets: String },
-    RoutedToItself { ip: IpAddr, target: IpAddr },
-}
-
-impl From<Mistake> for Remark {
-    fn from(mistake: Mistake) -> Remark {
-        let weight = match mistake {
-            Mistake::ColonInUsername | Mistake::UrlOfAnotherIp { .. } => Weight::Doubtful,
-            _ => Weight::Wrong,
-        };
-        Remark::OfHoster(weight, mistake.to_string())
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Mistake::ColonInUsername => f.write_str(
-                "username has a colon: by the rules of HTTP Basic auth the API takes what is behind it for the start of \
-                 the password",
-            ),
-            Mistake::UrlOfAnotherIp { address, shown } => write!(
-                f,
-                "url leads to {address}, and replaces {shown}: write ip={address}, or {{ip}} into the url"
-            ),
-            Mistake::OneUrlForSeveralIps => f.write_str(
-                "url leads to one place, but there are several IPs: write {ip} where it stands",
-            ),
-            Mistake::SeveralTargets { targets, is_ipv6 } => {
-                let family = if *is_ipv6 { "IPv6" } else { "IPv4" };
-                write!(f, "active_ip={targets} has more than one of {family}: keep one")
-            }
-            Mistake::OtherFamily { ips, targets } => write!(
-                f,
-                "ip={ips} and active_ip={targets} are of different families: there must be one active_ip of each family \
-                 of ip"
-            ),
-            Mistake::RoutedToItself { ip, target } => {
-                let one = if ip == target { "the same address" } else { "of one /64 net" };
-                write!(
-                    f,
-                    "ip={ip} and active_ip={target} are {one}: a failover IP cannot be routed to itself; expected \
-                     {ACTIVE_IP_MEANING}"
-                )
-            }
-        }
-    }
 }
 
 #[cfg(test)]

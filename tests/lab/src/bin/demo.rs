@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     watch_for_ctrl_c();
     let other = env::args_os().nth(1).map(PathBuf::from);
     let setting = if other.is_some() { PICTURE } else { DEMO };
-    let uwsgi = if Uwsgi::Debian.is_there() { Uwsgi::Debian } else { Uwsgi::Pypi };
+    let uwsgi = Uwsgi::Named("demo");
     let (events, seen) = channel();
     let robot = Robot::start(Config {
         tls: Some(Certificate::Right),

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Code};
@@ -18,7 +17,7 @@ use super::journal::{Event, Watcher, push_bounded};
 const FAILED_LOGINS: u32 = 3;
 
 /// A failover IP: the object of the API, field by field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failover {
     pub ip: IpAddr,
     pub netmask: IpAddr,
@@ -45,6 +44,18 @@ impl Failover {
             }
         };
         Failover { ip, netmask, server_ip, server_ipv6_net, server_number: 321, active_server_ip }
+    }
+
+    /// As the API answers.
+    fn object(&self) -> Value {
+        json!({ "failover": {
+            "ip": self.ip,
+            "netmask": self.netmask,
+            "server_ip": self.server_ip,
+            "server_ipv6_net": self.server_ipv6_net,
+            "server_number": self.server_number,
+            "active_server_ip": self.active_server_ip,
+        } })
     }
 }
 
@@ -282,16 +293,14 @@ impl Account {
     }
 
     fn list(&self) -> Answer {
-        let objects: Vec<Value> =
-            self.entries.iter().map(|entry| json!({ "failover": entry.failover })).collect();
-        Answer::ok(&Value::Array(objects))
+        Answer::ok(&self.entries.iter().map(|entry| entry.failover.object()).collect())
     }
 
     fn object(&self, ip: IpAddr, pretence: Option<Pretence>) -> Answer {
         let Some(entry) = self.entries.iter().find(|entry| entry.failover.ip == ip) else {
             return Answer::error(Code::NotFound);
         };
-        let mut object = json!({ "failover": entry.failover });
+        let mut object = entry.failover.object();
         if let Some(fields) = object["failover"].as_object_mut() {
             match pretence {
                 None => {}

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""Gets the real uWSGIs that the tests and the demo run, into target/uwsgi/ of this checkout.
+"""Gets what the tests and the lab's programs run: real uWSGIs, into target/uwsgi/ of this checkout, and tools.
 
-    tests/get-uwsgi.py [debian] [pypi] [nossl] [init]        (default: these four)
-    tests/get-uwsgi.py versions
+    tests/lab/get-uwsgi.py [debian] [pypi] [nossl] [init] [versions] [debhelper] [valgrind]
 
-    target/uwsgi/debian       Debian 12's uwsgi-core, 2.0.21
-    target/uwsgi/pypi         PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
-    target/uwsgi/nossl        the same without SSL, and so without Legion
-    target/uwsgi/init         Debian's package uwsgi, unpacked: its init script; only where there is apt-get
-    target/uwsgi/pypi-2.0.15  and so on: each 2.0.x that PyPI has from that one on, built in the same way
-    target/uwsgi/versions     their names, a line each, and behind the name why it is not there, if so
-    target/uwsgi/env.mk       for a Makefile to -include: where a compiler finds the headers
+    debian     target/uwsgi/debian: Debian 12's uwsgi-core, 2.0.21
+    pypi       target/uwsgi/pypi: PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
+    nossl      target/uwsgi/nossl: the same without SSL, and so without Legion
+    init       target/uwsgi/init: Debian's package uwsgi, unpacked: its init script; only where there is apt-get
+    versions   target/uwsgi/pypi-2.0.15 and so on: each 2.0.x that PyPI has from that one on, built in the same
+               way; target/uwsgi/versions: their names, a line each, and behind a name why it is not there
+    debhelper  what makes the Debian package; without root it is not got, and its tests are skipped
+    valgrind   with the names in the C library; without root it has to be there
+
+Beside each uWSGI lies NAME.sum, of what it says of itself, which is written only when that changes.
+target/uwsgi/env is for a shell to read: where a compiler finds the headers.
 
 Root gets missing Debian packages installed by apt-get. Anyone else gets them unpacked into
 target/uwsgi/root, nothing outside the checkout is touched. $UWSGI_DEBIAN or $UWSGI_PYPI, set to
@@ -18,6 +21,7 @@ an executable, is used as it is. Does nothing where all is there already.
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -27,13 +31,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-BASE = Path(__file__).resolve().parent.parent / "target" / "uwsgi"
+BASE = Path(__file__).resolve().parents[2] / "target" / "uwsgi"
 ROOT = BASE / "root"  # Debian packages unpacked without root
 LOG = BASE / "get-uwsgi.log"
-NAMES = ("debian", "pypi", "nossl", "init")
+UWSGIS = ("debian", "pypi", "nossl")
 NEWEST = "uwsgi>=2.0.31,<2.1"
 OLDEST = "2.0.15"  # of 2017, the oldest that the plugin promises to work with
 CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
+
+# The packages of each tool, and a command that works where they are installed. valgrind starts only where it finds the
+# names in the C library; dh_uwsgi knows the version that a uWSGI's plugins depend on.
+TOOLS = {
+    "debhelper": (["debhelper", "uwsgi-dev"], ["sh", "-c", "command -v dh && command -v dh_uwsgi"]),
+    "valgrind": (["valgrind", "libc6-dbg"], ["valgrind", "--quiet", "true"]),
+}
 
 # What the uwsgi.h of each includes, and the package each header comes in.
 HEADERS = {
@@ -136,7 +147,22 @@ def missing_packages(needed):
         packages.append("uwsgi-core")
     if unbuilt(needed) and not pip_python():
         packages.append("python3-pip")
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        packages += (package for tool in missing_tools(needed) for package in TOOLS[tool][0])
     return packages
+
+
+def missing_tools(needed):
+    return [tool for tool in TOOLS if tool in needed and probe(TOOLS[tool][1]) is None]
+
+
+def do_without(tools):
+    """Says which of them only root could get."""
+    for tool in tools:
+        remedy = f"As root, apt-get install {' '.join(TOOLS[tool][0])}"
+        if tool == "valgrind":
+            raise Trouble("valgrind is missing", remedy)
+        say(f"{tool}: missing, and tests that need it are skipped. {remedy}")
 
 
 def missing_headers():
@@ -258,14 +284,15 @@ def search_paths():
     }
 
 
-def env_mk():
-    text = "# Written by tests/get-uwsgi.py: headers and libraries unpacked into the checkout, if any\n"
-    for name, places in search_paths().items():
-        text += f"export {name} := {colons(places)}$(if $({name}),:$({name}))\n"
+def exports(paths):
+    """For a shell: what was unpacked is found, and then what it found before."""
+    text = "# Written by tests/lab/get-uwsgi.py: libraries and headers unpacked into the checkout, if any\n"
+    for name, places in paths.items():
+        text += f"{name}={shlex.quote(colons(places))}${{{name}:+:${name}}}\nexport {name}\n"
     return text
 
 
-# --- the two uWSGIs -----------------------------------------------------------------------------
+# --- the uWSGIs ---------------------------------------------------------------------------------
 
 
 def override(name):
@@ -301,7 +328,7 @@ def pip_python():
 
 
 def unbuilt(names):
-    return [name for name in names if name != "debian" and not built(name).exists()]
+    return [name for name in names if name not in ("debian", *TOOLS) and not built(name).exists()]
 
 
 def build_pypi(names, package=NEWEST):
@@ -334,9 +361,7 @@ def launcher(name):
     binary, paths = Path(binary_of(name)), search_paths()
     if not paths or override(name):
         return binary
-    text = "#!/bin/sh\n# Written by tests/get-uwsgi.py: libraries and headers unpacked into the checkout\n"
-    for variable, places in {"LD_LIBRARY_PATH": paths["LIBRARY_PATH"], **paths}.items():
-        text += f"{variable}={shlex.quote(colons(places))}${{{variable}:+:${variable}}}\nexport {variable}\n"
+    text = "#!/bin/sh\n" + exports({"LD_LIBRARY_PATH": paths["LIBRARY_PATH"], **paths})
     plugins = ROOT / "usr/lib/uwsgi/plugins"
     if binary.is_relative_to(ROOT) and plugins.exists():  # the folder compiled into it is in /usr
         text += f"UWSGI_PLUGINS_DIR=${{UWSGI_PLUGINS_DIR-{shlex.quote(str(plugins))}}}\nexport UWSGI_PLUGINS_DIR\n"
@@ -359,10 +384,24 @@ def put(path, content, mode=0o644):
         path.chmod(mode)
 
 
+def renew(path, content):
+    """Writes it only where it is another one, for make, which looks at its date."""
+    if not holds(path, content):
+        new = path.with_name(f"{path.name}.new")
+        put(new, content)
+        os.replace(new, path)
+
+
+def note_sum(name):
+    said = [probe([BASE / name, option]) or "" for option in ("--cflags", "--dot-h")]
+    renew(BASE / f"{name}.sum", hashlib.sha256("\n".join(said).encode()).hexdigest() + "\n")
+
+
 def provide(name):
     """Makes target/uwsgi/NAME, under another name until it has been checked."""
     path, new, content = BASE / name, BASE / f"{name}.new", launcher(name)
     if holds(path, content) and (there := probe([path, "--version"])):
+        note_sum(name)
         say(f"{name}: already there, {there}: {path}")
         return
     put(new, content, 0o755)
@@ -373,6 +412,7 @@ def provide(name):
             built(name).unlink(missing_ok=True)  # the next run builds it anew
         raise
     os.replace(new, path)
+    note_sum(name)
     say(f"{name}: ready, {there}: {path}")
 
 
@@ -411,16 +451,17 @@ def prepare(names):
 def provide_all(names):
     if "init" in names:
         get_init_script()
-        names = [name for name in names if name != "init"]
-    wanted = [name for name in names if not override(name)]
-    prepare(wanted)
-    if unbuilt(wanted):
-        build_pypi(unbuilt(wanted))
-    if not holds(BASE / "env.mk", env_mk()):
-        put(BASE / "env.mk.new", env_mk())
-        os.replace(BASE / "env.mk.new", BASE / "env.mk")
-    for name in names:
+    uwsgis = [name for name in UWSGIS if name in names]
+    ours = [name for name in uwsgis if not override(name)]
+    prepare([*ours, *(name for name in names if name in TOOLS or name == "versions")])
+    renew(BASE / "env", exports(search_paths()))
+    do_without(missing_tools(names))
+    if unbuilt(ours):
+        build_pypi(unbuilt(ours))
+    for name in uwsgis:
         provide(name)
+    if "versions" in names:
+        provide_versions()
 
 
 # --- every version ------------------------------------------------------------------------------
@@ -440,7 +481,6 @@ def published():
 
 def provide_versions():
     """One that does not build does not keep the others from it: why is noted."""
-    prepare(["versions"])  # what any build needs
     lines = []
     for version in published():
         name = f"pypi-{version}"
@@ -459,10 +499,10 @@ def provide_versions():
 
 
 def main():
-    names = sys.argv[1:] or NAMES
-    if names != ["versions"] and not set(names) <= set(NAMES):
+    names = sys.argv[1:]
+    if not names or not {*names} <= {*UWSGIS, *TOOLS, "init", "versions"}:
         print(__doc__.strip())
-        return 0 if names[0] in ("-h", "--help") else 1
+        return 0 if names[:1] in (["-h"], ["--help"]) else 1
     for how in (signal.SIGINT, signal.SIGTERM):  # run() then ends what it started
         signal.signal(how, lambda *_: sys.exit("get-uwsgi: stopped; run it again to go on"))
     try:
@@ -470,10 +510,7 @@ def main():
         with (BASE / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of two runs at once the second finds all done
             LOG.write_text("")
-            if names == ["versions"]:
-                provide_versions()
-            else:
-                provide_all(list(dict.fromkeys(names)))
+            provide_all(names)
         return 0
     except Trouble as trouble:
         say(f"FAILED: {trouble}")
