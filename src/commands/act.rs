@@ -62,7 +62,8 @@ pub fn status(ip: &FailoverIp, found: Found) -> Report {
 /// Exit status 0: here; 1: it is not, or that is unknown.
 fn takeover(ip: &FailoverIp) -> Report {
     // The login's lock-out and the rate limit apart, nothing holds back what is asked for by hand.
-    if ip.take_over(Need::Election, None, &|| true) == Verdict::Here {
+    let verdict = ip.take_over(Need::Election, None, &|| true);
+    if verdict == Verdict::Here {
         let mut report = status(ip, Ok(Place::Here(ip.remote.target().unwrap_or_default())));
         let name = ip.legion.name();
         let text =
@@ -70,7 +71,7 @@ fn takeover(ip: &FailoverIp) -> Report {
         report.steps.push(Step(Mark::Note, text));
         return report;
     }
-    let reason = ip.last_alarm();
+    let reason = if let Verdict::Failed(line) = verdict { line } else { String::new() };
     let mut report = status(ip, ip.whereabouts());
     report.steps.insert(0, Step(Mark::Error, reason.clone()));
     Report { reason: Some(reason), code: UNKNOWN, ..report }

@@ -96,7 +96,6 @@ struct World {
     posts: RefCell<Vec<Duration>>,
     locks: Cell<usize>,
     hand_over_after: Option<Duration>,
-    is_handed_over: Cell<bool>,
     story: RefCell<Vec<String>>,
     is_told: bool,
 }
@@ -128,7 +127,6 @@ impl World {
             posts: RefCell::default(),
             locks: Cell::default(),
             hand_over_after: None,
-            is_handed_over: Cell::default(),
             story: RefCell::default(),
             is_told,
         };
@@ -331,11 +329,6 @@ impl Setting for World {
         self.tell(|| line.to_string());
     }
 
-    fn alarm(&self, line: &str) {
-        self.is_handed_over.set(line.contains("nothing could be sent from here"));
-        self.log(line);
-    }
-
     fn elapsed(&self) -> Duration {
         self.now.get()
     }
@@ -375,11 +368,11 @@ fn play(seed: u64, is_told: bool) -> (Verdict, Option<&'static str>, Vec<String>
     let was_made = world.made_at.get().filter(|_| is_here);
     let broken = match verdict {
         Verdict::Here if !is_here => Some("it is said to be here, and is not"),
-        Verdict::Failed if comes.is_some_and(|switch| would_be_seen(switch.done_at)) => {
+        Verdict::Failed(_) if comes.is_some_and(|switch| would_be_seen(switch.done_at)) => {
             Some("it is given up, and comes")
         }
-        Verdict::Failed if was_made.is_some_and(would_be_seen) => Some("it is given up, and here"),
-        Verdict::Failed if posts > 0 && world.is_handed_over.get() => {
+        Verdict::Failed(_) if was_made.is_some_and(would_be_seen) => Some("it is given up, and here"),
+        Verdict::Failed(ref line) if posts > 0 && line.contains("nothing could be sent from here") => {
             Some("something was sent, and it is handed over")
         }
         Verdict::Dropped => Some("it is dropped, though it is wanted"),
