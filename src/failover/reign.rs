@@ -228,7 +228,7 @@ mod tests {
             .count();
         assert_eq!(looks, MOST_CHANGES);
         reign.observe(&view(&[true, true]), true);
-        assert!(reign.is_due(), "a freeze is looked after in any case");
+        assert!(reign.is_due(), "a freeze causes a check in any case");
     }
 
     #[test]

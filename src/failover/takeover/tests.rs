@@ -17,7 +17,7 @@ const FAILED: Verdict = Verdict::Failed(String::new());
 const TARGET: &str = "1.1.1.1";
 const OTHER: &str = "2.2.2.2";
 
-/// A hoster that answers from a list, and a clock that only sleeps move.
+/// A hoster that answers from a list, and a clock that moves only by sleeping.
 struct Fake {
     posts: RefCell<Vec<Result<String, Failure>>>,
     looks: RefCell<Vec<Result<Place, Failure>>>,
@@ -40,7 +40,7 @@ impl Session for &Fake {
     }
 
     fn bring_here(&self, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
-        // A request that did not reach the hoster leaves the next one the first.
+        // Only a request that has reached the hoster counts as the first.
         assert_eq!(need == Need::Election, !self.sent.get());
         self.note('P');
         let answer = next(&self.posts);
@@ -63,7 +63,7 @@ impl Session for &Fake {
     }
 }
 
-/// What a request is answered, and where a check finds the IP.
+/// The answers to requests for a switch, and what the checks find.
 type Posts = Vec<Result<String, Failure>>;
 type Looks = Vec<Result<Place, Failure>>;
 
@@ -97,7 +97,7 @@ impl Fake {
     }
 }
 
-/// The last answer is given again and again.
+/// The last answer repeats.
 fn next<T: Clone>(answers: &RefCell<Vec<T>>) -> T {
     let mut answers = answers.borrow_mut();
     if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
@@ -192,7 +192,7 @@ fn after_three_doubtful_posts_looks_go_on_for_as_long_as_a_switch_may_take() {
     assert_eq!((verdict, asked.as_str()), (Verdict::Here, all));
 }
 
-/// A refusal, of whatever is asked, says nothing of the switch that may be under way.
+/// A refusal says nothing about the switch that may be under way.
 #[test]
 fn what_may_yet_come_is_waited_for_when_no_more_may_be_sent() {
     for kind in [Kind::Final, Kind::HeldBack, Kind::Refused] {
@@ -266,15 +266,15 @@ fn a_lock_is_waited_for() {
     let looks = vec![at(OTHER), at("3.3.3.3")];
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
     check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
-    // Before it has done that, the IP is still here: no reason to be content.
+    // Until then the IP is still here, which is not yet success.
     let looks = vec![at(TARGET), at(TARGET), at(OTHER)];
     let posts = vec![post(Kind::Locked), post(Kind::Locked), ok()];
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 7.0 s)";
     check(posts, looks, Verdict::Here, "P0 G1 P1 G3 G7 P7", last);
-    // Or it has just ended here.
+    // Or its switch has just moved the IP here.
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
     check(vec![post(Kind::Locked), ok()], vec![at(TARGET)], Verdict::Here, "P0 G1 P1", last);
-    // It was our own, of an earlier try.
+    // The lock was that of an earlier request from here.
     let last = "4.4.4.4 is routed to 1.1.1.1 (confirmed by a check of the route, after 3.0 s)";
     check(vec![post(Kind::Locked)], vec![at(OTHER), at(TARGET)], Verdict::Here, "P0 G1 G3", last);
 }
@@ -312,7 +312,7 @@ fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
     assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
 }
 
-/// It could only be given up, and be made all the same.
+/// A switch that is given up at the deadline may still complete.
 #[test]
 fn no_switch_is_begun_that_cannot_be_waited_for() {
     let (verdict, asked, _) = Fake::new(vec![post(Kind::NotSent)], vec![]).run(170 * SECOND);
