@@ -60,14 +60,15 @@ fn failed(ip: &FailoverIp, found: Found, reason: String, text: String) -> Report
 
 fn takeover(ip: &FailoverIp) -> Report {
     // A command by hand is held back only after a rejected login and by the rate limit.
-    if ip.take_over(Need::Election, None, &|| true) == Verdict::Here {
+    let verdict = ip.take_over(Need::Election, None, &|| true);
+    if verdict == Verdict::Here {
         let mut report = status(ip, Ok(Place::Here(ip.remote.target().unwrap_or_default())));
         let (name, when) = (ip.legion.name(), next_check(ip));
         let text = format!("if this node is not Lord of {name}, the Lord takes the IP back {when}");
         report.steps.push(Step(Mark::Note, text));
         return report;
     }
-    let reason = ip.last_alarm();
+    let reason = if let Verdict::Failed(line) = verdict { line } else { String::new() };
     failed(ip, ip.whereabouts(), reason.clone(), reason)
 }
 
