@@ -38,16 +38,13 @@ impl Asked {
 
     /// Notes an option when uWSGI reads it.
     pub fn note(&mut self, option: &str, value: Option<&str>) {
-        let name = option.trim_start_matches("hetzner-");
-        if let Some(command) = Command::ALL.into_iter().find(|command| command.name() == name) {
-            if !self.commands.contains(&command) {
-                self.commands.push(command);
-            }
-        }
-        match name {
+        match option.trim_start_matches("hetzner-") {
             "legion" => self.legion = value.map(str::to_string),
             "json" => self.json = true,
-            _ => {}
+            name => {
+                let command = Command::ALL.into_iter().find(|command| command.name() == name);
+                self.commands.extend(command.filter(|command| !self.commands.contains(command)));
+            }
         }
     }
 

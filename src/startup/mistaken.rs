@@ -9,9 +9,9 @@ use crate::uwsgi::{self, HookLine, Legion};
 /// How many characters of an action's name may be mistyped.
 const MISTYPED: usize = 3;
 
-/// What is wrong with a hook whose action is not registered, but looks like one of this plugin's: uWSGI would only log an
-/// error when it runs the hook, and make the node Lord.
-pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
+/// What is wrong with a hook whose action is not registered, and whether one of this plugin's must be meant: then uWSGI
+/// would only log an error when it runs the hook, and make the node Lord.
+pub fn unknown_action(legion: Legion, line: &HookLine) -> Option<(String, bool)> {
     if uwsgi::has_action(&line.action) {
         return None;
     }
@@ -21,11 +21,10 @@ pub fn looks_like_ours(legion: Legion, line: &HookLine) -> Option<String> {
     let written = String::from_utf8_lossy(&line.action);
     let distances = actions().into_iter().map(|(name, _)| (distance(&plain(&written), &plain(name)), name));
     let (distance, meant) = distances.min()?;
-    if distance > MISTYPED && !plain(&written).starts_with("hetzner") {
-        return None;
-    }
+    let is_ours = distance <= MISTYPED || plain(&written).starts_with("hetzner");
+    let hint = if is_ours { format!("did you mean {meant}?") } else { "no plugin has registered it".into() };
     let (name, phase, shown) = (legion.name(), line.phase, printable(&written, &[]));
-    Some(format!("Legion {name}, {phase}: unknown action \"{shown}\": did you mean {meant}?"))
+    Some((format!("Legion {name}, {phase}: unknown action \"{shown}\": {hint}"), is_ours))
 }
 
 /// The failover IPs that two lord hooks would take from each other.

@@ -115,17 +115,20 @@ impl Reading {
             Reading { shared, records, hooks, later, problems: Vec::new(), warnings: Vec::new() };
         for legion in uwsgi::legions() {
             for line in legion.hooks() {
-                let Some(action) = action(&line.action) else {
-                    reading.problems.extend(mistaken::looks_like_ours(legion, &line));
-                    continue;
-                };
-                let hook = reading.read(legion, line.phase, action, &line.argument);
-                reading.problems.extend(hook.problems.iter().map(|text| hook.with_place(text)));
-                reading.hooks.push(hook);
+                if let Some(action) = action(&line.action) {
+                    let hook = reading.read(legion, line.phase, action, &line.argument);
+                    reading.problems.extend(hook.problems.iter().map(|text| hook.with_place(text)));
+                    reading.hooks.push(hook);
+                } else if let Some((text, is_ours)) = mistaken::unknown_action(legion, &line) {
+                    match is_ours {
+                        true => reading.problems.push(text),
+                        false => reading.warnings.push((Some(legion), text)),
+                    }
+                }
             }
         }
         reading.problems.extend(mistaken::two_masters(&reading.hooks));
-        reading.warnings = warnings(&reading.hooks);
+        reading.warnings.extend(warnings(&reading.hooks));
         reading
     }
 
