@@ -60,9 +60,7 @@ impl Asked {
             [] if self.json => "--hetzner-json",
             [] if self.legion.is_some() => "--hetzner-legion",
             [] => return Ok(None),
-            several => {
-                return Err(format!("{} cannot be combined: give only one", options(several, " and ")));
-            }
+            several => return Err(format!("{}: only one command at a time", options(several, " and "))),
         };
         Err(format!("{alone} needs a command: add {}", options(&Command::ALL, " or ")))
     }
@@ -88,7 +86,7 @@ mod tests {
         for (options, expected) in [
             (
                 ["hetzner-check", "hetzner-release"],
-                "--hetzner-check and --hetzner-release cannot be combined: give only one",
+                "--hetzner-check and --hetzner-release: only one command at a time",
             ),
             (["hetzner-json", "hetzner-legion"], "--hetzner-json needs a command: add --hetzner-check or"),
             (

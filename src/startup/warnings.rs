@@ -13,7 +13,7 @@ use crate::failover::FailoverIp;
 use crate::hosters::{Api, Tls};
 use crate::uwsgi::{self, Legion};
 
-/// The largest valor that other nodes can store: they have 16 bits for it.
+/// The largest valor that peers can store: they have 16 bits for it.
 const LARGEST_VALOR: u64 = 65_535;
 
 /// A line, and the Legion that it is about, if it is about one.
@@ -63,12 +63,8 @@ fn misplaced(hook: &Hook) -> Option<String> {
     let (about, is_release) = hook.action;
     let (takes_over, releases) = (about.takes_over.to_string_lossy(), about.releases.to_string_lossy());
     match (hook.phase == LORD, is_release) {
-        (false, false) => {
-            Some(format!("{takes_over} takes the IP over even if another node is Lord: move it to {LORD}"))
-        }
-        (true, true) => Some(format!(
-            "{releases} deletes the route when this node becomes Lord: did you mean {takes_over}?"
-        )),
+        (false, false) => Some(format!("{takes_over} takes the IP from the Lord: move it to {LORD}")),
+        (true, true) => Some(format!("{releases} deletes the new Lord's route: did you mean {takes_over}?")),
         _ => None,
     }
 }
@@ -79,15 +75,12 @@ fn about_legion(legion: Legion, has_lord_hook: bool) -> Vec<String> {
         return vec![format!("Legion {name} has {}: no failover IP follows its Lord", no_lord_hook())];
     }
     let valor = match legion.valor() {
-        0 => Some(format!(
-            "Legion {name}: this node's valor is 0 (an arbiter): it votes but never becomes Lord, so its {LORD} hook \
-             never runs"
-        )),
+        0 => Some(format!("0 (an arbiter): it votes but never becomes Lord, so its {LORD} hook never runs")),
         valor => (valor > LARGEST_VALOR).then(|| {
-            let why = format!("other nodes store no more than {LARGEST_VALOR}: no Lord is ever elected");
-            format!("Legion {name}: this node's valor is {valor}, but {why}; set a smaller one")
+            format!("{valor}, but peers store at most {LARGEST_VALOR}: no Lord is elected; set a smaller one")
         }),
     };
+    let valor = valor.map(|text| format!("Legion {name}: this node's valor is {text}"));
     about_quorum(legion).into_iter().chain(valor).chain(about_nodes(legion)).collect()
 }
 
