@@ -75,7 +75,7 @@ fn every_problem_is_named_and_uwsgi_ends() {
             "password_file=/nonexistent: No such file",
         ),
         (right.replace("url=http", "url=ftp"), "url has no host, or a scheme other than http or https"),
-        (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "there are several IPs: write {ip} where it stands"),
+        (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "url is the same for all failover IPs of the hook"),
         (format!("{right},alarm=pager"), "alarm=pager is not defined: define it with alarm = pager ..."),
         (
             right.replace("hetzner-failoverip:", "hetzner-failoverip-release:").replace("ip=127.0.0.9,", ""),
