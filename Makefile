@@ -51,7 +51,8 @@ check: ## format, lints, the generated header, dependencies
 
 clean: ## removes whatever these have made, but for installed packages
 	cargo clean
-	rm -rf .uwsgi_plugins_builder hetzner_plugin.so
+	rm -rf .uwsgi_plugins_builder hetzner_plugin.so debian/.debhelper debian/debhelper-build-stamp debian/files \
+		debian/uwsgi-plugin-hetzner*
 
 # Renews include/uwsgi_hetzner.h after a change to src/uwsgi/abi.rs or src/plugin.rs.
 header:
