@@ -217,11 +217,11 @@ fn options_that_make_no_sense_start_nothing() {
             (&["--hetzner-legion", LEGION], "--hetzner-legion needs a command: add "),
             (
                 &["--hetzner-status", "--hetzner-takeover"],
-                "--hetzner-status and --hetzner-takeover cannot be combined: give only one",
+                "--hetzner-status and --hetzner-takeover: only one command at a time",
             ),
             (
                 &["--hetzner-release", "--hetzner-json", "--hetzner-check"],
-                "--hetzner-release and --hetzner-check cannot be combined: give only one",
+                "--hetzner-release and --hetzner-check: only one command at a time",
             ),
         ] {
             let output = run(uwsgi, &[hook(&robot)], options, &[]);

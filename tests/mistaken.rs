@@ -120,8 +120,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         ),
         (
             format!("{}{right}{}", legion(own, "1"), right.replace("legion-lord", "legion-join")),
-            "Legion failover, legion-join: hetzner-failoverip takes the IP over even if another node is Lord: move it to \
-             legion-lord",
+            "Legion failover, legion-join: hetzner-failoverip takes the IP from the Lord: move it to legion-lord",
         ),
         (
             format!("{}{right}{nodes}{}", legion(own, "1"), quorum(4)),
@@ -138,7 +137,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
             "Legion failover: legion-quorum is 2, and the number of nodes (this one and each legion-node) is 2: \
              there is no Lord while one of them is down",
         ),
-        (format!("{}{right}", legion(own, "65536")), "Legion failover: this node's valor is 65536, but other nodes"),
+        (format!("{}{right}", legion(own, "65536")), "Legion failover: this node's valor is 65536, but peers store at most 65535"),
         (format!("{}{right}", legion(own, "0")), "Legion failover: this node's valor is 0 (an arbiter): it votes but never becomes Lord"),
         (
             format!("{}{right}legion-node = {LEGION} {own}\n", legion(own, "1")),
@@ -168,7 +167,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         ),
         (
             format!("{}{right}legion-join = {LEGION} cmdd:true\n", legion(own, "1")),
-            "Legion failover, legion-join: unknown action \"cmdd\": no plugin has registered it",
+            "Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
         ),
         (format!("{}{right}legion-join = {LEGION} cmd:true\n", legion(own, "1")), ""),
     ]

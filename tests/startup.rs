@@ -206,7 +206,7 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-join = failover cmdd:true\n",
-            "warning: Legion failover, legion-join: unknown action \"cmdd\": no plugin has registered it",
+            "warning: Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
         ),
         (
             right(),

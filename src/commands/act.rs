@@ -1,12 +1,11 @@
 //! What each command does for one failover IP.
 
+use super::asked::Command;
+use super::report::{Mark, Report, Step};
+use super::{BUG, ELSEWHERE, UNKNOWN};
 use crate::failover::{FailoverIp, Verdict};
 use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls};
 use crate::sys;
-
-use super::asked::Command;
-use super::report::{Mark, Report, Step};
-use super::{ELSEWHERE, HERE, UNKNOWN};
 
 /// Where the IP is routed, or why that is unknown.
 type Found = Result<Place, Failure>;
@@ -24,8 +23,7 @@ pub fn report(command: Command, ip: &FailoverIp, found: Option<Found>) -> Report
 
 /// For a command that has panicked.
 pub fn broken() -> Report {
-    let text = super::BUG.to_string();
-    unknown(text.clone(), text)
+    unknown(BUG.into(), BUG.into())
 }
 
 fn unknown(reason: String, text: String) -> Report {
@@ -36,14 +34,11 @@ fn unknown(reason: String, text: String) -> Report {
 pub fn status(ip: &FailoverIp, found: Found) -> Report {
     let place = match found {
         Ok(place) => place,
-        Err(Failure { sentence, .. }) => {
-            let text = format!("unknown: {sentence}");
-            return unknown(sentence, text);
-        }
+        Err(Failure { sentence, .. }) => return unknown(sentence.clone(), format!("unknown: {sentence}")),
     };
     let not_to = || ip.remote.target().map_or_else(|_| String::new(), |target| format!(", not to {target}"));
     let (state, mark, text, code) = match place {
-        Place::Here(_) => ("here", Mark::Ok, format!("{place}, here"), HERE),
+        Place::Here(_) => ("here", Mark::Ok, format!("{place}, here"), 0),
         Place::Elsewhere(_) => ("elsewhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
         Place::Nowhere => ("nowhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
     };
@@ -60,14 +55,15 @@ fn failed(ip: &FailoverIp, found: Found, reason: String, text: String) -> Report
 
 fn takeover(ip: &FailoverIp) -> Report {
     // A command by hand is held back only after a rejected login and by the rate limit.
-    if ip.take_over(Need::Election, None, &|| true) == Verdict::Here {
+    let verdict = ip.take_over(Need::Election, None, &|| true);
+    if verdict == Verdict::Here {
         let mut report = status(ip, Ok(Place::Here(ip.remote.target().unwrap_or_default())));
         let (name, when) = (ip.legion.name(), next_check(ip));
         let text = format!("if this node is not Lord of {name}, the Lord takes the IP back {when}");
         report.steps.push(Step(Mark::Note, text));
         return report;
     }
-    let reason = ip.last_alarm();
+    let reason = if let Verdict::Failed(line) = verdict { line } else { String::new() };
     failed(ip, ip.whereabouts(), reason.clone(), reason)
 }
 
@@ -76,7 +72,7 @@ fn release(ip: &FailoverIp) -> Report {
     let released = |sentence: &str| {
         let text = format!("the Lord of {} takes it back {}", ip.legion.name(), next_check(ip));
         let steps = vec![Step(Mark::Ok, sentence.to_string()), Step(Mark::Note, text)];
-        Report { state: "nowhere", route: None, reason: None, steps, code: HERE }
+        Report { state: "nowhere", route: None, reason: None, steps, code: 0 }
     };
     // It may take as long as a switch: unlike a node that is stopping, a command can wait.
     match ip.release(ip.common.timeout) {
@@ -90,8 +86,7 @@ fn release(ip: &FailoverIp) -> Report {
             if found == Ok(Place::Nowhere) {
                 return released(&format!("it is now routed nowhere ({reason})"));
             }
-            let text = format!("FAILED to release it: {reason}");
-            failed(ip, found, reason, text)
+            failed(ip, found, reason.clone(), format!("FAILED to release it: {reason}"))
         }
         Err(failure) => status(ip, Err(failure)),
     }
@@ -136,16 +131,13 @@ fn check(ip: &FailoverIp, found: Found) -> Report {
     });
     for (name, address) in ip.remote.local_addresses() {
         let text = format!("{name} {address} is on an interface of this host");
-        match sys::is_here(address) {
-            Some(true) => steps.push(Step(Mark::Ok, text)),
+        let unknown = format!("cannot tell whether {text}: the system does not list its interfaces");
+        steps.extend(match sys::is_here(address) {
+            Some(true) => Some(Step(Mark::Ok, text)),
             // One of the warnings of the start says so.
-            Some(false) => {}
-            None => steps.push(Step(
-                Mark::Warning,
-                format!("cannot tell whether {text}: the system does not list its interfaces"),
-            )),
-        }
+            Some(false) => None,
+            None => Some(Step(Mark::Warning, unknown)),
+        });
     }
-    let code = i32::from(found.is_err());
-    Report { steps, code, ..status(ip, found) }
+    Report { steps, code: i32::from(found.is_err()), ..status(ip, found) }
 }

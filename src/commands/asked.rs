@@ -38,16 +38,13 @@ impl Asked {
 
     /// Notes an option when uWSGI reads it.
     pub fn note(&mut self, option: &str, value: Option<&str>) {
-        let name = option.trim_start_matches("hetzner-");
-        if let Some(command) = Command::ALL.into_iter().find(|command| command.name() == name) {
-            if !self.commands.contains(&command) {
-                self.commands.push(command);
-            }
-        }
-        match name {
+        match option.trim_start_matches("hetzner-") {
             "legion" => self.legion = value.map(str::to_string),
             "json" => self.json = true,
-            _ => {}
+            name => {
+                let command = Command::ALL.into_iter().find(|command| command.name() == name);
+                self.commands.extend(command.filter(|command| !self.commands.contains(command)));
+            }
         }
     }
 
@@ -63,9 +60,7 @@ impl Asked {
             [] if self.json => "--hetzner-json",
             [] if self.legion.is_some() => "--hetzner-legion",
             [] => return Ok(None),
-            several => {
-                return Err(format!("{} cannot be combined: give only one", options(several, " and ")));
-            }
+            several => return Err(format!("{}: only one command at a time", options(several, " and "))),
         };
         Err(format!("{alone} needs a command: add {}", options(&Command::ALL, " or ")))
     }
@@ -91,7 +86,7 @@ mod tests {
         for (options, expected) in [
             (
                 ["hetzner-check", "hetzner-release"],
-                "--hetzner-check and --hetzner-release cannot be combined: give only one",
+                "--hetzner-check and --hetzner-release: only one command at a time",
             ),
             (["hetzner-json", "hetzner-legion"], "--hetzner-json needs a command: add --hetzner-check or"),
             (

@@ -21,13 +21,10 @@ pub use asked::Asked;
 use asked::Command;
 use report::{Document, Mark, Report, Step};
 
-/// The exit statuses: the IP is here, or what was asked for is done;
-const HERE: i32 = 0;
-/// nothing is known, or what was asked for could not be done;
+/// The exit statuses other than 0: the state is unknown or the command failed; the IP is elsewhere or nowhere; the command
+/// line makes no sense.
 const UNKNOWN: i32 = 1;
-/// the IP is elsewhere, or nowhere;
 const ELSEWHERE: i32 = 2;
-/// the command line makes no sense, so nothing was asked.
 const USAGE: i32 = 3;
 
 /// What a panic leads to; its place is in the log.
@@ -57,18 +54,16 @@ pub fn run(asked: &Asked, reading: &Reading, shared: &Shared) -> Option<i32> {
 fn obey(command: Command, asked: &Asked, reading: &Reading, shared: &Shared) -> Document {
     // uWSGI ignores some of them while it starts, but a command that waits for the API must end by them.
     uwsgi::end_by_signals();
-    let problems = &reading.problems;
-    if !problems.is_empty() {
-        problems.iter().for_each(|problem| uwsgi::log(problem));
+    if !reading.problems.is_empty() {
+        reading.problems.iter().for_each(|problem| uwsgi::log(problem));
         let document = Document::error(Some(command), UNKNOWN, "the configuration is wrong");
-        return Document { problems: problems.clone(), ..document };
+        return Document { problems: reading.problems.clone(), ..document };
     }
     let is_wanted = |legion: Legion| asked.legion.as_ref().is_none_or(|name| *name == legion.name());
     let ips: Vec<FailoverIp> = reading.lord_ips(None).into_iter().filter(|ip| is_wanted(ip.legion)).collect();
     if ips.is_empty() {
         let place = asked.legion.as_ref().map_or("the configuration".into(), |name| format!("Legion {name}"));
-        let sentence = format!("{place} has {}", startup::no_lord_hook());
-        return Document::error(Some(command), UNKNOWN, &sentence);
+        return Document::error(Some(command), UNKNOWN, &format!("{place} has {}", startup::no_lord_hook()));
     }
     let mut steps = Vec::new();
     if command == Command::Check {
@@ -82,12 +77,12 @@ fn obey(command: Command, asked: &Asked, reading: &Reading, shared: &Shared) -> 
     let has_failed = steps.iter().any(|Step(mark, _)| *mark == Mark::Error);
     let is_one =
         |code: i32| code == UNKNOWN && has_failed || reports.iter().any(|report| report.code == code);
-    let code = [UNKNOWN, ELSEWHERE].into_iter().find(|code| is_one(*code)).unwrap_or(HERE);
+    let code = [UNKNOWN, ELSEWHERE].into_iter().find(|code| is_one(*code)).unwrap_or(0);
     let ips = ips.into_iter().zip(reports).collect();
     Document { command: Some(command), code, error: None, problems: Vec::new(), steps, ips }
 }
 
-/// One report for each IP, all made at the same time. But three rejected logins lock this address out, so a login that
+/// One report for each IP, all made at the same time. But rejected logins may lock this address out, so a login that
 /// several IPs share is tried once first.
 fn reports(command: Command, ips: &[FailoverIp]) -> Vec<Report> {
     let same = |ip: &FailoverIp, other: &FailoverIp| ip.remote.account() == other.remote.account();

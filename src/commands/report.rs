@@ -30,13 +30,6 @@ impl Mark {
 /// One line.
 pub struct Step(pub Mark, pub String);
 
-impl Step {
-    fn json(&self) -> Value {
-        let Step(mark, text) = self;
-        json!({"result": mark.word(), "text": text})
-    }
-}
-
 /// The result for one failover IP.
 pub struct Report {
     /// Where the IP is: `here`, `elsewhere`, `nowhere`, `unknown`.
@@ -74,14 +67,11 @@ impl Document {
         if as_json {
             return print(&self.json().to_string());
         }
-        for Step(mark, text) in &self.steps {
-            print(&format!("{:<8} {text}", mark.word()));
-        }
+        let say = |what: &str, Step(mark, text): &Step| print(&format!("{:<8} {what}{text}", mark.word()));
+        self.steps.iter().for_each(|step| say("", step));
         for (ip, report) in &self.ips {
-            let (name, ip) = (ip.legion.name(), ip.name());
-            for Step(mark, text) in &report.steps {
-                print(&format!("{:<8} {name} {ip}: {text}", mark.word()));
-            }
+            let what = format!("{} {}: ", ip.legion.name(), ip.name());
+            report.steps.iter().for_each(|step| say(&what, step));
         }
         // Mistakes in the configuration and on the command line are in the log already.
         if let (Some(error), Some(_), []) = (&self.error, self.command, &self.problems[..]) {
@@ -90,7 +80,8 @@ impl Document {
     }
 
     fn json(&self) -> Value {
-        let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
+        let step = |Step(mark, text): &Step| json!({"result": mark.word(), "text": text});
+        let steps = |steps: &[Step]| steps.iter().map(step).collect::<Vec<_>>();
         let ip = |(ip, report): &(FailoverIp, Report)| {
             json!({
                 "legion": ip.legion.name(),

@@ -22,11 +22,6 @@ pub fn judges() -> Step {
     if uid == to_be {
         return Step(Mark::Ok, format!("checked as {to_be_named}, gid {gid}{place}, as uWSGI will run"));
     }
-    Step(
-        Mark::Warning,
-        format!(
-            "checked as {now_named}, gid {now_gid}, but uWSGI will run as {to_be_named}: what that user can read is \
-             unknown; run this check as root"
-        ),
-    )
+    let text = format!("checked as {now_named}, gid {now_gid}, but uWSGI will run as {to_be_named}");
+    Step(Mark::Warning, format!("{text}: what that user can read is unknown; run this check as root"))
 }

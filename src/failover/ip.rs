@@ -33,7 +33,6 @@ pub struct FailoverIp {
 pub struct Record {
     pub metrics: Metrics,
     pub readiness: Mutex<Readiness>,
-    last_alarm: Mutex<String>,
     /// Problems that last and were reported, by what is logged when they are over.
     troubles: Mutex<Vec<&'static str>>,
 }
@@ -73,14 +72,9 @@ impl FailoverIp {
     pub fn alarm(&self, line: &str) {
         self.log(line);
         count(&self.record.metrics.alarms);
-        *lock(&self.record.last_alarm) = line.into();
         if let Some(alarm) = &self.common.alarm {
             uwsgi::alarm(alarm, &format!("{}: {line}", self.legion.name()));
         }
-    }
-
-    pub fn last_alarm(&self) -> String {
-        lock(&self.record.last_alarm).clone()
     }
 
     /// Reports a problem that may last: one alarm, until [`FailoverIp::well`] says that `fine` is true again.
@@ -128,13 +122,16 @@ impl FailoverIp {
         let verdict = take_over(&Order { ip: self.name(), pace: &self.about.pace, deadline, need }, &scene);
         let milliseconds = i64::try_from(scene.elapsed().as_millis()).unwrap_or(i64::MAX);
         metrics.last_takeover_ms.store(milliseconds, Ordering::Relaxed);
-        lock(&self.record.readiness).set_idle(verdict == Verdict::Failed);
-        match verdict {
+        lock(&self.record.readiness).set_idle(matches!(verdict, Verdict::Failed(_)));
+        match &verdict {
             Verdict::Here => {
                 metrics::set(&metrics.route, Some(true));
                 readiness::record(self, None);
             }
-            Verdict::Failed => count(&metrics.takeover_failures),
+            Verdict::Failed(line) => {
+                count(&metrics.takeover_failures);
+                self.alarm(line);
+            }
             Verdict::Dropped => {}
         }
         verdict
@@ -181,10 +178,6 @@ impl Setting for Scene<'_> {
 
     fn log(&self, line: &str) {
         self.ip.log(line);
-    }
-
-    fn alarm(&self, line: &str) {
-        self.ip.alarm(line);
     }
 
     fn elapsed(&self) -> Duration {

@@ -67,7 +67,7 @@ impl Reign {
         // may have heard a node with a higher valor, the check waits until uWSGI must have heard that node too.
         let mut after = AFTER_A_CHANGE[1..].to_vec();
         after.extend(failed.then(|| 3 * uwsgi::round()));
-        let mut reign = Reign {
+        Reign {
             since: view.lord_since,
             verify,
             size: 1,
@@ -76,15 +76,13 @@ impl Reign {
             peers: uuids(view),
             changes: Vec::new(),
             due: after.iter().map(|after| now + *after).collect(),
-            timer: None,
+            timer: (!verify.is_zero()).then(|| now + verify),
             next_pause: FIRST_RETRY,
             // The election has just shown it.
             agreed_since: Some(now),
             elsewhere: None,
             trouble: None,
-        };
-        reign.set_timer();
-        reign
+        }
     }
 
     /// Takes in what the Legion looks like now, and whether the process was frozen until now.
@@ -118,7 +116,7 @@ impl Reign {
         self.due.retain(|due| *due > now);
         let due = self.due.len() < before || self.timer.is_some_and(|timer| timer <= now);
         if due {
-            self.set_timer();
+            self.timer = (!self.verify.is_zero()).then(|| now + self.verify);
         }
         due
     }
@@ -128,10 +126,6 @@ impl Reign {
         let known = self.trouble.as_ref() == Some(&trouble);
         self.trouble = Some(trouble);
         !known
-    }
-
-    fn set_timer(&mut self) {
-        self.timer = (!self.verify.is_zero()).then(|| Instant::now() + self.verify);
     }
 
     pub fn is_here(&mut self) {
@@ -234,7 +228,7 @@ mod tests {
             .count();
         assert_eq!(looks, MOST_CHANGES);
         reign.observe(&view(&[true, true]), true);
-        assert!(reign.is_due(), "a freeze is looked after in any case");
+        assert!(reign.is_due(), "a freeze causes a check in any case");
     }
 
     #[test]

@@ -27,9 +27,7 @@ impl Node {
         let guards: Vec<Arc<Guard>> = ips.iter().map(|ip| self.guard(ip)).collect();
         if let Some(time) = self.keeper.listening_time(legion).filter(|_| !election.is_outvoted()) {
             let seconds = time.as_secs_f64();
-            log(&format!(
-                "listening for {seconds:.1} s first: other nodes may be alive that were not heard yet"
-            ));
+            log(&format!("listening for {seconds:.1} s first: other nodes may be alive but not heard yet"));
             uwsgi::listen(election, time);
         }
         let longest = ips.iter().map(|ip| ip.common.deadline).max().unwrap_or_default();

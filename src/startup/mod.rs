@@ -40,10 +40,6 @@ fn actions() -> Vec<(&'static str, Action)> {
     all.0
 }
 
-fn action(name: &[u8]) -> Option<Action> {
-    actions().into_iter().find(|(known, _)| known.as_bytes() == name).map(|(_, action)| action)
-}
-
 /// What is missing where no hook takes over: `no legion-lord hook with ACTION`.
 pub fn no_lord_hook() -> String {
     let names = actions().into_iter().filter(|(_, (_, releases))| !releases).map(|(name, _)| name);
@@ -73,15 +69,13 @@ impl Hook {
 
     /// The failover IPs of a hook that uWSGI calls. What is wrong with it is logged at each call.
     pub fn known(&self) -> Option<&[FailoverIp]> {
-        if !self.ips.is_empty() {
-            return Some(&self.ips);
-        }
-        for problem in &self.problems {
+        let is_wrong = self.ips.is_empty();
+        for problem in self.problems.iter().filter(|_| is_wrong) {
             let line = format!("{}: no request sent, the hook is wrong: {problem}", self.legion.name());
             uwsgi::log(&line);
             self.alarm.iter().for_each(|alarm| uwsgi::alarm(alarm, &line));
         }
-        None
+        (!is_wrong).then_some(&self.ips)
     }
 
     /// `text`, with the place of this hook in the configuration.
@@ -113,19 +107,23 @@ impl Reading {
         let (hooks, later) = (Vec::new(), Mutex::default());
         let mut reading =
             Reading { shared, records, hooks, later, problems: Vec::new(), warnings: Vec::new() };
+        let actions = actions();
         for legion in uwsgi::legions() {
             for line in legion.hooks() {
-                let Some(action) = action(&line.action) else {
-                    reading.problems.extend(mistaken::looks_like_ours(legion, &line));
-                    continue;
-                };
-                let hook = reading.read(legion, line.phase, action, &line.argument);
-                reading.problems.extend(hook.problems.iter().map(|text| hook.with_place(text)));
-                reading.hooks.push(hook);
+                if let Some((_, action)) = actions.iter().find(|(name, _)| name.as_bytes() == line.action) {
+                    let hook = reading.read(legion, line.phase, *action, &line.argument);
+                    reading.problems.extend(hook.problems.iter().map(|text| hook.with_place(text)));
+                    reading.hooks.push(hook);
+                } else if let Some((text, is_ours)) = mistaken::unknown_action(legion, &line) {
+                    match is_ours {
+                        true => reading.problems.push(text),
+                        false => reading.warnings.push((Some(legion), text)),
+                    }
+                }
             }
         }
         reading.problems.extend(mistaken::two_masters(&reading.hooks));
-        reading.warnings = warnings(&reading.hooks);
+        reading.warnings.extend(warnings(&reading.hooks));
         reading
     }
 

@@ -3,6 +3,7 @@
 //! When uWSGI has read its configuration its logs are not open yet, and what it prints may be discarded: Debian's init
 //! script does that. So what ends a start is also written to the files that uWSGI is about to log to, and to syslog.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -16,9 +17,7 @@ pub fn refuse(problems: &[String]) {
         log(problem);
         uwsgi::syslog(problem);
     }
-    for file in uwsgi::log_files() {
-        append(&file, problems);
-    }
+    uwsgi::log_files().iter().for_each(|file| append(file, problems));
 }
 
 impl Reading {
@@ -40,19 +39,15 @@ impl Reading {
             all => format!(" (and {} more, see the log)", all - 1),
         };
         let wrong = self.hooks.iter().filter(|hook| !hook.problems.is_empty());
-        let mut alarms: Vec<&String> = wrong.filter_map(|hook| hook.alarm.as_ref()).collect();
-        alarms.sort();
-        alarms.dedup();
-        alarms.iter().for_each(|alarm| uwsgi::alarm(alarm, &format!("{first}{more}")));
+        for alarm in wrong.filter_map(|hook| hook.alarm.as_ref()).collect::<BTreeSet<_>>() {
+            uwsgi::alarm(alarm, &format!("{first}{more}"));
+        }
     }
 }
 
 /// Appends to a log as uWSGI would. A log that uWSGI opens after it has changed its user is not created here, because that
 /// user could not open it then; and links are not followed there, because that user may have made them.
 fn append(file: &LogFile, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | if file.later { libc::O_NOFOLLOW } else { 0 };
     let opened =
         File::options().append(true).create(!file.later).mode(0o640).custom_flags(flags).open(&file.path);

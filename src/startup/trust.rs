@@ -11,11 +11,9 @@ use crate::uwsgi;
 /// Reads it now if there will be a chroot, since only now are the files outside within reach; else notes that it is due.
 /// Called while uWSGI reads its configuration.
 pub fn prepare(trust: &TrustStore, ips: &[FailoverIp]) {
-    if !ips.iter().any(|ip| ip.remote.api().tls == Tls::Verified) {
-        return;
-    }
+    let is_needed = ips.iter().any(|ip| ip.remote.api().tls == Tls::Verified);
     // If it cannot be read outside, it is tried inside, where the failure is logged.
-    if uwsgi::chroot().is_none() || trust.read().is_err() {
+    if is_needed && (uwsgi::chroot().is_none() || trust.read().is_err()) {
         trust.read_each_day();
     }
 }

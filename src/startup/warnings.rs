@@ -1,59 +1,55 @@
 //! What works, but perhaps not as intended.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddrV4};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Hook, LORD, action, actions, lord_ips, no_lord_hook};
+use super::{Hook, LORD, actions, lord_ips, no_lord_hook};
 use crate::failover::FailoverIp;
 use crate::hosters::{Api, Tls};
-use crate::sys;
-use crate::text::printable;
 use crate::uwsgi::{self, Legion};
 
-/// The largest valor that other nodes can store: they have 16 bits for it.
+/// The largest valor that peers can store: they have 16 bits for it.
 const LARGEST_VALOR: u64 = 65_535;
 
 /// A line, and the Legion that it is about, if it is about one.
 pub type Warning = (Option<Legion>, String);
 
 pub fn warnings(hooks: &[Hook]) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = about_all(hooks).into_iter().map(|text| (None, text)).collect();
+    let lords = lord_ips(hooks);
+    let general = about_uwsgi(&lords).into_iter().chain(about_configuration());
+    let mut warnings: Vec<Warning> = general.map(|text| (None, text)).collect();
     for legion in uwsgi::legions() {
-        let has_lord_hook = hooks.iter().any(|hook| hook.legion == legion && hook.is_lord_hook());
-        warnings.extend(about_legion(legion, has_lord_hook).into_iter().map(|text| (Some(legion), text)));
+        let has_lord = lords.iter().any(|ip| ip.legion == legion);
+        warnings.extend(about_legion(legion, has_lord).into_iter().map(|text| (Some(legion), text)));
     }
     for hook in hooks {
-        let ips = hook.ips.iter().flat_map(|ip| ip.remote.warnings().into_iter().chain(about_ip(ip)));
+        let ips = hook.ips.iter().flat_map(|ip| about_ip(ip, hook.is_lord_hook().then_some(&lords)));
         let all = hook.doubts.iter().cloned().chain(misplaced(hook)).chain(ips);
         warnings.extend(all.map(|text| (Some(hook.legion), hook.with_place(&text))));
     }
-    warnings.extend(impatient_checks(hooks));
-    warnings.extend(about_configuration().into_iter().map(|text| (None, text)));
     let mut told = HashSet::new();
     warnings.retain(|(_, text)| told.insert(text.clone()));
     warnings
 }
 
-fn about_all(hooks: &[Hook]) -> Vec<String> {
+fn about_uwsgi(lords: &[&FailoverIp]) -> Vec<String> {
     let mut warnings = Vec::new();
     if !uwsgi::legions().is_empty() && !uwsgi::has_master() {
         warnings.push("without a master process uWSGI runs no Legion: set master = true".into());
     }
-    if !hooks.iter().any(Hook::is_lord_hook) {
-        return warnings;
-    }
-    if !uwsgi::death_on_lord_error() {
-        warnings.push(
-            "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to a \
-             number of seconds, so that the next node tries"
-                .into(),
-        );
+    if !lords.is_empty() && !uwsgi::death_on_lord_error() {
+        let why = "a node whose takeover fails becomes Lord without the IP";
+        warnings.push(format!(
+            "legion-death-on-lord-error is unset: {why}; set it to a number of seconds, so that the next node tries"
+        ));
     }
     let (round, tolerance) = (uwsgi::round().as_secs(), uwsgi::tolerance().as_secs());
-    if tolerance <= round {
+    if !lords.is_empty() && tolerance <= round {
         warnings.push(format!(
             "legion-tolerance is {tolerance}, but a node announces itself only every {round} s (legion-freq) and counts \
              as dead in between; set legion-tolerance to at least three times legion-freq"
@@ -67,65 +63,25 @@ fn misplaced(hook: &Hook) -> Option<String> {
     let (about, is_release) = hook.action;
     let (takes_over, releases) = (about.takes_over.to_string_lossy(), about.releases.to_string_lossy());
     match (hook.phase == LORD, is_release) {
-        (false, false) => {
-            Some(format!("{takes_over} takes the IP over even if another node is Lord: move it to {LORD}"))
-        }
-        (true, true) => Some(format!(
-            "{releases} deletes the route when this node becomes Lord: did you mean {takes_over}?"
-        )),
+        (false, false) => Some(format!("{takes_over} takes the IP from the Lord: move it to {LORD}")),
+        (true, true) => Some(format!("{releases} deletes the new Lord's route: did you mean {takes_over}?")),
         _ => None,
     }
 }
 
-/// All IPs of an account are checked within one limit.
-fn impatient_checks(hooks: &[Hook]) -> Vec<Warning> {
-    let lords = lord_ips(hooks);
-    let warning = |ip: &&FailoverIp| {
-        let ips = lords.iter().filter(|other| other.remote.account() == ip.remote.account()).count();
-        let (verify, shortest) = (ip.common.verify, ip.remote.shortest_check_pause(ips));
-        if verify.is_zero() || verify >= shortest || verify == ip.about.pace.verify {
-            return None;
-        }
-        let (name, verify, shortest) = (ip.legion.name(), verify.as_secs_f64(), shortest.as_secs());
-        let whose = if ips == 1 { "one IP".into() } else { format!("the {ips} IPs of this account") };
-        let text = format!(
-            "Legion {name}, {LORD}: verify is {verify} s, but the API's rate limit allows only one check every \
-             {shortest} s for {whose}, so it is checked less often; set verify={shortest} or more"
-        );
-        Some((Some(ip.legion), text))
-    };
-    lords.iter().filter_map(warning).collect()
-}
-
 fn about_legion(legion: Legion, has_lord_hook: bool) -> Vec<String> {
     let name = legion.name();
-    let mut warnings = Vec::new();
-    for line in legion.hooks() {
-        if action(&line.action).is_none() && !uwsgi::has_action(&line.action) {
-            let (phase, action) = (line.phase, printable(&String::from_utf8_lossy(&line.action), &[]));
-            warnings.push(format!(
-                "Legion {name}, {phase}: unknown action \"{action}\": no plugin has registered it"
-            ));
-        }
-    }
     if !has_lord_hook {
-        warnings.push(format!("Legion {name} has {}: no failover IP follows its Lord", no_lord_hook()));
-        return warnings;
+        return vec![format!("Legion {name} has {}: no failover IP follows its Lord", no_lord_hook())];
     }
-    warnings.extend(about_quorum(legion));
-    match legion.valor() {
-        0 => warnings.push(format!(
-            "Legion {name}: this node's valor is 0 (an arbiter): it votes but never becomes Lord, so its {LORD} hook \
-             never runs"
-        )),
-        valor if valor > LARGEST_VALOR => warnings.push(format!(
-            "Legion {name}: this node's valor is {valor}, but other nodes store no more than {LARGEST_VALOR}: no Lord \
-             is ever elected; set a smaller one"
-        )),
-        _ => {}
-    }
-    warnings.extend(about_nodes(legion));
-    warnings
+    let valor = match legion.valor() {
+        0 => Some(format!("0 (an arbiter): it votes but never becomes Lord, so its {LORD} hook never runs")),
+        valor => (valor > LARGEST_VALOR).then(|| {
+            format!("{valor}, but peers store at most {LARGEST_VALOR}: no Lord is elected; set a smaller one")
+        }),
+    };
+    let valor = valor.map(|text| format!("Legion {name}: this node's valor is {text}"));
+    about_quorum(legion).into_iter().chain(valor).chain(about_nodes(legion)).collect()
 }
 
 fn about_quorum(legion: Legion) -> Option<String> {
@@ -133,23 +89,20 @@ fn about_quorum(legion: Legion) -> Option<String> {
     let (name, quorum) = (legion.name(), usize::try_from(legion.quorum()).unwrap_or(0));
     // Unknown if a legion-node is a multicast group.
     let size = legion.configured_size();
+    let majority = size.map_or("more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
+    let remedy = format!("; set legion-quorum = {name} {majority}");
     if quorum == 0 && size.is_none_or(|size| size >= 3) {
-        let majority = size.map_or("more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
-        return Some(format!(
-            "Legion {name} has no legion-quorum: {SPLIT}; set legion-quorum = {name} {majority}"
-        ));
+        return Some(format!("Legion {name} has no legion-quorum: {SPLIT}{remedy}"));
     }
     let size = size.filter(|_| quorum > 0)?;
-    let majority = size / 2 + 1;
     let result = match () {
         () if quorum > size => "no Lord is ever elected",
         () if quorum == size && size >= 2 => "there is no Lord while one of them is down",
-        () if quorum < majority => SPLIT,
+        () if quorum <= size / 2 => SPLIT,
         () => return None,
     };
-    // In a Legion of two the majority is both: only a third node helps, which may be an arbiter.
-    let remedy =
-        if quorum == majority { String::new() } else { format!("; set legion-quorum = {name} {majority}") };
+    // Two is the majority of two: only a third node helps, which may be an arbiter.
+    let remedy = if (quorum, size) == (2, 2) { "" } else { &remedy };
     Some(format!(
         "Legion {name}: legion-quorum is {quorum}, and the number of nodes (this one and each legion-node) is {size}: \
          {result}{remedy}"
@@ -158,12 +111,10 @@ fn about_quorum(legion: Legion) -> Option<String> {
 
 /// Another node's ini, copied unchanged, names this node and leaves that one out.
 fn about_nodes(legion: Legion) -> Vec<String> {
-    let own = legion.listens_at();
-    let is_own = |node: &str| {
-        let Ok(own) = own.parse::<SocketAddr>() else { return node == own };
-        let Ok(node) = node.parse::<SocketAddr>() else { return false };
-        let any = own.ip().is_unspecified() && sys::is_here(node.ip()) == Some(true);
-        node.port() == own.port() && (node.ip() == own.ip() || any) && !node.ip().is_multicast()
+    let own = legion.listens_on();
+    let is_own = |node: &str| match node.parse::<SocketAddrV4>() {
+        Ok(address) => own.contains(&address) && !address.ip().is_multicast(),
+        Err(_) => node == legion.listens_at(),
     };
     let (name, nodes) = (legion.name(), legion.node_addresses());
     let warning = |(at, node): (usize, &String)| {
@@ -177,35 +128,50 @@ fn about_nodes(legion: Legion) -> Vec<String> {
     nodes.iter().enumerate().filter_map(warning).collect()
 }
 
-/// What may be doubtful with any hoster.
-fn about_ip(ip: &FailoverIp) -> impl Iterator<Item = String> {
+/// `lords` are all IPs that are taken over, if this is one.
+fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
     let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
-    [
-        (tls == Tls::None && !is_here)
-            .then(|| format!("url is plain http to {host}: the password is sent unencrypted; use https")),
-        (common.deadline < pace.shortest_deadline).then(|| {
-            let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
-            let shortest = pace.shortest_deadline.as_secs();
-            format!(
-                "deadline is {deadline} s (default: three times timeout), but a switch takes up to {longest} s: a switch \
-                 given up earlier may still complete, and the next node moves the IP again; set deadline={shortest} or \
-                 more"
-            )
-        }),
-        common.ssl_no_verify.then(|| {
-            format!(
-                "ssl_no_verify is set: anyone on the network path to {host} can read the password; remove it"
-            )
-        }),
-        ip.remote.secret().path().filter(|path| others_may_read(path)).map(|path| {
-            let shown = path.display();
-            format!("password_file={shown} is readable by others: chmod o-r {shown}")
-        }),
-        ip.remote.secret().path().and_then(unreadable_later),
-        unresolvable(&host),
-    ]
-    .into_iter()
-    .flatten()
+    let mut warnings = ip.remote.warnings();
+    if tls == Tls::None && !is_here {
+        warnings.push(format!("url is plain http to {host}: the password is sent unencrypted; use https"));
+    }
+    if common.deadline < pace.shortest_deadline {
+        let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
+        let shortest = pace.shortest_deadline.as_secs();
+        warnings.push(format!(
+            "deadline is {deadline} s (default: three times timeout), but a switch takes up to {longest} s: a switch \
+             given up earlier may still complete, and the next node moves the IP again; set deadline={shortest} or more"
+        ));
+    }
+    if common.ssl_no_verify {
+        let who = format!("anyone on the network path to {host}");
+        warnings.push(format!("ssl_no_verify is set: {who} can read the password; remove it"));
+    }
+    if let Some(path) = ip.remote.secret().path() {
+        let shown = path.display();
+        if others_may_read(path) {
+            warnings.push(format!("password_file={shown} is readable by others: chmod o-r {shown}"));
+        }
+        warnings.extend(unreadable_later(path));
+    }
+    warnings.extend(unresolvable(&host));
+    warnings.extend(lords.and_then(|lords| impatient_check(ip, lords)));
+    warnings
+}
+
+/// All IPs of an account are checked within one limit.
+fn impatient_check(ip: &FailoverIp, lords: &[&FailoverIp]) -> Option<String> {
+    let ips = lords.iter().filter(|other| other.remote.account() == ip.remote.account()).count();
+    let (verify, shortest) = (ip.common.verify, ip.remote.shortest_check_pause(ips));
+    if verify.is_zero() || verify >= shortest || verify == ip.about.pace.verify {
+        return None;
+    }
+    let (verify, shortest) = (verify.as_secs_f64(), shortest.as_secs());
+    let whose = if ips == 1 { "one IP".into() } else { format!("the {ips} IPs of this account") };
+    Some(format!(
+        "verify is {verify} s, but the API's rate limit allows only one check every {shortest} s for {whose}, so it is \
+         checked less often; set verify={shortest} or more"
+    ))
 }
 
 fn others_may_read(path: &Path) -> bool {
@@ -217,12 +183,8 @@ fn unreadable_later(path: &Path) -> Option<String> {
     let (uid, tried) = uwsgi::try_to_read(path)?;
     let (why, shown) = (tried.err()?, path.display());
     let (place, remedy) = match uwsgi::chroot() {
-        None => {
-            (String::new(), format!("let uid {uid} read it: chgrp it to that user's group and chmod 640"))
-        }
-        Some(root) => {
-            (format!(" in chroot {}", root.display()), format!("put a copy there that uid {uid} can read"))
-        }
+        None => ("".into(), format!("let uid {uid} read it: chgrp it to that user's group and chmod 640")),
+        Some(root) => (format!(" in chroot {}", root.display()), format!("put a copy there for uid {uid}")),
     };
     Some(format!(
         "password_file={shown} cannot be read as uid {uid}{place} ({why}): uWSGI uses what was read now until it is \
@@ -233,10 +195,7 @@ fn unreadable_later(path: &Path) -> Option<String> {
 /// In a chroot, names are resolved with the files that are there.
 fn unresolvable(host: &str) -> Option<String> {
     const RESOLVER: &str = "/etc/resolv.conf";
-    let root = uwsgi::chroot()?;
-    if host.parse::<IpAddr>().is_ok() {
-        return None;
-    }
+    let root = uwsgi::chroot().filter(|_| host.parse::<IpAddr>().is_err())?;
     let (_, tried) = uwsgi::try_to_read(Path::new(RESOLVER))?;
     let (why, root) = (tried.err()?, root.display());
     Some(format!(
@@ -254,32 +213,27 @@ fn about_configuration() -> Vec<String> {
     let command_line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let mut warnings = Vec::new();
     if holds_a_password(&command_line) {
-        warnings.push(
-            "a hook with its password is on the command line, which every user of this machine can read: put it into \
-             an ini file"
-                .into(),
-        );
+        let what =
+            "a hook with its password is on the command line, which every user of this machine can read";
+        warnings.push(format!("{what}: put it into an ini file"));
     }
     let named = uwsgi::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
     let arguments = command_line.split(|byte| *byte == 0).skip(1);
-    let arguments = arguments.map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()));
-    let mut files: Vec<PathBuf> = named.map(|(_, path)| path).chain(arguments).map(without_section).collect();
-    files.sort();
-    files.dedup();
-    for file in files.iter().filter(|file| file.is_file()) {
+    let arguments = arguments.map(|text| PathBuf::from(OsStr::from_bytes(text)));
+    let files = named.map(|(_, path)| path).chain(arguments).map(without_section);
+    for file in files.filter(|file| file.is_file()).collect::<BTreeSet<_>>() {
         let shown = file.display();
-        if others_may_read(file) && fs::read(file).is_ok_and(|content| holds_a_password(&content)) {
+        if others_may_read(&file) && fs::read(&file).is_ok_and(|content| holds_a_password(&content)) {
             warnings.push(format!(
                 "{shown} holds the password and is readable by others: chmod o-r {shown} and chgrp it to uWSGI's group, \
                  because a reload has to read it"
             ));
         }
         // A reload reads the configuration again, as the user that uWSGI has changed to.
-        if let Some((uid, Err(why))) = uwsgi::try_to_read(file) {
-            warnings.push(format!(
-                "{shown} cannot be read as uid {uid} ({why}): a reload would end uWSGI; chgrp it to uWSGI's group and \
-                 chmod 640"
-            ));
+        if let Some((uid, Err(why))) = uwsgi::try_to_read(&file) {
+            let remedy = "chgrp it to uWSGI's group and chmod 640";
+            warnings
+                .push(format!("{shown} cannot be read as uid {uid} ({why}): a reload ends uWSGI; {remedy}"));
         }
     }
     warnings

@@ -255,7 +255,7 @@ mod tests {
         let outranked = Standing { is_outranked: true, ..dead(N) };
         assert_eq!(comeback.observe(&outranked, now), Step::Return("the IP was left to another node"));
         comeback.observe(&MEMBER, now);
-        // It counts for nothing, and for one time.
+        // That is no failure, and counts only once.
         let mut later = now;
         assert_eq!(fail(&mut comeback, &mut later), 10);
     }

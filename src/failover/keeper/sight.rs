@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::uwsgi::{self, Peer, Uuid, View};
+use crate::uwsgi::{self, Peer, View};
 
 /// A thread that runs this much too late was not running: a busy machine may delay it by a second.
 const PAUSED: Duration = Duration::from_secs(2);
@@ -55,10 +55,8 @@ pub struct Sight {
 
 /// Another node.
 struct Seen {
-    uuid: Uuid,
-    valor: u64,
-    /// Unix time, seconds.
-    last_seen: i64,
+    /// As uWSGI knew it last.
+    peer: Peer,
     heard: Instant,
     /// The longest time between two of its announcements; it counts less as it gets older.
     silence: Duration,
@@ -94,30 +92,30 @@ impl Sight {
         }
         self.looked = now;
         let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
-        let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.uuid);
+        let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.peer.uuid);
         for gone in self.peers.iter().filter(|seen| is_gone(seen) && !seen.has_left) {
             // uWSGI drops a node before its time is over only if the node has announced its death.
-            if unix_time - gone.last_seen < tolerance {
-                self.farewells.push(gone.valor);
+            if unix_time - gone.peer.last_seen < tolerance {
+                self.farewells.push(gone.peer.valor);
             } else {
                 self.lost = Some(now);
             }
         }
         self.peers.retain(|seen| !is_gone(seen));
         for peer in &view.peers {
-            match self.peers.iter_mut().find(|seen| seen.uuid == peer.uuid) {
-                Some(seen) if seen.last_seen == peer.last_seen || seen.has_left => {}
+            match self.peers.iter_mut().find(|seen| seen.peer.uuid == peer.uuid) {
+                Some(seen) if seen.peer.last_seen == peer.last_seen || seen.has_left => {}
                 // A hook has heard the node announce its death, and uWSGI will drop it.
                 Some(seen) if peer.last_seen == 0 => {
                     seen.has_left = true;
-                    self.farewells.push(seen.valor);
+                    self.farewells.push(seen.peer.valor);
                 }
                 Some(seen) => {
                     if !has_paused {
                         seen.silence = now.duration_since(seen.heard).max(seen.silence * 7 / 8);
                     }
                     // The valor of a node may change to 0 and back, while it only votes.
-                    (seen.last_seen, seen.heard, seen.valor) = (peer.last_seen, now, peer.valor);
+                    (seen.peer, seen.heard) = (peer.clone(), now);
                 }
                 None => {
                     // A node that is back with another valor takes the place of any that has left.
@@ -125,9 +123,8 @@ impl Sight {
                         let same = self.farewells.iter().position(|valor| *valor == peer.valor);
                         self.farewells.remove(same.unwrap_or(0));
                     }
-                    let Peer { uuid, valor, last_seen, .. } = *peer;
-                    let (silence, has_left) = (Duration::ZERO, false);
-                    self.peers.push(Seen { uuid, valor, last_seen, heard: now, silence, has_left });
+                    let (peer, silence) = (peer.clone(), Duration::ZERO);
+                    self.peers.push(Seen { peer, heard: now, silence, has_left: false });
                 }
             }
         }
@@ -144,7 +141,7 @@ impl Sight {
 
     /// Whether another node in sight can be Lord.
     pub fn has_another_candidate(&self) -> bool {
-        self.peers.iter().any(|seen| seen.valor > 0 && !seen.has_left)
+        self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
     /// How many nodes a majority is counted of, if `size` are configured: a node that has announced its death has no vote,

@@ -33,8 +33,6 @@ pub trait Setting {
     /// Gets what is needed to ask the hoster. What is missing now may be there a moment later.
     fn open(&self) -> Result<Box<dyn Session + '_>, Failure>;
     fn log(&self, line: &str);
-    /// The takeover has failed: logs the line, and triggers the alarm with it.
-    fn alarm(&self, line: &str);
     /// Time since the takeover began.
     fn elapsed(&self) -> Duration;
     fn sleep(&self, time: Duration);
@@ -56,17 +54,17 @@ pub struct Order<'a> {
 }
 
 /// How a takeover ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The failover IP is routed to the target.
     Here,
-    /// It is not, or that is unknown; the log says which.
-    Failed,
+    /// It is not, or that is unknown: a line for the log.
+    Failed(String),
     /// The takeover was no longer wanted.
     Dropped,
 }
 
-/// Has the failover IP routed to its target. Every step is logged.
+/// Has the failover IP routed to its target. Logs every step, but not that it has failed.
 pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
     let mut takeover = Takeover {
         order,
@@ -87,11 +85,10 @@ pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
             setting.log(&format!("{ip} is routed {target} ({answer}, after {seconds})"));
             Verdict::Here
         }
-        Err(End::Failed(sentence)) => {
-            setting.alarm(&format!("FAILED to route {ip} {target}: {sentence} (after {seconds})"));
-            Verdict::Failed
+        Err(Verdict::Failed(sentence)) => {
+            Verdict::Failed(format!("FAILED to route {ip} {target}: {sentence} (after {seconds})"))
         }
-        Err(End::Dropped) => Verdict::Dropped,
+        Err(verdict) => verdict,
     }
 }
 
@@ -111,14 +108,9 @@ struct Takeover<'a> {
     place: Option<Place>,
 }
 
-enum End {
-    Failed(String),
-    Dropped,
-}
-
 impl Takeover<'_> {
-    /// Asks for the switch until the IP is here; returns what the hoster has said.
-    fn run(&mut self) -> Result<String, End> {
+    /// Asks for the switch until the IP is here; returns what the hoster has said, or how else the takeover ends.
+    fn run(&mut self) -> Result<String, Verdict> {
         loop {
             let began = self.setting.elapsed();
             let left = self.time_left()?;
@@ -136,7 +128,7 @@ impl Takeover<'_> {
                     }
                 }
                 Kind::Final | Kind::HeldBack | Kind::Refused if !self.in_doubt() => {
-                    return Err(End::Failed(failure.sentence));
+                    return Err(Verdict::Failed(failure.sentence));
                 }
                 _ => {
                     if self.is_here_before_another_request(&failure)? {
@@ -190,7 +182,7 @@ impl Takeover<'_> {
 
     /// Checks the route after a request that has `failed`: true when the IP is here, false when it is time for another
     /// request.
-    fn is_here_before_another_request(&mut self, failed: &Failure) -> Result<bool, End> {
+    fn is_here_before_another_request(&mut self, failed: &Failure) -> Result<bool, Verdict> {
         let mut doubt = failed.sentence.clone();
         let mut before = self.place.clone();
         loop {
@@ -224,7 +216,7 @@ impl Takeover<'_> {
                 }
                 Step::GiveUp => {
                     let (sentence, times) = (&failed.sentence, self.state.requests);
-                    return Err(End::Failed(match found {
+                    return Err(Verdict::Failed(match found {
                         Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 request"),
                         Ok(place) => format!("{sentence}; it is {place}, after {times} requests"),
                         Err(failure) if failure.kind == Kind::Final => failure.sentence,
@@ -257,13 +249,13 @@ impl Takeover<'_> {
 
     /// Fails if nothing could be sent so far, and another try as long as the one since `began` would end too late for
     /// the next node.
-    fn hand_over(&self, why: &str, began: Duration) -> Result<(), End> {
+    fn hand_over(&self, why: &str, began: Duration) -> Result<(), Verdict> {
         let Some(after) = self.hand_over_after() else { return Ok(()) };
         let now = self.setting.elapsed();
         if now + self.next_pause() + now.saturating_sub(began) < after {
             return Ok(());
         }
-        Err(End::Failed(format!(
+        Err(Verdict::Failed(format!(
             "{why}; nothing could be sent from here: giving up so that the next node can try"
         )))
     }
@@ -278,7 +270,7 @@ impl Takeover<'_> {
     }
 
     /// Logs why it waits and for what, and waits; ends the takeover when its time is over, or it is no longer wanted.
-    fn pause(&mut self, why: &str, next: &str) -> Result<(), End> {
+    fn pause(&mut self, why: &str, next: &str) -> Result<(), Verdict> {
         let left = self.left();
         let mut pause = self.next_pause();
         self.state.pauses += 1;
@@ -294,25 +286,25 @@ impl Takeover<'_> {
         let seconds = pause.as_secs_f64();
         self.setting.log(&format!("not yet: {why} (after {}); {next} in {seconds:.0} s", self.seconds()));
         self.setting.sleep(pause);
-        if self.setting.goes_on() { Ok(()) } else { Err(End::Dropped) }
+        if self.setting.goes_on() { Ok(()) } else { Err(Verdict::Dropped) }
     }
 
     /// What is left until the deadline; ends the takeover when that is nothing, or it is no longer wanted.
-    fn time_left(&self) -> Result<Duration, End> {
+    fn time_left(&self) -> Result<Duration, Verdict> {
         if !self.setting.goes_on() {
-            return Err(End::Dropped);
+            return Err(Verdict::Dropped);
         }
         let left = self.left();
         if left.is_zero() { Err(self.too_late("no time is left")) } else { Ok(left) }
     }
 
-    fn too_late(&self, why: &str) -> End {
+    fn too_late(&self, why: &str) -> Verdict {
         let known = match &self.place {
             Some(place) => format!("it was last seen {place}"),
             None => "the route is unknown".into(),
         };
         let deadline = self.order.deadline.as_secs_f64();
-        End::Failed(format!("{why}; {known}, and the deadline of {deadline} s is near"))
+        Verdict::Failed(format!("{why}; {known}, and the deadline of {deadline} s is near"))
     }
 
     fn seconds(&self) -> String {
