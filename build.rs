@@ -10,15 +10,18 @@ use std::process::{Command, exit};
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    // In the crate of the fuzz targets this is built from a folder below.
+    let root = if Path::new("src/uwsgi").exists() { "." } else { ".." };
     for path in ["build.rs", "include/cbindgen.toml", "include/uwsgi_hetzner.h", "src/uwsgi", "src/plugin.rs"]
     {
-        println!("cargo::rerun-if-changed={path}");
+        println!("cargo::rerun-if-changed={root}/{path}");
     }
+    env::set_current_dir(root).expect("the checkout is there");
     let cflags = find_uwsgi(&out);
     println!("cargo::rustc-env=UWSGI_BUILT_FOR_CFLAGS={cflags}");
     #[cfg(feature = "header")]
     make_header(&out);
-    compile_host(&out, &cflags);
+    compile_c(&out, &cflags);
     name_the_result(&out);
 }
 
@@ -97,7 +100,7 @@ fn make_header(out: &Path) {
     }
 }
 
-fn compile_host(out: &Path, cflags: &str) {
+fn compile_c(out: &Path, cflags: &str) {
     let mut build = cc::Build::new();
     build.include(out).include("include").warnings(false).flag("-fvisibility=hidden");
     let Some(flags) = shlex::split(cflags) else {

@@ -1,5 +1,10 @@
 //! What `make fuzz` runs, with whatever input it has found: it panics where that is read wrongly.
 
+/// A hook's argument.
+pub fn options(argument: &[u8]) {
+    crate::hosters::check_options(argument);
+}
+
 /// A datagram of a Legion, decrypted.
 pub fn announcement(input: &[u8]) {
     crate::uwsgi::check_announcement(input);

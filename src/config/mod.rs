@@ -21,7 +21,7 @@ pub use remark::{Remark, Weight};
 pub use secret::Secret;
 pub use url::{checked_url, host_of, is_local};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub mod properties;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::https::TrustStore;
 use crate::metrics::Metrics;
 use ledger::Ledger;
 #[cfg(feature = "fuzz")]
-pub use robot::check_answer;
+pub use robot::{check_answer, check_options};
 
 /// Calls `visitor` with each hoster. This is the table: a new hoster is a line here.
 pub fn each(visitor: &mut impl Visitor) {

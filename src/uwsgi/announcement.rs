@@ -131,16 +131,58 @@ fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
 pub mod properties {
     use super::*;
 
+    const LEGION: &[u8] = b"site";
+    const OLDEST: i64 = 1_700_000_000;
+
     /// What holds whatever a datagram says.
     pub fn check(datagram: &[u8]) {
-        let (legion, oldest) = (b"site", 1_700_000_000);
-        let Some(said) = Announcement::read(datagram, legion, oldest) else { return };
-        assert_eq!(said.legion, legion);
-        assert!(said.unix >= oldest);
+        let said = Announcement::read(datagram, LEGION, OLDEST);
+        let pairs = model(datagram).unwrap_or_default();
+        let last = |key: &str| pairs.iter().rfind(|(known, _)| *known == key.as_bytes()).map(|pair| pair.1);
+        let has = |key: &str, most: u128| {
+            let all = pairs.iter().filter(|(known, _)| *known == key.as_bytes());
+            all.map(|pair| digits(pair.1)).all(|number| number.is_some_and(|number| number <= most))
+        };
+        let (most, most_signed) = (u64::MAX.into(), i64::MAX as u128);
+        let numbers = has("valor", most) && has("checksum", most) && has("lord_valor", most);
+        let signed = has("unix", most_signed) && has("lord", most_signed) && has("pid", i32::MAX as u128);
+        let unix = last("unix").and_then(digits).unwrap_or_default();
+        let counts = last("legion") == Some(LEGION) && last("name").is_some_and(|name| !name.is_empty());
+        assert_eq!(said.is_some(), numbers && signed && counts && unix >= OLDEST as u128);
+        let Some(said) = said else { return };
+        let mut uuids = pairs.iter().filter(|(key, value)| *key == b"uuid" && value.len() == 36);
+        assert_eq!(said.uuid.as_slice(), uuids.next_back().map_or(&[0; 36][..], |pair| pair.1));
+        assert_eq!(u128::from(said.valor), last("valor").and_then(digits).unwrap_or_default());
+        assert_eq!(said.dead, last("dead").is_some());
         // What was read is what it says, and says nothing else when it is written.
         if let Some(written) = said.write() {
-            assert_eq!(Announcement::read(&written, legion, oldest), Some(said));
+            assert_eq!(Announcement::read(&written, LEGION, OLDEST), Some(said));
         }
+    }
+
+    /// The pairs, found as uWSGI's `uwsgi_hooked_parse` does it.
+    fn model(datagram: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+        let number =
+            |at: usize| Some(usize::from(*datagram.get(at)?) + 256 * usize::from(*datagram.get(at + 1)?));
+        if datagram.len() < 4 || datagram[0] != KIND || number(1)? != datagram.len() - 4 {
+            return None;
+        }
+        let (mut pairs, mut at) = (Vec::new(), 4);
+        while at < datagram.len() {
+            let key = datagram.get(at + 2..at + 2 + number(at)?).filter(|key| !key.is_empty())?;
+            at += 2 + key.len();
+            let value = datagram.get(at + 2..at + 2 + number(at)?)?;
+            at += 2 + value.len();
+            pairs.push((key, value));
+        }
+        Some(pairs)
+    }
+
+    fn digits(text: &[u8]) -> Option<u128> {
+        let add = |sum: u128, digit: &u8| {
+            digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add((digit - b'0').into()))
+        };
+        if text.is_empty() { None } else { text.iter().try_fold(0, add) }
     }
 }
 

@@ -25,6 +25,8 @@ use answer::Reader;
 #[cfg(feature = "fuzz")]
 pub use answer::properties::check as check_answer;
 use limits::{LIMITS, REFUSED_FOR};
+#[cfg(feature = "fuzz")]
+pub use options::properties::check as check_options;
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
 /// A GET moves nothing, so it needs far less time than a POST.

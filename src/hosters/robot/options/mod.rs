@@ -155,8 +155,8 @@ fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";")
 }
 
-#[cfg(test)]
-mod properties;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod properties;
 
 #[cfg(test)]
 mod tests;
