@@ -8,7 +8,7 @@ pub fn sockets() -> Vec<Row> {
     let cut = |at: usize| Step::Send(whole[..at].to_vec());
     let in_head = 30;
     let in_body = whole.len() - 10;
-    let pause = Duration::from_millis(40);
+    let pause = Duration::from_millis(250);
     vec![
         bad("close", [], BROKEN),
         bad("close-in-the-head", [cut(in_head)], BROKEN),

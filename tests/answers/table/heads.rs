@@ -85,8 +85,16 @@ pub fn heads() -> Vec<Row> {
         ),
         bad("100-continue-only", [Step::Send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()), Step::Hang], LATE),
         bad("100-continue-and-close", b"HTTP/1.1 100 Continue\r\n\r\n".to_vec(), BROKEN),
-        // Which limit ends it, of bytes or of time, is a matter of speed.
-        bad("100-continue-for-ever", [Step::Flood(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec())], ""),
+        bad(
+            "100-continue-for-ever",
+            [Step::Flood(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000))],
+            ENDLESS_HEADER,
+        ),
+        bad(
+            "100-continue-now-and-then",
+            [Step::Trickle(b"HTTP/1.1 100 Continue\r\n\r\n".repeat(40), Duration::from_millis(100))],
+            LATE,
+        ),
         bad("101", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n".to_vec(), "HTTP 101"),
         right("no-reason", status("HTTP/1.1 200")),
         right("another-reason", status("HTTP/1.1 200 Not At All OK: 404")),

@@ -78,7 +78,7 @@ fn certificate(name: &'static str, certificate: Certificate, line: &'static str)
 impl Row {
     /// Whether the time limit ends it.
     pub fn is_late(&self) -> bool {
-        self.is_late || self.post == Err(LATE)
+        self.is_late || self.post == Err(LATE) || matches!(self.play.steps[..], [Step::Hang])
     }
 
     fn late(self) -> Row {
@@ -162,6 +162,11 @@ pub fn active(value: &str) -> Vec<u8> {
 fn error(status: u16, code: &str, more: &str) -> Vec<u8> {
     let body = format!(r#"{{"error":{{"status":{status},"code":"{code}","message":"a message"{more}}}}}"#);
     answer(&format!("{status} X"), "Content-Type: application/json\r\n", body)
+}
+
+/// What ends every takeover for good, whether it is asked to move the IP or where it is.
+pub fn the_end() -> Play {
+    error(404, "NOT_FOUND", "").into()
 }
 
 fn html(status: &str) -> Vec<u8> {

@@ -93,8 +93,15 @@ pub fn sequences() -> Vec<Sequence> {
         refused("refused-404", error(404, "NOT_FOUND"), "HTTP 404 NOT_FOUND "),
         refused("refused-302", redirect("302 Found", "https://TRAP/").into(), "HTTP 302, a redirect to "),
         blind("look-is-401", error(401, "UNAUTHORIZED"), "HTTP 401 UNAUTHORIZED "),
-        // The switch may yet be made, and another POST would be the last resort.
-        blind("look-is-403", error(403, "RATE_LIMIT_EXCEEDED"), "held back until "),
+        // The switch may yet be made, and another POST is the last resort: the looks until then are held back.
+        seq("look-is-403", close(), &[error(403, "RATE_LIMIT_EXCEEDED"), here()], "PGP", again),
+        seq(
+            "look-is-403-and-so-is-the-post",
+            close(),
+            &[error(403, "RATE_LIMIT_EXCEEDED"), error(403, "RATE_LIMIT_EXCEEDED")],
+            "PGP",
+            Err("HTTP 403 RATE_LIMIT_EXCEEDED "),
+        ),
         blind("look-is-404", error(404, "NOT_FOUND"), "HTTP 404 NOT_FOUND "),
         blind("look-is-302", redirect("302 Found", "/").into(), "HTTP 302, a redirect to /: not followed"),
         Sequence {
