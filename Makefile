@@ -16,7 +16,7 @@ SUM = $$({ $(FOUND) --cflags && $(FOUND) --dot-h; } 2>/dev/null | sha256sum | cu
 
 PLUGIN_DIR ?= $(if $(FOUND),$(shell $(FOUND) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
-LAB = $(MAKE) --no-print-directory -f tests/lab/Makefile
+LAB := --no-print-directory -f tests/lab/Makefile
 IN_THE_LAB := demo picture chaos fuzz $(patsubst fuzz/%.rs,fuzz-%,$(wildcard fuzz/*.rs)) versions bench soak
 
 .NOTPARALLEL:
@@ -40,13 +40,13 @@ deb: ## a Debian package of it in target/, for Debian's uwsgi-core; apt build-de
 	DEB_DIR=target dpkg-buildpackage --rules-target=clean,binary
 
 test: ## all tests, on Debian's uWSGI and on PyPI's
-	@$(LAB) test
+	@$(MAKE) $(LAB) test
 
 check: ## format, lints, the generated header, dependencies
 	cargo fmt --all --check
 	@# One by one: cargo fmt would look for the modules' own tests below fuzz/.
 	for file in fuzz/*.rs; do rustfmt --check --edition 2024 <$$file || exit 1; done
-	@$(LAB) lint
+	@$(MAKE) $(LAB) lint
 	if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; fi
 
 clean: ## removes whatever these have made, but for installed packages
@@ -58,7 +58,7 @@ header:
 	$(HEADERS) UPDATE_HEADER=1 cargo build --locked --features header
 
 $(IN_THE_LAB):
-	@$(LAB) $@
+	@$(MAKE) $(LAB) $@
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile

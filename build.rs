@@ -1,7 +1,7 @@
 //! Builds the C side against the `uwsgi.h` of the uWSGI that will load the plugin.
 //!
-//! Which uWSGI that is, is said by `uwsgi --build-plugin` (through `uwsgiplugin.py`) or found: `$UWSGI`,
-//! then `uwsgi`, then `uwsgi-core` on PATH.
+//! `uwsgi --build-plugin` (through `uwsgiplugin.py`) says which uWSGI that is. Otherwise it is `$UWSGI`, or `uwsgi` or
+//! `uwsgi-core` on PATH.
 
 use std::env;
 use std::fs;
@@ -22,32 +22,32 @@ fn main() {
     name_the_result(&out);
 }
 
-/// Ends the build with one sentence.
+/// Ends the build with one error message.
 fn fail(sentence: &str) -> ! {
     println!("cargo::error={sentence}");
     exit(1);
 }
 
-/// Puts that uWSGI's `uwsgi.h` into `out` and returns its flags.
+/// Writes the `uwsgi.h` of that uWSGI into `out` and returns the compiler flags it was built with.
 fn find_uwsgi(out: &Path) -> String {
     let sum = "HETZNER_UWSGI_SUM";
     for name in ["UWSGI", "PATH", "UWSGI_PLUGINS_BUILDER_CFLAGS", "UWSGI_PLUGINS_BUILDER_HEADER", sum] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     let header = out.join("uwsgi.h");
-    // `uwsgi --build-plugin` has written the header already, and says the flags.
+    // `uwsgi --build-plugin` has written the header already and passes the flags.
     if let (Ok(cflags), Some(given)) =
         (env::var("UWSGI_PLUGINS_BUILDER_CFLAGS"), env::var_os("UWSGI_PLUGINS_BUILDER_HEADER"))
     {
         println!("cargo::rerun-if-changed={}", Path::new(&given).display());
         if let Err(error) = fs::copy(&given, &header) {
-            fail(&format!("the header that uWSGI wrote, {given:?}, cannot be read: {error}"));
+            fail(&format!("cannot read the header that uWSGI wrote, {given:?}: {error}"));
         }
         return cflags.trim().to_string();
     }
-    // Cargo asks again when a file is newer than what was built, but what an upgrade puts into the same place often is
-    // not: dpkg keeps the date of the package, a link leads elsewhere. The Makefile says what that uWSGI says of itself;
-    // without that it is asked each time: a file that is never there counts as changed.
+    // Cargo rebuilds when a file is newer than the result, but an upgraded uWSGI often is older: dpkg keeps the date of
+    // the package, or a link leads elsewhere. The Makefile passes a checksum of that uWSGI's flags and header; without it
+    // uWSGI is asked at each build, because a file that never exists counts as changed.
     if env::var_os(sum).is_none_or(|sum| sum.is_empty()) {
         println!("cargo::rerun-if-changed={}", out.join("asked-each-time").display());
     }
@@ -62,7 +62,8 @@ fn find_uwsgi(out: &Path) -> String {
         }
     }
     fail(&format!(
-        "no uWSGI answers as {}: install one (Debian: apt install uwsgi-core uwsgi-dev) or name it: \
+        "no uWSGI found that answers --cflags and --dot-h (tried: {}): install one (Debian: apt install uwsgi-core \
+         uwsgi-dev) or give its path: \
          UWSGI=/path/to/uwsgi cargo build --release",
         candidates.join(", ")
     ));
@@ -73,8 +74,9 @@ fn ask(uwsgi: &str, option: &str) -> Option<Vec<u8>> {
     (output.status.success() && !output.stdout.is_empty()).then_some(output.stdout)
 }
 
-/// Makes the C header of `src/uwsgi/abi.rs` and `src/uwsgi/calls.rs` anew, into `out`, and over the committed one where `UPDATE_HEADER` is
-/// set. Only for `make header` and the test that compares the two: who builds the plugin needs no cbindgen.
+/// Generates the C header of `src/uwsgi/abi.rs`, `src/uwsgi/calls.rs` and `src/plugin.rs` into `out`, and over the committed
+/// one if `UPDATE_HEADER` is set. Only for `make header` and the test that compares the two: a build of the plugin does
+/// not need cbindgen.
 #[cfg(feature = "header")]
 fn make_header(out: &Path) {
     println!("cargo::rerun-if-env-changed=UPDATE_HEADER");
@@ -87,7 +89,7 @@ fn make_header(out: &Path) {
         .with_src("src/plugin.rs");
     let bindings = match sources.generate() {
         Ok(bindings) => bindings,
-        Err(error) => fail(&format!("cbindgen makes no header: {error}")),
+        Err(error) => fail(&format!("cbindgen failed: {error}")),
     };
     bindings.write_to_file(out.join("uwsgi_hetzner.h"));
     if env::var_os("UPDATE_HEADER").is_some() {
@@ -99,9 +101,9 @@ fn compile_host(out: &Path, cflags: &str) {
     let mut build = cc::Build::new();
     build.include(out).include("include").warnings(false).flag("-fvisibility=hidden");
     let Some(flags) = shlex::split(cflags) else {
-        fail("the flags that uWSGI names in --cflags cannot be split into words");
+        fail("cannot split the output of uwsgi --cflags into compiler flags: is a quote missing?");
     };
-    // -I. was the folder in which uWSGI itself was built.
+    // -I. meant the folder in which uWSGI itself was built.
     for flag in flags.iter().filter(|flag| *flag != "-I.") {
         build.flag(flag);
     }
@@ -110,17 +112,17 @@ fn compile_host(out: &Path, cflags: &str) {
     if build.clone().file(&probe).try_compile("probe").is_err() {
         fail(
             "the uwsgi.h of this uWSGI does not compile here: it needs a C compiler and the headers of the \
-             libraries that it was built with (Debian: apt install gcc libssl-dev libpcre3-dev libcap-dev \
+             libraries that uWSGI was built with (Debian: apt install gcc libssl-dev libpcre3-dev libcap-dev \
              uuid-dev zlib1g-dev)",
         );
     }
     let sources = ["src/uwsgi/calls.c", "src/uwsgi/structs.c"];
     if build.files(sources).try_compile("hetzner_calls").is_err() {
-        fail("src/uwsgi does not compile with this uWSGI: the lines above say what does not match");
+        fail("src/uwsgi does not compile with this uWSGI: see the compiler errors above");
     }
 }
 
-/// uWSGI asks for `hetzner_plugin.so`, cargo can only make `libhetzner_plugin.so`: a link beside it.
+/// uWSGI looks for `hetzner_plugin.so`, but cargo can only build `libhetzner_plugin.so`: so a link is put beside it.
 fn name_the_result(out: &Path) {
     // OUT_DIR is TARGET/PROFILE/build/PACKAGE/out.
     let Some(folder) = out.ancestors().nth(3) else { return };

@@ -1,13 +1,17 @@
 //! What the plugin counts, as uWSGI's own metrics: they reach the stats server, `metrics-dir`, carbon, statsd, SNMP.
 //!
-//! uWSGI reads the numbers itself, from the process that counts. Without `enable-metrics` nobody does, and a number
-//! that is stored costs nothing.
+//! uWSGI reads the numbers itself, in the process that counts them. Without `enable-metrics` nothing reads them, and
+//! storing a number costs nothing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::uwsgi::{self, Legion};
 
-/// The numbers of one failover IP of one Legion, since this process started.
+/// Below uWSGI's own SNMP tree, in a branch that uWSGI leaves free: 3, 5 and 7 are workers, core and sockets.
+const OID: &str = "4825";
+
+/// The numbers of one failover IP in one Legion, since this process started.
+#[derive(Default)]
 pub struct Metrics {
     /// 1: the IP is here. 0: elsewhere or nowhere. -1: unknown.
     pub route: AtomicI64,
@@ -19,50 +23,34 @@ pub struct Metrics {
     pub drifts: AtomicI64,
     pub requests: AtomicI64,
     pub requests_held_back: AtomicI64,
-    /// Requests without a clear answer, and those that were refused.
+    /// Requests that were refused, or got no clear answer.
     pub api_errors: AtomicI64,
-    /// Whether this node could take the IP over. 1: it could; 0: it could not; -1: unknown yet.
+    /// Whether this node could take over the IP. 1: yes. 0: no. -1: not known yet.
     pub ready: AtomicI64,
     /// Seconds since that was last found out; -1: never.
     pub ready_age: AtomicI64,
-    /// Lines for which somebody was to be woken, whether or not the hook names an alarm.
+    /// Lines that trigger the hook's alarm, whether or not the hook names one.
     pub alarms: AtomicI64,
 }
 
-/// One more.
+/// Adds one.
 pub fn count(number: &AtomicI64) {
     number.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
-        let [zero, unknown] = [|| AtomicI64::new(0), || AtomicI64::new(-1)];
-        Metrics {
-            route: unknown(),
-            takeovers: zero(),
-            takeover_failures: zero(),
-            last_takeover_ms: zero(),
-            drifts: zero(),
-            requests: zero(),
-            requests_held_back: zero(),
-            api_errors: zero(),
-            ready: unknown(),
-            ready_age: unknown(),
-            alarms: zero(),
-        }
-    }
+/// 1: yes; 0: no; -1: unknown.
+pub fn set(number: &AtomicI64, answer: Option<bool>) {
+    number.store(answer.map_or(-1, i64::from), Ordering::Relaxed);
 }
 
 impl Metrics {
-    /// Whether the IP is here; `None` where that is unknown.
-    pub fn set_route(&self, is_here: Option<bool>) {
-        self.route.store(is_here.map_or(-1, i64::from), Ordering::Relaxed);
-    }
-
-    /// Makes them known to uWSGI, while it starts; `number` tells them from others in SNMP.
+    /// Registers them with uWSGI while it starts; `number` tells them from other IPs' in SNMP.
     pub fn register(&'static self, legion: Legion, ip: &str, number: usize) {
         use uwsgi::MetricKind::{Counter, Gauge};
-        // Letters, digits, points, dashes and underscores are allowed.
+        for unknown in [&self.route, &self.ready, &self.ready_age] {
+            set(unknown, None);
+        }
+        // uWSGI allows letters, digits, points, dashes and underscores.
         let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
         let prefix: String = format!("hetzner.{}.{ip}.", legion.name()).chars().map(plain).collect();
         let all = [
@@ -78,16 +66,13 @@ impl Metrics {
             ("ready_age", Gauge, &self.ready_age),
             ("alarms", Counter, &self.alarms),
         ];
-        for (position, (name, kind, value)) in all.into_iter().enumerate() {
+        for ((name, kind, value), position) in all.into_iter().zip(1..) {
             uwsgi::register_metric(
                 &format!("{prefix}{name}"),
-                &format!("{OID}.{number}.{}", position + 1),
+                &format!("{OID}.{number}.{position}"),
                 kind,
                 value,
             );
         }
     }
 }
-
-/// Below uWSGI's own SNMP tree, where nothing else is: 3, 5 and 7 are workers, core and sockets.
-const OID: &str = "4825";

@@ -1,24 +1,24 @@
 //! The door: what uWSGI finds when it loads the plugin, and what it calls.
 //!
-//! Everything that comes in is checked here, and no panic gets out.
+//! Everything that comes in from uWSGI is checked here, and no panic gets out.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
-use std::sync::PoisonError;
 
 use crate::commands;
-use crate::failover::{FailoverIp, LONGEST_FLUSH};
+use crate::failover::LONGEST_FLUSH;
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
+use crate::sys::lock;
 use crate::uwsgi::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 use crate::uwsgi::{self, Legion, log};
 
-/// The one symbol that uWSGI looks for. Mutable, because uWSGI writes `modifier1` into it where the
-/// configuration says `plugin = 17:hetzner`.
+/// The one symbol that uWSGI looks for. Mutable, because with `plugin = 17:hetzner` in the configuration uWSGI writes
+/// `modifier1` into it.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals)]
 pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
@@ -38,31 +38,31 @@ pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
     unused_rest: [None; 33],
 };
 
-/// The list that uWSGI reads its options from, beside its own.
+/// The plugin's options, as uWSGI reads them.
 struct OptionList([UwsgiOption; 7]);
 
-// SAFETY: uWSGI only reads it, and what its pointers lead to is constant.
+// SAFETY: uWSGI only reads it, and its pointers lead to constants.
 unsafe impl Sync for OptionList {}
 
 static OPTIONS: OptionList = OptionList([
     option(
         c"hetzner-check",
         0,
-        c"check every hetzner-failoverip hook against the API, change nothing, and exit",
+        c"check every failover IP hook against the API without changing anything, and exit",
     ),
     option(
         c"hetzner-status",
         0,
-        c"say where each failover IP is routed and exit (0: here, 2: elsewhere, 1: unknown)",
+        c"print where each failover IP is routed, and exit (0: here, 2: elsewhere, 1: unknown)",
     ),
-    option(c"hetzner-takeover", 0, c"route each failover IP here and exit"),
+    option(c"hetzner-takeover", 0, c"route each failover IP to this server, and exit"),
     option(c"hetzner-release", 0, c"delete the route of each failover IP that is here, and exit"),
-    option(c"hetzner-legion", 1, c"let the hetzner commands act for this Legion only"),
-    option(c"hetzner-json", 0, c"let the hetzner commands print one JSON document"),
+    option(c"hetzner-legion", 1, c"restrict the hetzner commands to this Legion"),
+    option(c"hetzner-json", 0, c"print the result of a hetzner command as one JSON document"),
     UwsgiOption { name: ptr::null(), ..option(c"", 0, c"") },
 ]);
 
-/// `kind`: 0 without an argument, 1 with one, as in getopt(3).
+/// `kind`: 0 takes no argument, 1 takes one, as in getopt(3).
 const fn option(name: &'static CStr, kind: c_int, help: &'static CStr) -> UwsgiOption {
     let (name, help) = (name.as_ptr(), help.as_ptr());
     UwsgiOption { name, kind, shortcut: 0, help, func: Some(note_option), data: ptr::null_mut(), flags: 0 }
@@ -73,31 +73,34 @@ extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_v
         // SAFETY: uWSGI passes the option's name, and its value or NULL, while it reads its configuration.
         let (name, value) = unsafe { (uwsgi::bytes(name), uwsgi::bytes(value)) };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut asked = PROCESS.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.note(&text(name.unwrap_or_default()), value.map(text).as_deref());
+        lock(&PROCESS.asked).note(&text(name.unwrap_or_default()), value.map(text).as_deref());
         true
     });
 }
 
 extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
-    let checked = uwsgi::check_layout();
-    if let Err(sentence) = checked {
+    if let Err(sentence) = uwsgi::check_layout() {
         log(&sentence);
         if !uwsgi::is_reload() {
-            // A node without the action would become Lord all the same, and leave the IP where it is.
+            // Without the action this node would still become Lord, and leave the IP where it is.
             uwsgi::leave(1);
         }
-        // uWSGI was upgraded below a running site, which is to go on serving. The hooks fail, and say why.
+        // uWSGI was upgraded under a running site, which has to go on serving. The hooks fail, and say why.
         let _ = PROCESS.unfit.set(sentence);
     }
     hosters::each(&mut Register);
-    if PROCESS.unfit.get().is_none() {
+    if is_fit() {
         uwsgi::call_asap(c"hetzner", asap);
     }
 }
 
-/// Makes each hoster's actions known to uWSGI.
+/// Whether this uWSGI is one that the plugin was built for.
+fn is_fit() -> bool {
+    PROCESS.unfit.get().is_none()
+}
+
+/// Registers each hoster's actions with uWSGI.
 struct Register;
 
 impl Visitor for Register {
@@ -108,19 +111,19 @@ impl Visitor for Register {
     }
 }
 
-/// uWSGI has read its configuration; nothing is bound, forked or in the background yet. Ends uWSGI where a hook is
-/// wrong, and behind a command; but a reload goes on.
+/// uWSGI has read its configuration; nothing is bound, forked or in the background yet. Ends uWSGI after a command, or if a
+/// hook is wrong; but a reload goes on.
 extern "C" fn asap(_: *const c_char) -> c_int {
     door(|| {
-        let asked = PROCESS.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let asked = lock(&PROCESS.asked).clone();
         let reading = reading();
         if let Some(code) = commands::run(&asked, reading, &PROCESS.shared) {
             uwsgi::leave(code);
         }
-        let problems = reading.problems();
+        let problems = &reading.problems;
         if uwsgi::is_reload() {
             for problem in problems {
-                log(&format!("{problem} (this is a reload, so that uWSGI goes on)"));
+                log(&format!("{problem} (this is a reload, so uWSGI keeps running)"));
             }
         } else if !problems.is_empty() {
             startup::refuse(problems);
@@ -138,22 +141,12 @@ fn reading() -> &'static Reading {
 /// uWSGI has opened its logs, and is about to set up its metrics.
 extern "C" fn init() -> c_int {
     door(|| {
-        if PROCESS.unfit.get().is_some() {
+        if !is_fit() {
             return true;
         }
         let reading = reading();
         reading.warn();
-        // Once, also where several hooks have the same IP: uWSGI would put the last in place of the others, and forget what
-        // it has allocated for them.
-        let mut known: Vec<FailoverIp> = Vec::new();
-        for ip in reading.all_ips() {
-            if !known.iter().any(|other| ptr::eq(other.record, ip.record)) {
-                ip.record.metrics.register(ip.legion, ip.name(), known.len() + 1);
-                known.push(ip);
-            }
-        }
-        PROCESS.node.looks.prepare(reading.lord_ips(None));
-        PROCESS.node.keeper.prepare(|legion| reading.lord_ips(Some(legion)));
+        PROCESS.node.prepare(reading.lord_ips(None));
         true
     })
 }
@@ -161,19 +154,18 @@ extern "C" fn init() -> c_int {
 /// The master has forked its workers; from now on it calls this about once a second.
 extern "C" fn master_cycle() {
     door(|| {
-        if PROCESS.unfit.get().is_some() {
-            return true;
+        if is_fit() {
+            PROCESS.node.keeper.start();
+            PROCESS.first_cycle.call_once(|| reading().trigger_alarms());
+            startup::trust::read_if_due(&PROCESS.shared.trust);
+            PROCESS.node.start_missing_guards();
+            PROCESS.node.check_if_due();
         }
-        PROCESS.node.keeper.start();
-        PROCESS.first_cycle.call_once(|| reading().trigger_alarms());
-        startup::trust::read_if_due(&PROCESS.shared.trust);
-        PROCESS.node.guards.start_missing();
-        PROCESS.node.looks.look_if_due();
         true
     });
 }
 
-/// The master is about to end, or to become its next image.
+/// The master is about to end, or to reload.
 extern "C" fn master_cleanup() {
     door(|| {
         uwsgi::flush_log(LONGEST_FLUSH);
@@ -183,7 +175,7 @@ extern "C" fn master_cleanup() {
 
 extern "C" fn take_over<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
     act(legion, argument, |legion, argument| {
-        // In any case: a later hook of the same election asks for it.
+        // Even if the hook is wrong, because a later hook of the same election asks for the election too.
         let election = PROCESS.node.election(legion, argument);
         let hook = reading().hook(legion, (&H::ABOUT, false), argument);
         hook.known().is_some_and(|ips| PROCESS.node.take_over(&election, ips))
@@ -207,14 +199,14 @@ fn act(
             log(sentence);
             return false;
         }
-        // SAFETY: uWSGI calls an action with the Legion that the hook belongs to, and with the text behind the
-        // action's name in the configuration; it changes neither.
+        // SAFETY: uWSGI calls an action with the hook's Legion and with the text after the action's name in the
+        // configuration; it changes neither.
         let (legion, argument) = unsafe { (Legion::new(legion), uwsgi::bytes(argument)) };
         legion.is_some_and(|legion| action(legion, argument.unwrap_or_default()))
     })
 }
 
-/// Runs `action` and tells uWSGI how it went: 0, or -1 also where it panicked.
+/// Runs `action` and returns what uWSGI expects: 0, or -1 after a failure or a panic.
 fn door(action: impl FnOnce() -> bool) -> c_int {
     match panic::catch_unwind(AssertUnwindSafe(action)) {
         Ok(true) => 0,
@@ -222,7 +214,7 @@ fn door(action: impl FnOnce() -> bool) -> c_int {
     }
 }
 
-/// The place only: the message of a panic may quote any text, a password too.
+/// Names only the place, because a panic's message may quote anything, even a password.
 fn describe_panic(location: Option<&Location<'_>>) -> String {
     let place = location.map_or_else(|| "an unknown place".into(), ToString::to_string);
     format!("a bug in uwsgi-hetzner at {place}: this action fails; please report this line")

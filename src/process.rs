@@ -1,6 +1,6 @@
 //! What this process remembers, in one place. The door hands each room its part of it.
 
-use std::sync::{Mutex, Once, OnceLock};
+use std::sync::{LazyLock, Mutex, Once, OnceLock};
 
 use crate::commands::Asked;
 use crate::failover::Node;
@@ -8,14 +8,14 @@ use crate::hosters::Shared;
 use crate::startup::Reading;
 
 pub struct Process {
-    /// Set where this uWSGI is none that the plugin was built for, and has to go on all the same: nothing of it may be read.
+    /// Why nothing of this uWSGI may be read: the plugin was not built for it, and a reload has to go on anyway.
     pub unfit: OnceLock<String>,
-    /// The options of ours on the command line.
+    /// The plugin's options on the command line.
     pub asked: Mutex<Asked>,
-    /// The hooks of ours, once uWSGI has read its configuration.
+    /// The plugin's hooks, once uWSGI has read its configuration.
     pub reading: OnceLock<Reading>,
     pub shared: Shared,
-    pub node: Node,
+    pub node: LazyLock<Node>,
     pub first_cycle: Once,
 }
 
@@ -24,6 +24,6 @@ pub static PROCESS: Process = Process {
     asked: Mutex::new(Asked::new()),
     reading: OnceLock::new(),
     shared: Shared::new(),
-    node: Node::new(),
+    node: LazyLock::new(Node::default),
     first_cycle: Once::new(),
 };

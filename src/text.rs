@@ -1,10 +1,10 @@
-//! What of a foreign text may be shown in a log line.
+//! Which part of a foreign text may be logged.
 
 /// The longest foreign text in a log line, in characters.
 const LIMIT: usize = 200;
 
-/// `text` as it may stand in a log line: one line, no control characters, at most [`LIMIT`] characters,
-/// and each of `secrets` struck out.
+/// `text` as it may be logged: one line, no control characters, at most [`LIMIT`] characters, and each of `secrets`
+/// replaced by `***`.
 pub fn printable(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_string();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -25,7 +25,7 @@ mod tests {
     }
 
     #[test]
-    fn strikes_secrets_out_before_it_cuts() {
+    fn replaces_secrets_before_it_cuts() {
         let text = format!("{}hunter2", "x".repeat(196));
         assert_eq!(printable(&text, &["hunter2", ""]), format!("{}***", "x".repeat(196)));
     }

@@ -164,13 +164,14 @@ fn a_cargo_that_is_missing_or_too_old_is_named() {
     let folder_name = checkout().to_str().expect("UTF-8");
     let output = build_plugin(Uwsgi::Pypi, folder.path(), folder_name, Some(none.as_os_str()));
     assert!(!output.status.success());
-    let said = "uwsgi-hetzner is built by cargo 1.85 or newer, and there is none on PATH: install one";
+    let said =
+        "building uwsgi-hetzner needs cargo 1.85 or newer, but no cargo was found on PATH: install one";
     assert!(text(&output).contains(said), "{}", text(&output));
 
     script(&none, "cargo", "echo 'cargo 1.65.0'");
     let output = build_plugin(Uwsgi::Pypi, folder.path(), folder_name, Some(none.as_os_str()));
     assert!(!output.status.success());
-    let said = "uwsgi-hetzner is built by cargo 1.85 or newer, and this is cargo 1.65.0: install one";
+    let said = "building uwsgi-hetzner needs cargo 1.85 or newer, but this is cargo 1.65.0: install one";
     assert!(text(&output).contains(said), "{}", text(&output));
 }
 
@@ -179,8 +180,8 @@ fn a_uwsgi_that_is_missing_is_named() {
     let _turn = turn();
     let output = cargo_build(OsStr::new("/nonexistent/uwsgi"), None);
     assert!(!output.status.success());
-    let said =
-        "no uWSGI answers as /nonexistent/uwsgi: install one (Debian: apt install uwsgi-core uwsgi-dev)";
+    let said = "no uWSGI found that answers --cflags and --dot-h (tried: /nonexistent/uwsgi): install one (Debian: apt install \
+         uwsgi-core uwsgi-dev)";
     assert!(text(&output).contains(said), "{}", text(&output));
 }
 

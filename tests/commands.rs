@@ -137,10 +137,10 @@ fn check_says_each_step_and_changes_nothing() {
     let output = run(Uwsgi::Debian, &[hook(&robot)], &["--hetzner-check"], &[("SSL_CERT_FILE", ca_file)]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     for step in [
-        "the configuration is right",
-        "is reached",
-        "has proved who it is",
-        "the login is right",
+        "the configuration is valid",
+        "is reachable",
+        ": certificate verified",
+        "the login is accepted",
         "the account has 127.0.0.9",
         "it is routed to 127.0.0.2",
         "active_ip 127.0.0.1 is on an interface",
@@ -211,20 +211,17 @@ fn options_that_make_no_sense_start_nothing() {
         for (options, sentence) in [
             (
                 &["--hetzner-json"][..],
-                "--hetzner-json says how to do a command, but there is none: add --hetzner-check, --hetzner-status, \
-                 --hetzner-takeover or --hetzner-release",
+                "--hetzner-json needs a command: add --hetzner-check or --hetzner-status or --hetzner-takeover or \
+                 --hetzner-release",
             ),
-            (
-                &["--hetzner-legion", LEGION],
-                "--hetzner-legion says how to do a command, but there is none: add ",
-            ),
+            (&["--hetzner-legion", LEGION], "--hetzner-legion needs a command: add "),
             (
                 &["--hetzner-status", "--hetzner-takeover"],
-                "--hetzner-status and --hetzner-takeover are given: one command at a time",
+                "--hetzner-status and --hetzner-takeover: only one command at a time",
             ),
             (
                 &["--hetzner-release", "--hetzner-json", "--hetzner-check"],
-                "--hetzner-release and --hetzner-check are given: one command at a time",
+                "--hetzner-release and --hetzner-check: only one command at a time",
             ),
         ] {
             let output = run(uwsgi, &[hook(&robot)], options, &[]);
@@ -312,7 +309,7 @@ fn a_takeover_by_hand_says_why_it_failed_and_who_may_undo_it() {
     // The takeover knows where it is.
     assert_eq!(robot.journal().len(), 1, "{:?}", robot.journal());
     let output = run("--hetzner-release");
-    let expected = "ok       failover 127.0.0.9: it was routed here, and is routed nowhere now\n\
+    let expected = "ok       failover 127.0.0.9: it was routed here and is now routed nowhere\n\
                     note     failover 127.0.0.9: the Lord of failover takes it back at its next check (verify, 300 s)\n";
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), expected));
     robot.fault("post error FAILOVER_NEW_SERVER_NOT_FOUND".parse().expect("a rule"));

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lab::legion::{LEGION, address, failover_ip, route_of};
+use lab::legion::{LEGION, SECRETS, address, failover_ip, route_of};
 use lab::links::Links;
 use lab::node::{Node, free_address};
 use lab::process::{SIGINT, is_root};
@@ -61,7 +61,7 @@ impl Servers {
         // Their user has to come in, as into /etc.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("our own");
         let addresses = names.map(|_| free_address());
-        let links = Links::between(&addresses);
+        let links = Links::between(&addresses, SECRETS[0]);
         let mut servers = Servers { uwsgi, robot, links, inis: Vec::new(), nodes: Vec::new(), folder };
         for (at, name) in names.into_iter().enumerate() {
             let ini = servers.ini(at + 1, example(name), &addresses);

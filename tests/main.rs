@@ -23,6 +23,7 @@ mod promise;
 mod readiness;
 mod rejected;
 mod startup;
+mod strays;
 mod stuck;
 mod sysadmin;
 mod told;

@@ -65,7 +65,7 @@ fn a_mistyped_action_of_ours_ends_uwsgi() {
             + &format!("legion-unlord = {LEGION} {action}:{argument}\n");
         let (said, goes_on) = start(Uwsgi::ALL[at % 2], &lines);
         let expected =
-            format!("Legion {LEGION}, legion-unlord: there is no action \"{action}\": did you mean {meant}?");
+            format!("Legion {LEGION}, legion-unlord: unknown action \"{action}\": did you mean {meant}?");
         assert_eq!((said, goes_on), (vec![expected], false));
     }
 }
@@ -90,7 +90,7 @@ fn an_ip_that_two_hooks_would_take_from_each_other_ends_uwsgi() {
         let (said, goes_on) = start(uwsgi, &(legion(own, "1") + &other + &one + &same));
         assert!(!goes_on && said.len() == 1, "{said:?}");
         assert!(said[0].starts_with("Legion other, legion-lord: ip=127.0.0.9 with"), "{said:?}");
-        assert!(said[0].contains("each Legion has a Lord of its own"), "{said:?}");
+        assert!(said[0].contains("each Legion elects its own Lord"), "{said:?}");
 
         // The same line twice does nobody harm, and a release is no second master.
         let release = hook("127.0.0.9", "127.0.0.1").replace("failoverip:", "failoverip-release:");
@@ -115,30 +115,30 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         (format!("{}{right}{nodes}{}", legion(own, "1"), quorum(2)), ""),
         (
             format!("{}{right}{nodes}{}", legion(own, "1"), quorum(1)),
-            "Legion failover: legion-quorum is 1, but there are 3 with this one and each legion-node: cut apart it has a Lord \
-             on each side; set legion-quorum = failover 2",
+            "Legion failover: legion-quorum is 1, and the number of nodes (this one and each legion-node) is 3: a \
+             network split would leave a Lord on each side; set legion-quorum = failover 2",
         ),
         (
             format!("{}{right}{}", legion(own, "1"), right.replace("legion-lord", "legion-join")),
-            "Legion failover, legion-join: hetzner-failoverip takes the IP over whoever is Lord: it belongs into legion-lord",
+            "Legion failover, legion-join: hetzner-failoverip takes the IP from the Lord: move it to legion-lord",
         ),
         (
             format!("{}{right}{nodes}{}", legion(own, "1"), quorum(4)),
-            "Legion failover: legion-quorum is 4, but there are 3 with this one and each legion-node: it never has a Lord; \
-             set legion-quorum = failover 2",
+            "Legion failover: legion-quorum is 4, and the number of nodes (this one and each legion-node) is 3: no \
+             Lord is ever elected; set legion-quorum = failover 2",
         ),
         (
             format!("{}{right}{nodes}{}", legion(own, "1"), quorum(3)),
-            "Legion failover: legion-quorum is 3, and there are 3 with this one and each legion-node: when one of them is \
-             down it has no Lord; set legion-quorum = failover 2",
+            "Legion failover: legion-quorum is 3, and the number of nodes (this one and each legion-node) is 3: \
+             there is no Lord while one of them is down; set legion-quorum = failover 2",
         ),
         (
             format!("{}{right}legion-node = {LEGION} {second}\n{}", legion(own, "1"), quorum(2)),
-            "Legion failover: legion-quorum is 2, and there are 2 with this one and each legion-node: when one of them is \
-             down it has no Lord",
+            "Legion failover: legion-quorum is 2, and the number of nodes (this one and each legion-node) is 2: \
+             there is no Lord while one of them is down",
         ),
-        (format!("{}{right}", legion(own, "65536")), "Legion failover: this node's valor is 65536, but its peers"),
-        (format!("{}{right}", legion(own, "0")), "Legion failover: this node's valor is 0, an arbiter's"),
+        (format!("{}{right}", legion(own, "65536")), "Legion failover: this node's valor is 65536, but peers store at most 65535"),
+        (format!("{}{right}", legion(own, "0")), "Legion failover: this node's valor is 0 (an arbiter): it votes but never becomes Lord"),
         (
             format!("{}{right}legion-node = {LEGION} {own}\n", legion(own, "1")),
             &format!("Legion failover: legion-node = failover {own} is this node itself"),
@@ -155,11 +155,11 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
                 legion(own, "1"),
                 quorum(2)
             ),
-            &format!("Legion failover: legion-node = failover {second} is there twice"),
+            &format!("Legion failover: legion-node = failover {second} is listed twice"),
         ),
         (
             format!("{}{right}legion-freq = 5\nlegion-tolerance = 5\n", legion(own, "1")),
-            "legion-tolerance is 5, but a node announces itself each 5 s (legion-freq)",
+            "legion-tolerance is 5, but a node announces itself only every 5 s (legion-freq)",
         ),
         (
             format!("{}{right}legion = other {second} 1 aes-128-cbc:secret1\n", legion(own, "1")),
@@ -167,7 +167,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         ),
         (
             format!("{}{right}legion-join = {LEGION} cmdd:true\n", legion(own, "1")),
-            "Legion failover, legion-join: nobody has registered an action \"cmdd\"",
+            "Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
         ),
         (format!("{}{right}legion-join = {LEGION} cmd:true\n", legion(own, "1")), ""),
     ]
@@ -191,7 +191,7 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
 fn a_legion_without_a_master_is_told() {
     let (said, goes_on) =
         start(Uwsgi::Debian, &(legion(free_address(), "1") + &right() + "master = false\n"));
-    let expected = "warning: there is no master, which alone runs Legions: set master = true";
+    let expected = "warning: without a master process uWSGI runs no Legion: set master = true";
     assert_eq!((said, goes_on), (vec![expected.to_string()], true));
 }
 
@@ -209,7 +209,7 @@ fn an_ini_with_a_password_that_others_may_read_is_told() {
         assert_eq!(said(0o640), [""; 0]);
         let path = inner.display();
         let expected =
-            format!("warning: {path} holds the password, and is readable by others: chmod o-r {path}");
+            format!("warning: {path} holds the password and is readable by others: chmod o-r {path}");
         let found = said(0o644);
         assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
     }

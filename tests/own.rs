@@ -15,6 +15,7 @@ use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// An IPv6 address needs `nodad`: until the kernel knows that nobody else has it, a route cannot name it.
 fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip(8) is there");
     assert!(status.success(), "ip {arguments}");
@@ -78,10 +79,10 @@ fn a_failover_ip_is_never_taken_for_this_hosts_own() {
 
             let net = "ip=2a01:4f8:fff1::,url=http://198.51.100.9/x";
             assert_eq!(found(uwsgi, &[net]), [None]);
-            ip("-6 addr add 2a01:4f8:fff1::7/64 dev lo");
+            ip("-6 addr add 2a01:4f8:fff1::7/64 dev lo nodad");
             ip("-6 route add default dev lo src 2a01:4f8:fff1::7");
             assert_eq!(found(uwsgi, &[net]), [None]);
-            ip("-6 addr add 2a01:4f8:1:2::7/64 dev lo");
+            ip("-6 addr add 2a01:4f8:1:2::7/64 dev lo nodad");
             assert_eq!(found(uwsgi, &[net]), [Some("2a01:4f8:1:2::".into())]);
         });
     }
@@ -112,7 +113,7 @@ fn an_address_that_comes_later_is_waited_for() {
             let warning = "warning: Legion failover, legion-lord: active_ip is not set, and this host has no public IPv6 \
                            address of its own: each takeover looks for one again";
             assert!(node.lines().iter().any(|line| line.starts_with(warning)), "{:?}", node.lines());
-            ip("-6 addr add 2a01:4f8:1:2::7/64 dev lo");
+            ip("-6 addr add 2a01:4f8:1:2::7/64 dev lo nodad");
             ip("-6 route add default dev lo");
             node.wait_for_log("i am now the Lord", LIMIT);
             let expected: IpAddr = "2a01:4f8:1:2::".parse().expect("an address");

@@ -121,8 +121,11 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
         let warned =
             |line: &String| line.starts_with("warning: Legion failover, legion-lord: password_file=");
         assert!(lines.iter().any(|line| warned(line) && line.contains(&told)), "{uwsgi}: {lines:?}");
-        assert!(holds(&lines, "after a reload it cannot be read at all; let uid 54321 read it"), "{lines:?}");
-        let kept = format!("as uid {UID}: using what was read before");
+        assert!(
+            holds(&lines, "after a reload it cannot be read at all; let uid 54321 read it: chgrp"),
+            "{lines:?}"
+        );
+        let kept = format!("as uid {UID}: using the password that was read before");
         assert_eq!(lines.iter().filter(|line| line.contains(&kept)).count(), 1, "{lines:?}");
 
         // The new image is the user from its beginning: what it cannot read it cannot have kept.
@@ -130,7 +133,7 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
         let said =
             "Permission denied (os error 13): expected a file that contains the password (this is a reload";
         assert!(holds(&node.lines(), said), "{uwsgi}: {:?}", node.lines());
-        node.wait_for_log("until that has changed this node only votes, and is no candidate", LIMIT);
+        node.wait_for_log("until that changes, this node only votes and cannot become Lord", LIMIT);
         let alarmed = || {
             let alarms = fs::read_to_string(place.path("alarms")).unwrap_or_default();
             alarms.contains("Legion failover, legion-lord: password_file=")
@@ -189,7 +192,11 @@ fn a_relative_path_is_found_from_where_uwsgi_was_started() {
         // What is read later is that file too.
         place.robot.fault("post error FAILOVER_FAILED".parse().expect("a rule"));
         assert!(place.robot.journal().iter().all(|request| request.authorised), "{uwsgi}");
-        assert!(!holds(&node.lines(), "using what was read before"), "{uwsgi}: {:?}", node.lines());
+        assert!(
+            !holds(&node.lines(), "using the password that was read before"),
+            "{uwsgi}: {:?}",
+            node.lines()
+        );
     }
 }
 

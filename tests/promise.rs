@@ -227,7 +227,7 @@ fn a_lock_that_does_not_end_makes_no_lord(uwsgi: Uwsgi) {
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     assert!(!scene.legion.any_log_holds("i am now the Lord"), "{}", scene.state());
-    let line = "when last seen it was routed to 2.2.2.2, and the deadline of 12 s is near";
+    let line = "it was last seen routed to 2.2.2.2, and the deadline of 12 s is near";
     assert!(scene.legion.any_log_holds(line), "{}", scene.state());
     assert!(scene.posts() <= 3, "{}", scene.state());
 }
@@ -334,7 +334,7 @@ fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsg
     assert!(wait_until(LIMIT, alone), "{}", scene.state());
     let posts = scene.posts();
     scene.robot.set_route(failover_ip(), route_of(3));
-    let line = "4.4.4.4 is routed to 3.3.3.3, though this node is Lord: left there, since only 1 of 3 nodes in sight agree";
+    let line = "4.4.4.4 is routed to 3.3.3.3, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
     scene.legion.node(1).wait_for_log(line, seconds(15));
     thread::sleep(seconds(10));
     assert_eq!(scene.posts(), posts, "{}", scene.state());

@@ -20,8 +20,8 @@ const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\nenable-metrics = tru
 const IP: &str = "4.4.4.4";
 /// What the standby's user is called, to be told from the Lord's.
 const STANDBY: &str = "STANDBY";
-const UNREADY: &str = "failover: this node could not take 4.4.4.4 over: ";
-const READY: &str = "failover: this node could take 4.4.4.4 over again";
+const UNREADY: &str = "failover: this node cannot take over 4.4.4.4: ";
+const READY: &str = "failover: this node can take over 4.4.4.4 again";
 
 fn robot() -> Robot {
     let failover = vec![Failover::new(ip(IP), None)];
@@ -94,7 +94,8 @@ fn a_standby_looks_by_itself_and_says_what_changes() {
         wait_for_metrics(legion.node(2), &[("ready", 0), ("alarms", 1)]);
         let log = legion.node(2).log();
         assert!(
-            log.contains(&format!("{UNREADY}HTTP 401")) && log.contains(": a failover to it would fail"),
+            log.contains(&format!("{UNREADY}HTTP 401"))
+                && log.contains(": a failover to this node would fail"),
             "{log}"
         );
         let aged = || metric(legion.node(2), "ready_age").is_some_and(|age| age >= 0);
@@ -147,7 +148,7 @@ fn several_ips_are_one_login_here_too() {
         .replace("ip=4.4.4.4,", "ip=4.4.4.4;5.5.5.5;6.6.6.6,");
     let alone = Alone::start(Uwsgi::Pypi, &hook, NEVER_LORD, &[]);
     for address in ["4.4.4.4", "5.5.5.5", "6.6.6.6"] {
-        alone.wait_for_alarm(&format!("this node could not take {address} over: HTTP 401"));
+        alone.wait_for_alarm(&format!("this node cannot take over {address}: HTTP 401"));
     }
     assert_eq!(robot.journal().len(), 1, "{:?}", robot.journal());
 }
@@ -234,15 +235,19 @@ fn a_system_without_threads_wakes_somebody_and_is_mended() {
         let env = without_threads(folder.path());
         let env = env.each_ref().map(|(name, value)| (name.as_str(), value.as_str()));
         let alone = Alone::start(uwsgi, &hook(1, &robot.url(ip(IP)), ""), "", &env);
-        alone.wait_for_alarm("FAILED to route 4.4.4.4 here: it could not be begun");
-        alone.wait_for_alarm("the system has no thread left: nobody looks whether the IP stays here");
-        alone.wait_for_alarm("the system has no thread left: a takeover by this node may fail, too");
+        alone.wait_for_alarm("FAILED to route 4.4.4.4 here: the takeover could not start");
+        alone.wait_for_alarm(
+            "the system has no thread left for the guard: nothing checks that the IP stays here",
+        );
+        alone.wait_for_alarm(
+            "the system has no thread left for the daily check: a takeover by this node may fail too",
+        );
         assert!(robot.journal().is_empty());
         let counted = wait_until(LIMIT, || metric(&alone.node, "takeover_failures") >= Some(1));
         assert!(counted, "{}", alone.node.log());
         fs::remove_file(env[1].1).expect("ours");
         alone.node.wait_for_log("there is a thread for the guard again", LIMIT);
-        alone.node.wait_for_log("there is a thread for the daily look again", LIMIT);
+        alone.node.wait_for_log("there is a thread for the daily check again", LIMIT);
         // And what the takeover did not do, the guard does.
         assert!(wait_until(LIMIT, || robot.route(ip(IP)) == Some(ip("1.1.1.1"))), "{}", alone.node.log());
         assert_eq!(alone.alarms("no thread left"), 2, "{}", alone.node.log());

@@ -76,7 +76,7 @@ fn every_problem_is_named_and_uwsgi_ends() {
         ),
         (right.replace("url=http", "url=ftp"), "url has no host, or a scheme other than http or https"),
         (right.replace("127.0.0.9", "4.4.4.4;5.5.5.5"), "url is the same for all failover IPs of the hook"),
-        (format!("{right},alarm=pager"), "alarm=pager is no alarm: define it by alarm = pager ..."),
+        (format!("{right},alarm=pager"), "alarm=pager is not defined: define it with alarm = pager ..."),
         (
             right.replace("hetzner-failoverip:", "hetzner-failoverip-release:").replace("ip=127.0.0.9,", ""),
             "ip is missing",
@@ -139,7 +139,7 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right(),
             three.as_str(),
-            "warning: Legion failover has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = failover 2",
+            "warning: Legion failover has no legion-quorum: a network split would leave a Lord on each side; set legion-quorum = failover 2",
         ),
         (
             right().replace("=127.0.0.1,", "=198.51.100.7,"),
@@ -164,13 +164,13 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             format!("{},deadline=89.5", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: deadline is 89.5 s (unless set, three times timeout), but a switch",
+            "warning: Legion failover, legion-lord: deadline is 89.5 s (default: three times timeout), but a switch",
         ),
         (
             format!("{},verify=60", right()),
             NO_WARNING,
-            "warning: Legion failover, legion-lord: verify is 60 s, but the API's limit an hour allows no more than a \
-             check each 90 s for one IP",
+            "warning: Legion failover, legion-lord: verify is 60 s, but the API's rate limit allows only one \
+             check every 90 s for one IP",
         ),
         (by_file, NO_WARNING, "warning: Legion failover, legion-lord: password_file="),
         (
@@ -201,17 +201,17 @@ fn every_warning_is_one_line_and_uwsgi_goes_on() {
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-freq = 3\nlegion-tolerance = 3\n",
-            "warning: legion-tolerance is 3, but a node announces itself each 3 s (legion-freq)",
+            "warning: legion-tolerance is 3, but a node announces itself only every 3 s (legion-freq)",
         ),
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-join = failover cmdd:true\n",
-            "warning: Legion failover, legion-join: nobody has registered an action \"cmdd\"",
+            "warning: Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
         ),
         (
             right(),
             "legion-death-on-lord-error = 30\nlegion-quorum = failover 2\n",
-            "warning: Legion failover: legion-quorum is 2, but there are 1 with this one",
+            "warning: Legion failover: legion-quorum is 2, and the number of nodes (this one and each legion-node) is 1: no Lord is ever",
         ),
     ];
     for (hook, options, expected) in cases {
@@ -250,13 +250,13 @@ fn a_reload_with_a_wrong_hook_goes_on_and_its_takeover_fails() {
         let said = |start: &str, end: &str| {
             node.lines().iter().any(|line| line.starts_with(start) && line.ends_with(end))
         };
-        assert!(said(problem, "(this is a reload, so that uWSGI goes on)"), "{uwsgi}: {:?}", node.lines());
+        assert!(said(problem, "(this is a reload, so uWSGI keeps running)"), "{uwsgi}: {:?}", node.lines());
         let failed =
-            || said("failover: nothing is sent, the hook is wrong: ip=nowhere is not an IP address", "");
+            || said("failover: no request sent, the hook is wrong: ip=nowhere is not an IP address", "");
         assert!(wait_until(LIMIT, failed), "{uwsgi}: {}", node.log());
         let alarmed = || {
             let alarms = fs::read_to_string(&alarms).unwrap_or_default();
-            alarms.contains(problem) && alarms.contains("nothing is sent, the hook is wrong")
+            alarms.contains(problem) && alarms.contains("no request sent, the hook is wrong")
         };
         assert!(wait_until(LIMIT, alarmed), "{uwsgi}: {}", node.log());
     }

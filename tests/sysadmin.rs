@@ -150,7 +150,8 @@ fn a_password_file_that_is_gone_keeps_no_takeover_from_succeeding() {
         let back = || robot.route(ip("4.4.4.4")) == Some(ip("1.1.1.1"));
         assert!(wait_until(LIMIT, back), "{uwsgi}: {}", node.log());
         let said = node.lines();
-        let kept: Vec<_> = said.iter().filter(|line| line.contains("using what was read before")).collect();
+        let kept: Vec<_> =
+            said.iter().filter(|line| line.contains("using the password that was read before")).collect();
         assert_eq!(kept.len(), 1, "{uwsgi}: {said:?}");
         assert!(kept[0].contains("No such file or directory (os error 2), as uid"), "{kept:?}");
     }
@@ -253,7 +254,7 @@ fn an_alarm_is_triggered_by_a_failure_and_by_a_drift() {
         robot.set_route(ip("4.4.4.4"), Some(ip("2.2.2.2")));
         let alarms = || fs::read_to_string(&file).unwrap_or_default();
         for text in [
-            "[hetzner-failoverip] failover: 4.4.4.4 is routed to 2.2.2.2, though this node is Lord: looking again in 2 s",
+            "[hetzner-failoverip] failover: 4.4.4.4 is routed to 2.2.2.2, though this node is Lord: checking the route again in 2 s",
             "[hetzner-failoverip] failover: FAILED to route 4.4.4.4 to 1.1.1.1: HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND",
         ] {
             assert!(

@@ -1,17 +1,16 @@
 //! What each command does for one failover IP.
 
+use super::asked::Command;
+use super::report::{Mark, Report, Step};
+use super::{BUG, ELSEWHERE, UNKNOWN};
 use crate::failover::{FailoverIp, Verdict};
 use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls};
 use crate::sys;
 
-use super::UNKNOWN;
-use super::asked::Command;
-use super::report::{Mark, Report, Step};
-
 /// Where the IP is routed, or why that is unknown.
 type Found = Result<Place, Failure>;
 
-/// Does what the command says, and says what came of it. `found` is what a look has found just now, if there was one.
+/// Does what the command asks for. `found` is where the IP was a moment ago, if that was looked up.
 pub fn report(command: Command, ip: &FailoverIp, found: Option<Found>) -> Report {
     let found = || found.unwrap_or_else(|| ip.whereabouts());
     match command {
@@ -22,138 +21,123 @@ pub fn report(command: Command, ip: &FailoverIp, found: Option<Found>) -> Report
     }
 }
 
-/// For a hook whose thread has panicked.
+/// For a command that has panicked.
 pub fn broken() -> Report {
-    let text = "a bug in uwsgi-hetzner: the log says where".to_string();
-    Report {
-        state: "unknown",
-        route: None,
-        reason: Some(text.clone()),
-        steps: vec![Step(Mark::Error, text)],
-        code: UNKNOWN,
-    }
+    unknown(BUG.into(), BUG.into())
 }
 
-/// Exit status 0: here; 2: elsewhere or nowhere; 1: unknown.
+fn unknown(reason: String, text: String) -> Report {
+    let steps = vec![Step(Mark::Error, text)];
+    Report { state: "unknown", route: None, reason: Some(reason), steps, code: UNKNOWN }
+}
+
 pub fn status(ip: &FailoverIp, found: Found) -> Report {
     let place = match found {
         Ok(place) => place,
-        Err(failure) => {
-            let text = format!("unknown: {}", failure.sentence);
-            return Report {
-                state: "unknown",
-                route: None,
-                reason: Some(failure.sentence),
-                steps: vec![Step(Mark::Error, text)],
-                code: UNKNOWN,
-            };
-        }
+        Err(Failure { sentence, .. }) => return unknown(sentence.clone(), format!("unknown: {sentence}")),
     };
     let not_to = || ip.remote.target().map_or_else(|_| String::new(), |target| format!(", not to {target}"));
     let (state, mark, text, code) = match place {
         Place::Here(_) => ("here", Mark::Ok, format!("{place}, here"), 0),
-        Place::Elsewhere(_) => ("elsewhere", Mark::Warning, format!("{place}{}", not_to()), 2),
-        Place::Nowhere => ("nowhere", Mark::Warning, format!("{place}{}", not_to()), 2),
+        Place::Elsewhere(_) => ("elsewhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
+        Place::Nowhere => ("nowhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
     };
     let route = place.server().map(str::to_string);
     Report { state, route, reason: None, steps: vec![Step(mark, text)], code }
 }
 
-/// Exit status 0: here; 1: it is not, or that is unknown.
-fn takeover(ip: &FailoverIp) -> Report {
-    // The login's lock-out and the rate limit apart, nothing holds back what is asked for by hand.
-    if ip.take_over(Need::Election, &|| true) == Verdict::Here {
-        let mut report = status(ip, Ok(Place::Here(ip.remote.target().unwrap_or_default())));
-        let name = ip.legion.name();
-        let text =
-            format!("if this node is not Lord of {name}, the Lord takes the IP back {}", when_it_looks(ip));
-        report.steps.push(Step(Mark::Note, text));
-        return report;
-    }
-    let reason = ip.record.last_alarm();
-    let mut report = status(ip, ip.whereabouts());
-    report.steps.insert(0, Step(Mark::Error, reason.clone()));
+/// A command that has failed, and where the IP is now.
+fn failed(ip: &FailoverIp, found: Found, reason: String, text: String) -> Report {
+    let mut report = status(ip, found);
+    report.steps.insert(0, Step(Mark::Error, text));
     Report { reason: Some(reason), code: UNKNOWN, ..report }
 }
 
-/// Exit status 0: it was here, and is nowhere now; 2: it was not here; 1: it is not released, or that is unknown.
+fn takeover(ip: &FailoverIp) -> Report {
+    // A command by hand is held back only after a rejected login and by the rate limit.
+    let verdict = ip.take_over(Need::Election, None, &|| true);
+    if verdict == Verdict::Here {
+        let mut report = status(ip, Ok(Place::Here(ip.remote.target().unwrap_or_default())));
+        let (name, when) = (ip.legion.name(), next_check(ip));
+        let text = format!("if this node is not Lord of {name}, the Lord takes the IP back {when}");
+        report.steps.push(Step(Mark::Note, text));
+        return report;
+    }
+    let reason = if let Verdict::Failed(line) = verdict { line } else { String::new() };
+    failed(ip, ip.whereabouts(), reason.clone(), reason)
+}
+
+/// Exit status 0 if the IP was here and is routed nowhere now, 2 if it was not here.
 fn release(ip: &FailoverIp) -> Report {
     let released = |sentence: &str| {
-        let text = format!("the Lord of {} takes it back {}", ip.legion.name(), when_it_looks(ip));
+        let text = format!("the Lord of {} takes it back {}", ip.legion.name(), next_check(ip));
         let steps = vec![Step(Mark::Ok, sentence.to_string()), Step(Mark::Note, text)];
         Report { state: "nowhere", route: None, reason: None, steps, code: 0 }
     };
-    // Hetzner makes a switch of it too: nobody waits here that could get impatient.
+    // It may take as long as a switch: unlike a node that is stopping, a command can wait.
     match ip.release(ip.common.timeout) {
-        Ok(Place::Here(_)) => released("it was routed here, and is routed nowhere now"),
+        Ok(Place::Here(_)) => released("it was routed here and is now routed nowhere"),
         Ok(place) => {
             let text = format!("it is {place}, not here: nothing was released");
             Report { steps: vec![Step(Mark::Warning, text)], ..status(ip, Ok(place)) }
         }
         Err(failure) if matches!(failure.kind, Kind::Unknown | Kind::NotDone | Kind::Locked) => {
-            let found = ip.whereabouts();
+            let (found, reason) = (ip.whereabouts(), failure.sentence);
             if found == Ok(Place::Nowhere) {
-                return released(&format!("it is routed nowhere now ({})", failure.sentence));
+                return released(&format!("it is now routed nowhere ({reason})"));
             }
-            let mut report = status(ip, found);
-            report.steps.insert(0, Step(Mark::Error, format!("FAILED to release it: {}", failure.sentence)));
-            Report { reason: Some(failure.sentence), code: UNKNOWN, ..report }
+            failed(ip, found, reason.clone(), format!("FAILED to release it: {reason}"))
         }
         Err(failure) => status(ip, Err(failure)),
     }
 }
 
-/// When a Lord that is another node finds out what was done here by hand.
-fn when_it_looks(ip: &FailoverIp) -> String {
+/// When the Lord, if that is another node, notices what was done here by hand.
+fn next_check(ip: &FailoverIp) -> String {
     match ip.common.verify.as_secs_f64() {
-        0.0 => "when it looks next (verify=0: not by a timer)".into(),
+        0.0 => "the next time it checks the route (verify=0: no regular checks)".into(),
         seconds => format!("at its next check (verify, {seconds} s)"),
     }
 }
 
-/// One look shows them all: name resolution, TLS, login, the IP, its route. Changes nothing.
+/// One request shows it all: name resolution, TLS, login, the IP, its route. Changes nothing.
 fn check(ip: &FailoverIp, found: Found) -> Report {
     let Api { authority: host, tls, .. } = ip.remote.api();
-    // How many of the steps below the request has passed.
-    let passed = match &found {
-        Ok(_) => 4,
-        Err(failure) => match failure.stage {
-            Stage::Way => 0,
-            Stage::Host | Stage::Login => 2,
-            Stage::Address => 3,
-        },
-    };
     let tls = match tls {
-        Tls::Verified => Step(Mark::Ok, format!("TLS: {host} has proved who it is")),
+        Tls::Verified => Step(Mark::Ok, format!("TLS to {host}: certificate verified")),
         Tls::Unverified => {
-            let text = format!("TLS: {host} was not asked to prove who it is: leave ssl_no_verify out");
-            Step(Mark::Warning, text)
+            Step(Mark::Warning, format!("TLS to {host}: certificate NOT verified: remove ssl_no_verify"))
         }
-        Tls::None => Step(Mark::Warning, format!("no TLS: {host} is asked by plain http")),
+        Tls::None => Step(Mark::Warning, format!("no TLS to {host}: url is plain http")),
     };
     let on_the_way = [
-        Step(Mark::Ok, format!("{host} is reached")),
+        Step(Mark::Ok, format!("{host} is reachable")),
         tls,
-        Step(Mark::Ok, "the login is right".into()),
+        Step(Mark::Ok, "the login is accepted".into()),
         Step(Mark::Ok, format!("the account has {}", ip.name())),
     ];
-    let mut steps = vec![Step(Mark::Ok, "the configuration is right".to_string())];
+    // How many of these steps the request has passed.
+    let passed = match found.as_ref().map_err(|failure| failure.stage) {
+        Ok(_) => on_the_way.len(),
+        Err(Stage::Way) => 0,
+        Err(Stage::Host | Stage::Login) => 2,
+        Err(Stage::Address) => 3,
+    };
+    let mut steps = vec![Step(Mark::Ok, "the configuration is valid".to_string())];
     steps.extend(on_the_way.into_iter().take(passed));
     steps.push(match &found {
         Ok(place) => Step(Mark::Ok, format!("it is {place}")),
         Err(failure) => Step(Mark::Error, failure.sentence.clone()),
     });
     for (name, address) in ip.remote.local_addresses() {
+        let text = format!("{name} {address} is on an interface of this host");
+        let unknown = format!("cannot tell whether {text}: the system does not list its interfaces");
         steps.extend(match sys::is_here(address) {
-            Some(true) => Some(Step(Mark::Ok, format!("{name} {address} is on an interface of this host"))),
-            // That is among the warnings of the start.
+            Some(true) => Some(Step(Mark::Ok, text)),
+            // One of the warnings of the start says so.
             Some(false) => None,
-            None => Some(Step(
-                Mark::Warning,
-                format!("cannot tell whether {name} {address} is on an interface of this host: the system does not say"),
-            )),
+            None => Some(Step(Mark::Warning, unknown)),
         });
     }
-    let code = i32::from(found.is_err());
-    Report { steps, code, ..status(ip, found) }
+    Report { steps, code: i32::from(found.is_err()), ..status(ip, found) }
 }

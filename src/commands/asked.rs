@@ -1,6 +1,5 @@
 //! What the command line asks for.
 
-/// What is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
     Check,
@@ -12,7 +11,7 @@ pub enum Command {
 impl Command {
     const ALL: [Command; 4] = [Command::Check, Command::Status, Command::Takeover, Command::Release];
 
-    /// Its option is `hetzner-` and this.
+    /// The name of its option, after `--hetzner-`.
     pub fn name(self) -> &'static str {
         match self {
             Command::Check => "check",
@@ -23,11 +22,11 @@ impl Command {
     }
 }
 
-/// The options of ours that were given, each once.
+/// The options of this plugin that were given, each once.
 #[derive(Clone)]
 pub struct Asked {
     commands: Vec<Command>,
-    /// The last one that was named.
+    /// The last one that was given.
     pub legion: Option<String>,
     pub json: bool,
 }
@@ -37,42 +36,33 @@ impl Asked {
         Asked { commands: Vec::new(), legion: None, json: false }
     }
 
-    /// Notes an option by its name, as uWSGI reads it.
+    /// Notes an option when uWSGI reads it.
     pub fn note(&mut self, option: &str, value: Option<&str>) {
-        let name = option.trim_start_matches("hetzner-");
-        if let Some(command) = Command::ALL.into_iter().find(|command| command.name() == name) {
-            if !self.commands.contains(&command) {
-                self.commands.push(command);
-            }
-        }
-        match name {
+        match option.trim_start_matches("hetzner-") {
             "legion" => self.legion = value.map(str::to_string),
             "json" => self.json = true,
-            _ => {}
+            name => {
+                let command = Command::ALL.into_iter().find(|command| command.name() == name);
+                self.commands.extend(command.filter(|command| !self.commands.contains(command)));
+            }
         }
     }
 
-    /// The command, if there is one; or a sentence that says what is wrong with the command line. What was meant for a
-    /// command must never start a server.
+    /// The command, if there is one; or what is wrong with the command line: what was meant as a command must never start
+    /// a server.
     pub fn command(&self) -> Result<Option<Command>, String> {
-        let options = |commands: &[Command]| {
-            let names = commands.iter().map(|command| format!("--hetzner-{}", command.name()));
-            names.collect::<Vec<_>>()
+        let options = |commands: &[Command], between: &str| {
+            let options = commands.iter().map(|command| format!("--hetzner-{}", command.name()));
+            options.collect::<Vec<_>>().join(between)
         };
-        match &self.commands[..] {
-            [command] => Ok(Some(*command)),
-            [] => {
-                let [others @ .., last] = &options(&Command::ALL)[..] else { return Ok(None) };
-                let which = format!("{} or {last}", others.join(", "));
-                let alone = match (self.json, &self.legion) {
-                    (true, _) => "--hetzner-json",
-                    (_, Some(_)) => "--hetzner-legion",
-                    _ => return Ok(None),
-                };
-                Err(format!("{alone} says how to do a command, but there is none: add {which}"))
-            }
-            commands => Err(format!("{} are given: one command at a time", options(commands).join(" and "))),
-        }
+        let alone = match &self.commands[..] {
+            [command] => return Ok(Some(*command)),
+            [] if self.json => "--hetzner-json",
+            [] if self.legion.is_some() => "--hetzner-legion",
+            [] => return Ok(None),
+            several => return Err(format!("{}: only one command at a time", options(several, " and "))),
+        };
+        Err(format!("{alone} needs a command: add {}", options(&Command::ALL, " or ")))
     }
 }
 
@@ -94,14 +84,17 @@ mod tests {
         // In the ini and on the command line.
         assert_eq!(command(&["hetzner-status", "hetzner-status"]), Ok(Some(Command::Status)));
         for (options, expected) in [
-            (["hetzner-check", "hetzner-release"], "--hetzner-check and --hetzner-release are given"),
             (
-                ["hetzner-json", "hetzner-legion"],
-                "--hetzner-json says how to do a command, but there is none",
+                ["hetzner-check", "hetzner-release"],
+                "--hetzner-check and --hetzner-release: only one command at a time",
             ),
-            (["hetzner-legion", "hetzner-legion"], "--hetzner-legion says how"),
+            (["hetzner-json", "hetzner-legion"], "--hetzner-json needs a command: add --hetzner-check or"),
+            (
+                ["hetzner-legion", "hetzner-legion"],
+                "--hetzner-legion needs a command: add --hetzner-check or",
+            ),
         ] {
-            let sentence = command(&options).expect_err("no sense in it");
+            let sentence = command(&options).expect_err("it makes no sense");
             assert!(sentence.starts_with(expected), "{sentence}");
         }
     }

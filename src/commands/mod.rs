@@ -1,8 +1,8 @@
-//! The operator's commands: options of uWSGI that do their work for every hook of ours in the ini, and end before
-//! anything is bound or forked. The ini holds the login, so that none is typed.
+//! The operator's commands: options of uWSGI that do their work for every hook of this plugin in the ini, and exit before
+//! anything is bound or forked. The login comes from the ini, so nobody has to type it.
 //!
-//! `asked` knows what the command line asks for, `act` does it for one failover IP, `whom` says as whom the check has
-//! judged, `report` is what is printed.
+//! `asked` knows what the command line asks for, `act` does it for one failover IP, `whom` says as which user the check
+//! runs, `report` is what is printed. This room uses `startup` and `failover`; it knows no hoster.
 
 mod act;
 mod asked;
@@ -11,37 +11,36 @@ mod whom;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use crate::failover::FailoverIp;
 use crate::hosters::{Failure, Place, Shared};
-use crate::startup::{self, Hook, Reading};
-use crate::uwsgi;
+use crate::startup::{self, Reading};
+use crate::sys::side_by_side;
+use crate::uwsgi::{self, Legion};
 pub use asked::Asked;
 use asked::Command;
 use report::{Document, Mark, Report, Step};
 
-/// The exit status where nothing is known, or what was asked for could not be done.
+/// The exit statuses other than 0: the state is unknown or the command failed; the IP is elsewhere or nowhere; the command
+/// line makes no sense.
 const UNKNOWN: i32 = 1;
-/// The exit status of a command line that makes no sense. Nothing was asked.
+const ELSEWHERE: i32 = 2;
 const USAGE: i32 = 3;
+
+/// What a panic leads to; its place is in the log.
+const BUG: &str = "a bug in uwsgi-hetzner: see the log";
 
 /// More requests at once would only wait for each other.
 const MOST_AT_ONCE: usize = 16;
 
-/// Runs the command that was asked for on what was read of the configuration, prints what came of it, and returns the
-/// exit status; `None` where uWSGI is to start.
+/// Runs the command that was asked for, prints the result and returns the exit status; `None` if uWSGI is to start.
 pub fn run(asked: &Asked, reading: &Reading, shared: &Shared) -> Option<i32> {
     let document = match asked.command() {
         Ok(None) => return None,
         Ok(Some(command)) => {
-            // What has panicked is logged already; who asked for a document gets one all the same.
+            // A panic is logged already; there has to be a document all the same.
             let obey = AssertUnwindSafe(|| obey(command, asked, reading, shared));
-            panic::catch_unwind(obey).unwrap_or_else(|_| {
-                Document::error(Some(command), UNKNOWN, "a bug in uwsgi-hetzner: the log says where")
-            })
+            panic::catch_unwind(obey).unwrap_or_else(|_| Document::error(Some(command), UNKNOWN, BUG))
         }
         Err(sentence) => {
             uwsgi::log(&sentence);
@@ -53,50 +52,44 @@ pub fn run(asked: &Asked, reading: &Reading, shared: &Shared) -> Option<i32> {
 }
 
 fn obey(command: Command, asked: &Asked, reading: &Reading, shared: &Shared) -> Document {
-    // uWSGI ignores some while it starts; what waits for the API by hand can be ended by hand.
+    // uWSGI ignores some of them while it starts, but a command that waits for the API must end by them.
     uwsgi::end_by_signals();
-    let problems = reading.problems();
-    if !problems.is_empty() {
-        problems.iter().for_each(|problem| uwsgi::log(problem));
+    if !reading.problems.is_empty() {
+        reading.problems.iter().for_each(|problem| uwsgi::log(problem));
         let document = Document::error(Some(command), UNKNOWN, "the configuration is wrong");
-        return Document { problems: problems.to_vec(), ..document };
+        return Document { problems: reading.problems.clone(), ..document };
     }
-    let wanted = |hook: &Hook| asked.legion.as_ref().is_none_or(|name| *name == hook.legion.name());
-    let hooks: Vec<Hook> = reading.working().into_iter().filter(wanted).collect();
-    let ips: Vec<&FailoverIp> =
-        hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect();
+    let is_wanted = |legion: Legion| asked.legion.as_ref().is_none_or(|name| *name == legion.name());
+    let ips: Vec<FailoverIp> = reading.lord_ips(None).into_iter().filter(|ip| is_wanted(ip.legion)).collect();
     if ips.is_empty() {
-        let whose =
-            asked.legion.as_ref().map_or_else(|| "the configuration".into(), |name| format!("Legion {name}"));
-        let sentence = format!("{whose} has no legion-lord hook with hetzner-failoverip");
-        return Document::error(Some(command), UNKNOWN, &sentence);
+        let place = asked.legion.as_ref().map_or("the configuration".into(), |name| format!("Legion {name}"));
+        return Document::error(Some(command), UNKNOWN, &format!("{place} has {}", startup::no_lord_hook()));
     }
     let mut steps = Vec::new();
     if command == Command::Check {
-        // As the server does, which has both before its user and its root change.
-        let warnings = startup::warnings(&hooks);
-        let all: Vec<FailoverIp> = hooks.iter().flat_map(|hook| hook.ips.clone()).collect();
-        startup::trust::prepare(&shared.trust, &all);
+        // Before its user and its root change, as in a server.
+        startup::trust::prepare(&shared.trust, &ips);
         steps.push(whom::judges());
-        steps.extend(warnings.into_iter().map(|text| Step(Mark::Warning, text)));
+        let warnings = reading.warnings.iter().filter(|(legion, _)| legion.is_none_or(is_wanted));
+        steps.extend(warnings.map(|(_, text)| Step(Mark::Warning, text.clone())));
     }
     let reports = reports(command, &ips);
-    let ips: Vec<(FailoverIp, Report)> = ips.into_iter().cloned().zip(reports).collect();
-    // Unknown outweighs elsewhere, which outweighs here.
-    let weight = |code: i32| [0, 2, UNKNOWN].iter().position(|known| *known == code);
-    let code = ips.iter().map(|(_, report)| report.code).max_by_key(|code| weight(*code)).unwrap_or(UNKNOWN);
-    let code = if steps.iter().any(|Step(mark, _)| *mark == Mark::Error) { UNKNOWN } else { code };
+    let has_failed = steps.iter().any(|Step(mark, _)| *mark == Mark::Error);
+    let is_one =
+        |code: i32| code == UNKNOWN && has_failed || reports.iter().any(|report| report.code == code);
+    let code = [UNKNOWN, ELSEWHERE].into_iter().find(|code| is_one(*code)).unwrap_or(0);
+    let ips = ips.into_iter().zip(reports).collect();
     Document { command: Some(command), code, error: None, problems: Vec::new(), steps, ips }
 }
 
-/// One report for each IP, all made at the same time. But three rejected logins lock this address out: where a login is
-/// to be used more than once, it is tried once before.
-fn reports(command: Command, ips: &[&FailoverIp]) -> Vec<Report> {
+/// One report for each IP, all made at the same time. But rejected logins may lock this address out, so a login that
+/// several IPs share is tried once first.
+fn reports(command: Command, ips: &[FailoverIp]) -> Vec<Report> {
     let same = |ip: &FailoverIp, other: &FailoverIp| ip.remote.account() == other.remote.account();
     let mut tried: Vec<(&FailoverIp, Result<Place, Failure>)> = Vec::new();
-    for (at, &ip) in ips.iter().enumerate() {
-        if !ips[..at].iter().any(|other| same(ip, other)) && ips[at + 1..].iter().any(|other| same(ip, other))
-        {
+    for (at, ip) in ips.iter().enumerate() {
+        let has_same = |others: &[FailoverIp]| others.iter().any(|other| same(ip, other));
+        if !has_same(&ips[..at]) && has_same(&ips[at + 1..]) {
             tried.push((ip, ip.whereabouts()));
         }
     }
@@ -105,22 +98,6 @@ fn reports(command: Command, ips: &[&FailoverIp]) -> Vec<Report> {
         Some((other, found)) if ptr::eq(*other, ip) => act::report(command, ip, Some(found.clone())),
         _ => act::report(command, ip, None),
     };
-    // Each has its place, whoever comes to it.
-    let places: Vec<OnceLock<Report>> = ips.iter().map(|_| OnceLock::new()).collect();
-    let next = AtomicUsize::new(0);
-    let of_this_turn = |turn: usize| ips.get(turn).zip(places.get(turn));
-    let work = || {
-        while let Some((ip, place)) = of_this_turn(next.fetch_add(1, Ordering::Relaxed)) {
-            let made = panic::catch_unwind(AssertUnwindSafe(|| report(ip))).unwrap_or_else(|_| act::broken());
-            drop(place.set(made));
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..ips.len().min(MOST_AT_ONCE) {
-            // Where the system has no thread left, there are fewer.
-            let _ = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, work);
-        }
-        work();
-    });
-    places.into_iter().map(|place| place.into_inner().unwrap_or_else(act::broken)).collect()
+    let made = side_by_side(ips, MOST_AT_ONCE, |ip| report(ip));
+    made.into_iter().map(|report| report.unwrap_or_else(act::broken)).collect()
 }

@@ -1,4 +1,4 @@
-//! What a command has found out, and how it is printed: lines for people, or one JSON document.
+//! The result of a command, and how it is printed: lines for people, or one JSON document.
 
 use std::io::Write;
 
@@ -30,36 +30,29 @@ impl Mark {
 /// One line.
 pub struct Step(pub Mark, pub String);
 
-impl Step {
-    fn json(&self) -> Value {
-        let Step(mark, text) = self;
-        json!({"result": mark.word(), "text": text})
-    }
-}
-
-/// What a command has found out of one failover IP.
+/// The result for one failover IP.
 pub struct Report {
     /// Where the IP is: `here`, `elsewhere`, `nowhere`, `unknown`.
     pub state: &'static str,
-    /// The server that it is routed to.
+    /// The server that the IP is routed to.
     pub route: Option<String>,
-    /// Why what was asked for is not done, or not known.
+    /// Why the command failed, or why the state is unknown.
     pub reason: Option<String>,
     pub steps: Vec<Step>,
-    /// What the command's exit status is for this IP alone.
+    /// The exit status for this IP alone.
     pub code: i32,
 }
 
 /// All that a command prints.
 pub struct Document {
-    /// `None` where the command line names none, or several.
+    /// `None` if the command line has none, or several.
     pub command: Option<Command>,
     pub code: i32,
-    /// Why nothing was asked at all.
+    /// Why no request was sent at all.
     pub error: Option<String>,
     /// What is wrong with the configuration.
     pub problems: Vec<String>,
-    /// What is no single IP's.
+    /// What is not about a single IP.
     pub steps: Vec<Step>,
     pub ips: Vec<(FailoverIp, Report)>,
 }
@@ -74,23 +67,21 @@ impl Document {
         if as_json {
             return print(&self.json().to_string());
         }
-        for Step(mark, text) in &self.steps {
-            print(&format!("{:<8} {text}", mark.word()));
-        }
+        let say = |what: &str, Step(mark, text): &Step| print(&format!("{:<8} {what}{text}", mark.word()));
+        self.steps.iter().for_each(|step| say("", step));
         for (ip, report) in &self.ips {
-            let (name, ip) = (ip.legion.name(), ip.name());
-            for Step(mark, text) in &report.steps {
-                print(&format!("{:<8} {name} {ip}: {text}", mark.word()));
-            }
+            let what = format!("{} {}: ", ip.legion.name(), ip.name());
+            report.steps.iter().for_each(|step| say(&what, step));
         }
-        // The log has told of what is wrong with the configuration and the command line.
+        // Mistakes in the configuration and on the command line are in the log already.
         if let (Some(error), Some(_), []) = (&self.error, self.command, &self.problems[..]) {
             print(error);
         }
     }
 
     fn json(&self) -> Value {
-        let steps = |steps: &[Step]| steps.iter().map(Step::json).collect::<Vec<_>>();
+        let step = |Step(mark, text): &Step| json!({"result": mark.word(), "text": text});
+        let steps = |steps: &[Step]| steps.iter().map(step).collect::<Vec<_>>();
         let ip = |(ip, report): &(FailoverIp, Report)| {
             json!({
                 "legion": ip.legion.name(),
@@ -114,6 +105,6 @@ impl Document {
 }
 
 fn print(line: &str) {
-    // A reader that has gone is no reason to panic.
+    // println!() would panic if the reader has gone.
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,33 +1,27 @@
-//! As whom a check judges: who uWSGI will be when it serves, since that is who has to read the password's file then.
+//! As which user a check runs: as the one that uWSGI will be when it serves, because that one has to read the password
+//! file then.
 
 use super::report::{Mark, Step};
 use crate::uwsgi;
 
-/// Becomes who uWSGI will be, and says who that is.
+/// Becomes the user that uWSGI will be, and says which one that is.
 pub fn judges() -> Step {
-    let (to_be, root) = (uwsgi::user_to_be(), uwsgi::chroot());
     let named = |uid: u32| match uwsgi::user_name(uid) {
         Some(name) => format!("uid {uid} ({name})"),
         None => format!("uid {uid}"),
     };
-    // The system's list of users is of no use in another root.
-    let who_now = |(uid, gid): (u32, u32)| format!("{}, gid {gid}", named(uid));
-    let before = uwsgi::user();
-    let to_be_named = to_be.map(&named);
+    let (now, now_gid) = uwsgi::user();
+    let to_be = uwsgi::user_to_be().unwrap_or(now);
+    // Before the root changes: inside a chroot the system's list of users is not there.
+    let (now_named, to_be_named) = (named(now), named(to_be));
+    let place = uwsgi::chroot().map_or_else(String::new, |root| format!(", in chroot {}", root.display()));
     if let Err(why) = uwsgi::become_user() {
         return Step(Mark::Error, format!("uWSGI will not start: {why}"));
     }
     let (uid, gid) = uwsgi::user();
-    let place = root.map_or_else(String::new, |root| format!(", in the root {}", root.display()));
-    match to_be_named {
-        Some(name) if to_be != Some(uid) => Step(
-            Mark::Warning,
-            format!(
-                "checked as {}, but uWSGI is to run as {name}: what that one may read is not known; check as root",
-                who_now(before)
-            ),
-        ),
-        Some(name) => Step(Mark::Ok, format!("checked as {name}, gid {gid}{place}, as uWSGI will run")),
-        None => Step(Mark::Ok, format!("checked as {}{place}, as uWSGI will run", who_now((uid, gid)))),
+    if uid == to_be {
+        return Step(Mark::Ok, format!("checked as {to_be_named}, gid {gid}{place}, as uWSGI will run"));
     }
+    let text = format!("checked as {now_named}, gid {now_gid}, but uWSGI will run as {to_be_named}");
+    Step(Mark::Warning, format!("{text}: what that user can read is unknown; run this check as root"))
 }

@@ -1,20 +1,20 @@
-//! One failover IP of one hook of one Legion: its takeover, a look at where it is, its release, and what is said of them.
+//! One failover IP of one hook: its takeover, the check of its route, its release, and what is logged about them.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::GRACE;
-use super::readiness;
-use super::record::{Record, Records};
+use super::readiness::{self, Readiness};
 use super::takeover::{Order, Setting, Verdict, take_over};
 use crate::config::Common;
 use crate::hosters::{About, Failure, Need, Place, Remote, Session};
-use crate::metrics::count;
-use crate::uwsgi::{self, Legion};
+use crate::metrics::{self, Metrics, count};
+use crate::sys::lock;
+use crate::uwsgi::{self, Election, Legion};
 
-/// After how long a node that can send nothing leaves the IP to the others that are there.
+/// After how long a node that could send nothing leaves the IP to another node.
 const HAND_OVER_AFTER: Duration = Duration::from_secs(25);
 
 #[derive(Clone)]
@@ -27,22 +27,18 @@ pub struct FailoverIp {
     pub record: &'static Record,
 }
 
-/// Whether a takeover is still wanted.
-pub trait Wanted {
-    /// Asked before each step.
-    fn goes_on(&self) -> bool;
-
-    /// Whether another node is there that could try.
-    fn has_company(&self) -> bool {
-        false
-    }
+/// What is known of one failover IP in one Legion, whichever hooks name it. It lives as long as the process, because uWSGI
+/// reads the metrics at any time.
+#[derive(Default)]
+pub struct Record {
+    pub metrics: Metrics,
+    pub readiness: Mutex<Readiness>,
+    /// Problems that last and were reported, by what is logged when they are over.
+    troubles: Mutex<Vec<&'static str>>,
 }
 
-impl<F: Fn() -> bool> Wanted for F {
-    fn goes_on(&self) -> bool {
-        self()
-    }
-}
+/// All records of this process: one for each IP in each Legion, because uWSGI would leak a metric that is registered again.
+pub type Records = Mutex<Vec<(Legion, String, &'static Record)>>;
 
 impl FailoverIp {
     pub fn new(
@@ -52,7 +48,14 @@ impl FailoverIp {
         remote: Arc<dyn Remote>,
         records: &Records,
     ) -> FailoverIp {
-        let record = records.of(legion, remote.ip());
+        let mut all = lock(records);
+        let is_it = |(of, ip, _): &&(Legion, String, _)| *of == legion && ip == remote.ip();
+        let known = all.iter().find(is_it).map(|(.., record)| *record);
+        let record = known.unwrap_or_else(|| {
+            let record = Box::leak(Box::default());
+            all.push((legion, remote.ip().into(), record));
+            record
+        });
         FailoverIp { legion, about, common: Arc::clone(common), remote, record }
     }
 
@@ -68,65 +71,67 @@ impl FailoverIp {
     /// Logs the line, and triggers the hook's alarm with it.
     pub fn alarm(&self, line: &str) {
         self.log(line);
-        self.record.note_alarm(line);
+        count(&self.record.metrics.alarms);
         if let Some(alarm) = &self.common.alarm {
             uwsgi::alarm(alarm, &format!("{}: {line}", self.legion.name()));
         }
     }
 
-    /// Something is wrong that may last: an alarm once, until it is [`FailoverIp::well`].
-    pub fn trouble(&self, what: &'static str, line: &str) {
-        if self.record.set_trouble(what, true) {
+    /// Reports a problem that may last: one alarm, until [`FailoverIp::well`] says that `fine` is true again.
+    pub fn trouble(&self, fine: &'static str, line: &str) {
+        let mut troubles = lock(&self.record.troubles);
+        if !troubles.contains(&fine) {
+            troubles.push(fine);
             self.alarm(line);
         }
     }
 
-    /// That is mended, if it was wrong.
-    pub fn well(&self, what: &'static str) {
-        if self.record.set_trouble(what, false) {
-            self.log(&format!("there is {what} again"));
+    pub fn well(&self, fine: &'static str) {
+        let mut troubles = lock(&self.record.troubles);
+        if let Some(at) = troubles.iter().position(|known| *known == fine) {
+            troubles.swap_remove(at);
+            self.log(&format!("{fine} again"));
         }
     }
 
     /// Gets all that is needed to ask the hoster.
     fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
-        const WHAT: &str = "a password file that can be read";
+        const FINE: &str = "the password file can be read";
         let session = self.remote.open(&self.record.metrics)?;
         let secret = self.remote.secret();
         if let Some(why) = secret.news() {
             let (uid, _) = uwsgi::user();
             let line = format!(
-                "{why}, as uid {uid}: using what was read before; until it can be read again, a new password needs a \
-                 restart"
+                "{why}, as uid {uid}: using the password that was read before; until the file can be read again, a new \
+                 password needs a restart"
             );
-            self.trouble(WHAT, &line);
+            self.trouble(FINE, &line);
         } else if !secret.is_kept() {
-            self.well(WHAT);
+            self.well(FINE);
         }
         Ok(session)
     }
 
-    /// An ordinary takeover, as long as it is `wanted`.
-    pub fn take_over(&self, need: Need, wanted: &dyn Wanted) -> Verdict {
+    /// Takes the IP over, as long as `goes_on` says so. In an `election` another node may be there to try instead.
+    pub fn take_over(&self, need: Need, election: Option<&Election>, goes_on: &dyn Fn() -> bool) -> Verdict {
         let deadline = self.common.deadline;
-        let began = Instant::now();
-        let (metrics, readiness) = (&self.record.metrics, &self.record.readiness);
+        let metrics = &self.record.metrics;
+        let scene = Scene { ip: self, began: Instant::now(), election, goes_on };
         count(&metrics.takeovers);
-        readiness.set_busy(deadline + GRACE);
-        // Only a node that suspends itself then makes room for another one.
-        let may_hand_over = need == Need::Election && uwsgi::death_on_lord_error();
-        let hand_over_after = may_hand_over.then_some(HAND_OVER_AFTER);
-        let order = Order { ip: self.name(), pace: &self.about.pace, deadline, need, hand_over_after };
-        let verdict = take_over(&|| self.open(), &order, &Scene { ip: self, began, wanted });
-        let milliseconds = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        lock(&self.record.readiness).set_busy(deadline + GRACE);
+        let verdict = take_over(&Order { ip: self.name(), pace: &self.about.pace, deadline, need }, &scene);
+        let milliseconds = i64::try_from(scene.elapsed().as_millis()).unwrap_or(i64::MAX);
         metrics.last_takeover_ms.store(milliseconds, Ordering::Relaxed);
-        readiness.set_idle(matches!(verdict, Verdict::Failed { .. }));
-        match verdict {
+        lock(&self.record.readiness).set_idle(matches!(verdict, Verdict::Failed(_)));
+        match &verdict {
             Verdict::Here => {
-                metrics.set_route(Some(true));
+                metrics::set(&metrics.route, Some(true));
                 readiness::record(self, None);
             }
-            Verdict::Failed { .. } => count(&metrics.takeover_failures),
+            Verdict::Failed(line) => {
+                count(&metrics.takeover_failures);
+                self.alarm(line);
+            }
             Verdict::Dropped => {}
         }
         verdict
@@ -136,12 +141,11 @@ impl FailoverIp {
     pub fn whereabouts(&self) -> Result<Place, Failure> {
         let found = self.open().and_then(|session| session.whereabouts(Need::Check, self.common.timeout));
         readiness::record(self, found.as_ref().err());
-        self.record.metrics.set_route(found.as_ref().ok().map(Place::is_here));
+        metrics::set(&self.record.metrics.route, found.as_ref().ok().map(Place::is_here));
         found
     }
 
-    /// Deletes the route if it is here, and only then; each request takes at most `limit`. Returns where it was found, or
-    /// what went wrong.
+    /// Deletes the route if it points here, and only then; each request takes at most `limit`. Returns where the IP was.
     pub fn release(&self, limit: Duration) -> Result<Place, Failure> {
         let ip = self.name();
         let session = self.open()?;
@@ -154,7 +158,7 @@ impl FailoverIp {
             Place::Nowhere => self.log(&format!("{ip} is routed nowhere now: released")),
             place => self.log(&format!("{ip} is {place} after its release")),
         }
-        self.record.metrics.set_route(Some(false));
+        metrics::set(&self.record.metrics.route, Some(false));
         Ok(found)
     }
 }
@@ -163,16 +167,17 @@ impl FailoverIp {
 struct Scene<'a> {
     ip: &'a FailoverIp,
     began: Instant,
-    wanted: &'a dyn Wanted,
+    election: Option<&'a Election>,
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl Setting for Scene<'_> {
-    fn log(&self, line: &str) {
-        self.ip.log(line);
+    fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
+        self.ip.open()
     }
 
-    fn alarm(&self, line: &str) {
-        self.ip.alarm(line);
+    fn log(&self, line: &str) {
+        self.ip.log(line);
     }
 
     fn elapsed(&self) -> Duration {
@@ -184,10 +189,13 @@ impl Setting for Scene<'_> {
     }
 
     fn goes_on(&self) -> bool {
-        !uwsgi::is_ending() && self.wanted.goes_on()
+        !uwsgi::is_ending() && (self.goes_on)()
     }
 
-    fn has_company(&self) -> bool {
-        self.wanted.has_company()
+    fn hand_over_after(&self) -> Option<Duration> {
+        // Only a node that suspends itself after a failure makes room for another one.
+        let may_hand_over =
+            || uwsgi::death_on_lord_error() && self.election.is_some_and(Election::has_company);
+        may_hand_over().then_some(HAND_OVER_AFTER)
     }
 }

@@ -1,70 +1,74 @@
 //! Failover: what a node does with its failover IPs as a member of its Legions.
 //!
-//! `run` is a hook's way: a `takeover` of each IP while the Legion is kept informed, and a `guard` that watches over the
-//! route from then on, as long as this node is Lord. The `keeper` makes sure that this node is a member of its Legions;
-//! `readiness` finds out ahead whether it could take over. This room uses uWSGI and the hosters' seam; it knows no
-//! hoster.
+//! `run` runs a hook: a `takeover` of each IP, while the Legion is kept informed. From then on a `guard` checks the
+//! route for as long as this node is Lord. The `keeper` keeps this node a member of its Legions; `readiness` finds out
+//! in advance whether it could take over. This room uses uWSGI and the hosters' seam; it knows no hoster.
 
 mod guard;
 mod ip;
 mod keeper;
 mod readiness;
-mod record;
 mod reign;
 mod run;
 mod takeover;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
-use guard::Guards;
-pub use ip::FailoverIp;
-pub use keeper::Keeper;
-pub use readiness::Looks;
-pub use record::Records;
+use guard::Guard;
+pub use ip::{FailoverIp, Records};
+use keeper::Keeper;
 pub use takeover::Verdict;
 
-/// What a takeover may take beyond its deadline. Whatever holds it longer than that, a log that is stuck or a proxy that
-/// trickles, holds the Legion too.
+/// How far a takeover may exceed its deadline. If it takes longer, something outside holds it up, such as a log that
+/// blocks or a proxy that trickles, and that must not hold up the Legion too.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a node that ends waits for its last lines to be written.
+/// How long a process that ends waits for its last lines to be written.
 pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 
 /// What this process remembers of its Legions and failover IPs.
+#[derive(Default)]
 pub struct Node {
     pub records: Records,
     pub keeper: Keeper,
-    pub looks: Looks,
-    pub guards: Guards,
-    /// The last one of each Legion.
+    /// The failover IPs of its lord hooks.
+    ips: OnceLock<Vec<FailoverIp>>,
+    /// Whether the thread of the daily check runs.
+    checks: AtomicBool,
+    guards: Mutex<Vec<Arc<Guard>>>,
+    /// The last election of each Legion.
     elections: Mutex<Vec<Arc<Election>>>,
 }
 
 impl Node {
-    pub const fn new() -> Node {
-        Node {
-            records: Records::new(),
-            keeper: Keeper::new(),
-            looks: Looks::new(),
-            guards: Guards::new(),
-            elections: Mutex::new(Vec::new()),
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks. Before uWSGI starts its Legions.
+    pub fn prepare(&self, ips: Vec<FailoverIp>) {
+        for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
+            record.metrics.register(*legion, ip, number);
         }
+        self.keeper.prepare(&ips);
+        let _ = self.ips.set(ips);
     }
 
-    /// The election that this lord hook runs for: its Legion's earlier hooks of ours may have run for the same. To be
-    /// called by each of them, since a later one asks for it. `argument` is the very text that uWSGI has passed.
+    fn ips(&self) -> &[FailoverIp] {
+        self.ips.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The election that this lord hook runs for, which it may share with the Legion's earlier lord hooks. Each of them
+    /// has to call this, because a later one finds the election here. `argument` is the very text that uWSGI has passed.
     pub fn election(&self, legion: Legion, argument: &[u8]) -> Arc<Election> {
-        let mut elections = self.elections.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = elections.iter().position(|election| election.legion() == legion);
-        match known {
-            Some(at) if legion.has_run_one_before(argument) => Arc::clone(&elections[at]),
-            _ => {
-                known.map(|at| elections.swap_remove(at));
-                let election = Election::of(legion);
-                elections.push(Arc::clone(&election));
-                election
-            }
+        let mut elections = lock(&self.elections);
+        if !legion.has_run_one_before(argument) {
+            elections.retain(|election| election.legion() != legion);
         }
+        if let Some(election) = elections.iter().find(|election| election.legion() == legion) {
+            return Arc::clone(election);
+        }
+        let election = Election::of(legion);
+        elections.push(Arc::clone(&election));
+        election
     }
 }

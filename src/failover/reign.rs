@@ -1,17 +1,17 @@
-//! One time as Lord, as the guard of a failover IP sees it: who is in sight and agrees, when to look, and what was told.
+//! One time as Lord, as the guard of a failover IP sees it: who is in sight and votes for it, when to check, what was told.
 
 use std::time::{Duration, Instant};
 
 use crate::hosters::{Kind, Place};
 use crate::uwsgi::{self, Peer, Uuid, View};
 
-/// When to ask after something has happened: at once, and when whoever else acted upon it is done.
+/// When to check after a change: at once, and again when another node that reacts to it should be done.
 const AFTER_A_CHANGE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(30), Duration::from_secs(120)];
-/// So many nodes that come or go within an hour are looked after; a node that does so all the time must not use up the
-/// looks of all.
+/// Nodes that come or go cause checks up to this often in an hour, so that one that does so all the time does not use up
+/// the hoster's limit.
 const MOST_CHANGES: usize = 8;
 const HOUR: Duration = Duration::from_secs(3600);
-/// Until the next try after the hook's takeover has failed, doubled from the first to the last.
+/// The pause after a failure, doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(15);
 pub const LAST_RETRY: Duration = Duration::from_secs(120);
 
@@ -24,7 +24,7 @@ fn votes(peers: &[Peer]) -> usize {
     1 + peers.iter().filter(|peer| peer.votes_for_us).count()
 }
 
-/// What the log was told last of a route that is not here.
+/// What was logged last of a route that is not here.
 #[derive(PartialEq, Eq)]
 pub enum Trouble {
     Unknown(Kind),
@@ -35,28 +35,27 @@ pub enum Trouble {
 
 /// One time as Lord.
 pub struct Reign {
-    /// Unix time, seconds: what uWSGI tells one reign from another by.
+    /// Unix time, seconds: uWSGI sets it at each election.
     pub since: i64,
     pub verify: Duration,
-    /// The Legion's size, to which a majority is held.
+    /// How many nodes a majority is counted of.
     pub size: usize,
     pub votes: usize,
-    /// Whether a node in sight is to be Lord rather than this one, and will ask for the IP itself; or uWSGI's Legion is
-    /// stuck, so that others may have elected another Lord.
+    /// Whether a node with a higher valor is in sight, which will ask for the IP itself; or uWSGI's Legion is stuck, and
+    /// the others may have elected another Lord.
     pub is_doubtful: bool,
     peers: Vec<Uuid>,
-    /// When nodes came or went that were looked after, within the last hour.
+    /// The times of changes that caused checks, within the last hour.
     changes: Vec<Instant>,
-    /// When to look next, for whatever reasons.
+    /// When to check next, for whatever reasons.
     due: Vec<Instant>,
-    /// When to look next if nothing happens.
+    /// When to check next if nothing happens.
     timer: Option<Instant>,
-    /// Until the next try after a failure.
+    /// The pause after the next failure.
     next_pause: Duration,
-    /// Whether, when last seen, a majority agreed that this node is Lord, and since when without a break.
-    pub majority: bool,
-    agreed_since: Instant,
-    /// Where the IP was first seen, and when, as long as it stays there.
+    /// Since when a majority votes for this node without a break; `None` while there is none.
+    agreed_since: Option<Instant>,
+    /// Where the IP is instead of here, and since when.
     elsewhere: Option<(Place, Instant)>,
     pub trouble: Option<Trouble>,
 }
@@ -64,13 +63,11 @@ pub struct Reign {
 impl Reign {
     pub fn new(view: &View, verify: Duration, failed: bool) -> Reign {
         let now = Instant::now();
-        // The hook has just had its say; but a switch that was under way may end after it. And a Lord without the IP
-        // waits until it has heard whether it is one: its hook may have heard that it is not.
+        // The hook has just run, but a switch that was under way may complete after it. If the hook has failed, because it
+        // may have heard a node with a higher valor, the check waits until uWSGI must have heard that node too.
         let mut after = AFTER_A_CHANGE[1..].to_vec();
-        if failed {
-            after.push(3 * uwsgi::round());
-        }
-        let mut reign = Reign {
+        after.extend(failed.then(|| 3 * uwsgi::round()));
+        Reign {
             since: view.lord_since,
             verify,
             size: 1,
@@ -79,67 +76,56 @@ impl Reign {
             peers: uuids(view),
             changes: Vec::new(),
             due: after.iter().map(|after| now + *after).collect(),
-            timer: None,
+            timer: (!verify.is_zero()).then(|| now + verify),
             next_pause: FIRST_RETRY,
             // The election has just shown it.
-            majority: true,
-            agreed_since: now,
+            agreed_since: Some(now),
             elsewhere: None,
             trouble: None,
-        };
-        reign.set_timer();
-        reign
+        }
     }
 
     /// Takes in what the Legion looks like now, and whether the process was frozen until now.
     pub fn observe(&mut self, view: &View, frozen: bool) {
+        let now = Instant::now();
         let peers = uuids(view);
-        // Who leaves may have taken the IP just before.
+        // A node that leaves counts too, because it may have taken the IP just before.
         let changed = peers != self.peers;
         self.peers = peers;
         self.is_doubtful = view.is_outranked || view.is_stale();
         self.votes = votes(&view.peers);
-        let had_majority = std::mem::replace(&mut self.majority, has_majority(&view.peers, self.size));
-        if frozen || !had_majority {
-            self.agreed_since = Instant::now();
-        }
-        let changed = changed && self.is_worth_a_look(Instant::now());
-        if changed || frozen || self.majority && !had_majority {
-            self.due.extend(AFTER_A_CHANGE.map(|after| Instant::now() + after));
-        }
-    }
-
-    /// Whether a node that has come or gone now is looked after. If so, it counts.
-    fn is_worth_a_look(&mut self, now: Instant) -> bool {
+        let had_majority = self.has_majority();
+        let since = self.agreed_since.filter(|_| !frozen).unwrap_or(now);
+        self.agreed_since = has_majority(&view.peers, self.size).then_some(since);
         self.changes.retain(|change| now.duration_since(*change) < HOUR);
-        let is_worth_it = self.changes.len() < MOST_CHANGES;
-        if is_worth_it {
-            self.changes.push(now);
+        let changed = changed && self.changes.len() < MOST_CHANGES;
+        self.changes.extend(changed.then_some(now));
+        if changed || frozen || self.has_majority() && !had_majority {
+            self.due.extend(AFTER_A_CHANGE.map(|after| now + after));
         }
-        is_worth_it
     }
 
-    /// Whether it is time for a look; if so, that time is used up.
+    pub fn has_majority(&self) -> bool {
+        self.agreed_since.is_some()
+    }
+
+    /// Whether it is time for a check; if so, that time is used up.
     pub fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let before = self.due.len();
         self.due.retain(|due| *due > now);
         let due = self.due.len() < before || self.timer.is_some_and(|timer| timer <= now);
         if due {
-            self.set_timer();
+            self.timer = (!self.verify.is_zero()).then(|| now + self.verify);
         }
         due
     }
 
-    /// Notes a trouble; returns whether the log has not been told of it yet.
+    /// Notes a trouble; returns whether it has not been logged yet.
     pub fn is_news(&mut self, trouble: Trouble) -> bool {
         let known = self.trouble.as_ref() == Some(&trouble);
         self.trouble = Some(trouble);
         !known
-    }
-
-    fn set_timer(&mut self) {
-        self.timer = (!self.verify.is_zero()).then(|| Instant::now() + self.verify);
     }
 
     pub fn is_here(&mut self) {
@@ -149,31 +135,24 @@ impl Reign {
     }
 
     pub fn retry(&mut self) {
-        self.due.push(Instant::now() + self.next_pause);
+        self.check_after(self.next_pause);
         self.next_pause = (self.next_pause * 2).min(LAST_RETRY);
     }
 
-    pub fn look_after(&mut self, time: Duration) {
+    pub fn check_after(&mut self, time: Duration) {
         self.due.push(Instant::now() + time);
     }
 
-    pub fn look_again_in_two_rounds(&mut self) {
-        self.look_after(2 * uwsgi::round());
-    }
-
-    /// Notes that the IP is at `place`; returns whether it has stood there for two rounds in which a majority has
-    /// agreed that this node is Lord. A rightful handover takes that long to be agreed.
+    /// Notes that the IP is at `place`; returns whether it has been there for two rounds in which a majority voted for
+    /// this node. If another node has rightfully become Lord, the nodes agree on it within that time.
     pub fn has_stood_elsewhere(&mut self, place: &Place) -> bool {
         let now = Instant::now();
-        let since = match &self.elsewhere {
-            Some((seen, since)) if seen == place => *since,
-            _ => {
-                self.elsewhere = Some((place.clone(), now));
-                now
-            }
-        };
+        if self.elsewhere.as_ref().is_none_or(|(seen, _)| seen != place) {
+            self.elsewhere = Some((place.clone(), now));
+        }
         let long_ago = |at: Instant| now.duration_since(at) >= 2 * uwsgi::round();
-        self.majority && long_ago(since) && long_ago(self.agreed_since)
+        self.elsewhere.as_ref().is_some_and(|(_, since)| long_ago(*since))
+            && self.agreed_since.is_some_and(long_ago)
     }
 }
 
@@ -228,9 +207,9 @@ mod tests {
         reign.observe(&view(&[true, true]), false);
         assert!(reign.is_due() && !reign.is_due(), "a node has joined: one look now");
         reign.observe(&view(&[false, false]), false);
-        assert!(!reign.is_due() && !reign.majority);
+        assert!(!reign.is_due() && !reign.has_majority());
         reign.observe(&view(&[true, false]), false);
-        assert!(reign.is_due() && reign.majority, "one agrees again");
+        assert!(reign.is_due() && reign.has_majority(), "one agrees again");
         reign.observe(&view(&[true, false]), true);
         assert!(reign.is_due(), "it was frozen");
         // Each of the three changes leaves its later looks, and the reign's own.
@@ -249,7 +228,7 @@ mod tests {
             .count();
         assert_eq!(looks, MOST_CHANGES);
         reign.observe(&view(&[true, true]), true);
-        assert!(reign.is_due(), "a freeze is looked after in any case");
+        assert!(reign.is_due(), "a freeze causes a check in any case");
     }
 
     #[test]
@@ -257,7 +236,7 @@ mod tests {
         let first_look = |failed| {
             let reign = Reign::new(&view(&[]), Duration::ZERO, failed);
             let first = *reign.due.iter().min().expect("it looks");
-            first.duration_since(reign.agreed_since)
+            first.duration_since(reign.agreed_since.expect("elected"))
         };
         assert_eq!(first_look(false), Duration::from_secs(30));
         assert_eq!(first_look(true), 3 * uwsgi::round());
@@ -285,11 +264,11 @@ mod tests {
         let long_ago = Instant::now() - 2 * uwsgi::round();
         reign.elsewhere = Some((elsewhere.clone(), long_ago));
         assert!(!reign.has_stood_elsewhere(elsewhere), "agreed only since now");
-        reign.agreed_since = long_ago;
+        reign.agreed_since = Some(long_ago);
         assert!(reign.has_stood_elsewhere(elsewhere));
         assert!(!reign.has_stood_elsewhere(&Place::Nowhere), "it has moved again");
         reign.elsewhere = Some((elsewhere.clone(), long_ago));
-        reign.majority = false;
+        reign.agreed_since = None;
         assert!(!reign.has_stood_elsewhere(elsewhere));
     }
 }

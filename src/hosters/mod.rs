@@ -1,8 +1,8 @@
-//! The seam between a failover and whoever runs the network: what a hoster provides, and the one table of hosters.
+//! The seam between failover and the company that runs the network: what a hoster provides, and the one table of hosters.
 //!
-//! A hoster is a folder beside this file and a line in [`each`]. How a server is named, how a request is sent and how
-//! often one may be sent are known in that folder alone. The core asks only: is the IP here, is it where it was, and how
-//! is that said in words.
+//! A hoster is a folder beside this file and a line in [`each`]. Only that folder knows how a server is named, how a
+//! request is sent and how often one may be sent. The core asks only whether the IP is here, whether it has moved, and how
+//! to say so in the log.
 
 pub mod ledger;
 mod robot;
@@ -24,17 +24,16 @@ pub fn each(visitor: &mut impl Visitor) {
     visitor.visit::<robot::Robot>();
 }
 
-/// Whoever needs the hosters as types, as uWSGI's actions do: they get no data, so each has to be a function of its own.
+/// Gets each hoster as a type, because uWSGI passes no data to an action, so that each needs a function of its own.
 pub trait Visitor {
     fn visit<H: Hoster>(&mut self);
 }
 
-/// One hoster.
 pub trait Hoster: 'static {
     const ABOUT: About;
 }
 
-/// What there is to know of a hoster before it is asked anything.
+/// What is known of a hoster before it is asked anything.
 pub struct About {
     /// The Legion action that takes failover IPs over, and the one that releases them.
     pub takes_over: &'static CStr,
@@ -46,9 +45,9 @@ pub struct About {
     pub read: fn(&[u8], &Surroundings) -> Read,
 }
 
-/// Where a hook stands.
+/// What a hook's argument is read with.
 pub struct Surroundings {
-    /// The address that its Legion listens at, if one is named.
+    /// The address that its Legion listens on, if the ini names one.
     pub legion: Option<IpAddr>,
     pub shared: &'static Shared,
 }
@@ -56,7 +55,7 @@ pub struct Surroundings {
 /// What a hook's argument was read as.
 pub struct Read {
     pub common: Common,
-    /// One for each failover IP, in order; none where something is wrong.
+    /// One for each failover IP, in order; none if something is wrong.
     pub ips: Vec<Arc<dyn Remote>>,
     pub remarks: Vec<Remark>,
 }
@@ -65,7 +64,7 @@ pub struct Read {
 pub struct Shared {
     pub ledger: LazyLock<Ledger>,
     pub trust: TrustStore,
-    /// The failover IPs of all hooks. They are on an interface of each server that may get them, and no server's own.
+    /// The failover IPs of all hooks. Each is on an interface of every server that may get it, so it does not identify one.
     pub failover_ips: Mutex<Vec<IpAddr>>,
 }
 
@@ -83,72 +82,51 @@ impl Shared {
 pub trait Remote: Send + Sync {
     /// As it is written in the log.
     fn ip(&self) -> &str;
-
-    /// Which server the IP is to be routed to, in the hoster's words; or why that is not known now.
+    /// The server that the IP is to be routed to, in the hoster's words; or why that is not known now.
     fn target(&self) -> Result<String, String>;
-
-    /// What has to be on an interface of this host: what it is called, and the address.
+    /// What has to be on an interface of this host: the key's name, and the address.
     fn local_addresses(&self) -> Vec<(&'static str, IpAddr)>;
-
-    /// Gets all that is needed to ask, and counts what is asked. What is missing now may be there later.
+    /// Gets all that is needed to ask, and counts the requests. What is missing now may be there later.
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure>;
-
-    /// Whether it needs the system's trusted CAs.
-    fn needs_trust_store(&self) -> bool {
-        self.api().tls == Tls::Verified
-    }
-
     /// What it logs in with.
     fn secret(&self) -> &Secret;
-
     /// Whom it asks.
     fn api(&self) -> Api;
-
-    /// Who is asked with which login: what is the same for two of these fails for both.
+    /// The hoster and the login: a login that is rejected for one IP is rejected for all with the same account.
     fn account(&self) -> Vec<u8>;
-
-    /// What is the same for two hooks of one failover IP, and for no others.
+    /// Tells failover IPs apart: equal for two hooks only if both mean the same IP.
     fn identity(&self) -> String;
-
-    /// For how long from now this is not to be asked, if so.
+    /// For how long this request must not be sent, if so.
     fn held_back_for(&self, request: Request, need: Need) -> Option<Duration>;
-
-    /// The shortest time between two checks of each of so many IPs of its account.
+    /// The shortest time between two checks of one IP, if its account has `ips` of them.
     fn shortest_check_pause(&self, ips: usize) -> Duration;
-
-    /// Notes a guard that is going to check this IP, for [`Remote::check_pause`].
+    /// Notes that a guard is going to check this IP, for [`Remote::check_pause`].
     fn note_guard(&self);
-
-    /// How long a guard waits for its next check; zero is never.
+    /// How long a guard waits until its next check; zero: for ever.
     fn check_pause(&self) -> Duration;
-
-    /// What works, but not as one may think.
+    /// What works, but may not work as expected.
     fn warnings(&self) -> Vec<String>;
 }
 
-/// A failover IP that can be asked about now. Each call blocks until the hoster has answered, but no longer than
-/// `limit`.
+/// A failover IP, with all that is needed to ask about it. Each call blocks until the hoster has answered, but no longer
+/// than `limit`.
 pub trait Session {
-    /// Which server the IP is to be routed to, in the hoster's words.
+    /// The server that the IP is to be routed to, in the hoster's words.
     fn target(&self) -> &str;
-
-    /// How it is asked for the switch, for the log: `POST to HOST, at most 60 s`.
+    /// The request for a switch, for the log: `POST to HOST, at most 60 s`.
     fn describe(&self) -> String;
-
-    /// Has the failover IP routed to the target. On success the text says what came back. `begin` is called when nothing
-    /// on this side holds the request back.
+    /// Has the failover IP routed to the target. On success the text says what the hoster has answered. `begin` is called
+    /// right before the request is sent, and not if it is held back.
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure>;
-
     /// Where the failover IP is.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure>;
-
-    /// Has the failover IP routed nowhere, and says where it is then.
+    /// Has the failover IP routed nowhere; returns where it is then.
     fn release(&self, limit: Duration) -> Result<Place, Failure>;
 }
 
-/// Who answers, and how this is made sure of.
+/// The API that is asked.
 pub struct Api {
-    /// Its name or address; and with its port, where one is given.
+    /// Its name or address; and the same with its port, if one is given.
     pub host: String,
     pub authority: String,
     pub tls: Tls,
@@ -156,7 +134,6 @@ pub struct Api {
     pub is_here: bool,
 }
 
-/// Whether the other side's certificate is verified.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
     Verified,
@@ -164,12 +141,11 @@ pub enum Tls {
     None,
 }
 
-/// Where a failover IP is routed.
+/// Where a failover IP is routed, in the hoster's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// To the target; in the hoster's words.
+    /// To the target.
     Here(String),
-    /// To another server.
     Elsewhere(String),
     Nowhere,
 }
@@ -179,7 +155,6 @@ impl Place {
         matches!(self, Place::Here(_))
     }
 
-    /// The server, where there is one.
     pub fn server(&self) -> Option<&str> {
         match self {
             Place::Here(server) | Place::Elsewhere(server) => Some(server),
@@ -197,27 +172,27 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
+    /// Where the IP is.
     Look,
     Switch,
-    /// Counted with the switches; refused apart from them.
+    /// Shares a limit with switches, but may be refused on its own.
     Release,
 }
 
-/// What a question is for, where a budget has to choose.
+/// What a request is for, which decides if it may be sent when few are left of the hoster's limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
-    /// The first switch that an election asks for: no number of earlier ones holds it back.
+    /// The first switch of an election: earlier ones never hold it back.
     Election,
     /// A step of a takeover.
     Takeover,
-    /// Whether all is well. Leaves room for takeovers.
+    /// A check that all is well. Leaves room for takeovers.
     Check,
 }
 
-/// Why a question got no clear answer, and what that means for the next one.
+/// Why a request got no clear answer, and what that means for the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: Kind,
@@ -226,35 +201,34 @@ pub struct Failure {
     pub sentence: String,
 }
 
-/// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Asking again changes nothing, or makes it worse.
+    /// Asking again would not help, or would do harm.
     Final,
-    /// No more of such requests for now, by a budget of ours or by the hoster's limit. Others may be accepted.
+    /// No more requests of this kind for now, because of a limit, the plugin's or the hoster's. Others may be accepted.
     HeldBack,
-    /// The hoster wants no more requests for now, whatever they ask for; it has said so, or lately.
+    /// The hoster wants no more requests of any kind for now: it says so, or has said so lately.
     Refused,
     /// Another switch of this failover IP is under way.
     Locked,
     /// The hoster was not reached.
     NotSent,
-    /// The hoster has answered, and it is not done.
+    /// The hoster has answered that it was not done.
     NotDone,
-    /// Whether it was done, or is under way, is unknown.
+    /// It may have been done, or be under way.
     Unknown,
 }
 
 /// How far a request came, and so what its failure is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// The way: nothing has reached the host.
+    /// Nothing has reached the host.
     Way,
     /// The host has answered, or may have.
     Host,
     /// The login was rejected.
     Login,
-    /// The login is right; the failover IP, or its target, is not.
+    /// The login is right, but the failover IP or its target is wrong.
     Address,
 }
 
@@ -263,7 +237,7 @@ impl Failure {
         Failure { kind, stage, sentence: sentence.into() }
     }
 
-    /// Nothing was sent, since something is missing on this side.
+    /// Nothing was sent, because something is missing on this side.
     pub fn not_sent(sentence: impl Into<String>) -> Failure {
         Failure::new(Kind::NotSent, Stage::Way, sentence)
     }

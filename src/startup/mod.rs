@@ -1,9 +1,9 @@
-//! What is read and told at start: every hook of ours is read once, before anything is bound or forked and with the
-//! privileges that uWSGI was started with, so that a mistake is found now and not when the Lord dies. What was read then
-//! is what runs.
+//! Reads every hook of this plugin once, when uWSGI starts: before anything is bound or forked and with the privileges
+//! that uWSGI was started with, so that a mistake is found now and not when the Lord dies. What was read then is used
+//! from then on.
 //!
-//! A start that cannot work ends uWSGI. A reload does not: the site goes on serving, and the hook fails with a sentence
-//! when it is its turn.
+//! A start with a hook that cannot work ends uWSGI. A reload does not: the site goes on serving, and the hook fails and
+//! logs why when uWSGI calls it. This room uses the hosters' table, `failover` and `uwsgi`; it knows no hoster.
 
 mod mistaken;
 mod tell;
@@ -12,61 +12,27 @@ mod warnings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{Remark, Weight};
+use crate::config::Weight;
 use crate::failover::{FailoverIp, Records};
 use crate::hosters::{self, About, Hoster, Shared, Surroundings, Visitor};
 use crate::uwsgi::{self, Legion};
 pub use tell::refuse;
-pub use warnings::warnings;
+use warnings::{Warning, warnings};
 
-/// One hook of ours, where it stands, and what it says.
-#[derive(Clone)]
-pub struct Hook {
-    pub legion: Legion,
-    phase: &'static str,
-    about: &'static About,
-    /// Whether its action releases, rather than takes over.
-    releases: bool,
-    argument: Vec<u8>,
-    /// None where it cannot work.
-    pub ips: Vec<FailoverIp>,
-    /// What is wrong with it where it cannot work, else what is doubtful.
-    remarks: Vec<String>,
-    /// Its alarm, if there is such a one.
-    alarm: Option<String>,
-}
-
-impl Hook {
-    /// Whether it takes its IPs over when this node becomes Lord.
-    pub fn is_lord_hook(&self) -> bool {
-        self.phase == LORD && !self.releases
-    }
-
-    fn is_wrong(&self) -> bool {
-        self.ips.is_empty()
-    }
-
-    /// The failover IPs of a hook that uWSGI calls; what is wrong with it is logged at each call.
-    pub fn known(&self) -> Option<&[FailoverIp]> {
-        let name = self.legion.name();
-        for problem in self.remarks.iter().filter(|_| self.is_wrong()) {
-            let line = format!("{name}: nothing is sent, the hook is wrong: {problem}");
-            uwsgi::log(&line);
-            self.alarm.iter().for_each(|alarm| uwsgi::alarm(alarm, &line));
-        }
-        (!self.is_wrong()).then_some(&self.ips)
-    }
-}
-
-/// Where a hook has to stand to run when this node becomes Lord.
+/// Where a hook has to be to run when this node becomes Lord.
 const LORD: &str = "legion-lord";
 
-/// Every hoster there is.
-fn hosters() -> Vec<&'static About> {
-    struct All(Vec<&'static About>);
+/// A hoster, and whether the action releases rather than takes over.
+pub type Action = (&'static About, bool);
+
+/// Every action of every hoster, by its name.
+fn actions() -> Vec<(&'static str, Action)> {
+    struct All(Vec<(&'static str, Action)>);
     impl Visitor for All {
         fn visit<H: Hoster>(&mut self) {
-            self.0.push(&H::ABOUT);
+            let about = &H::ABOUT;
+            let named = [(about.takes_over, (about, false)), (about.releases, (about, true))];
+            self.0.extend(named.map(|(name, action)| (name.to_str().unwrap_or_default(), action)));
         }
     }
     let mut all = All(Vec::new());
@@ -74,61 +40,91 @@ fn hosters() -> Vec<&'static About> {
     all.0
 }
 
-/// The hoster that has this action, and whether the action releases.
-fn action(name: &[u8]) -> Option<(&'static About, bool)> {
-    let is_it = |about: &&About| [about.takes_over, about.releases].iter().any(|its| its.to_bytes() == name);
-    hosters().into_iter().find(is_it).map(|about| (about, about.releases.to_bytes() == name))
+/// What is missing where no hook takes over: `no legion-lord hook with ACTION`.
+pub fn no_lord_hook() -> String {
+    let names = actions().into_iter().filter(|(_, (_, releases))| !releases).map(|(name, _)| name);
+    format!("no {LORD} hook with {}", names.collect::<Vec<_>>().join(" or "))
 }
 
-/// All that was read.
+/// One hook of this plugin: where it is in the configuration, and what it was read as.
+#[derive(Clone)]
+pub struct Hook {
+    legion: Legion,
+    phase: &'static str,
+    action: Action,
+    argument: Vec<u8>,
+    /// None if it cannot work.
+    ips: Vec<FailoverIp>,
+    /// What ends a start. Not all of it keeps the hook from working.
+    problems: Vec<String>,
+    doubts: Vec<String>,
+    alarm: Option<String>,
+}
+
+impl Hook {
+    /// Whether it takes its IPs over when this node becomes Lord.
+    fn is_lord_hook(&self) -> bool {
+        self.phase == LORD && !self.action.1
+    }
+
+    /// The failover IPs of a hook that uWSGI calls. What is wrong with it is logged at each call.
+    pub fn known(&self) -> Option<&[FailoverIp]> {
+        let is_wrong = self.ips.is_empty();
+        for problem in self.problems.iter().filter(|_| is_wrong) {
+            let line = format!("{}: no request sent, the hook is wrong: {problem}", self.legion.name());
+            uwsgi::log(&line);
+            self.alarm.iter().for_each(|alarm| uwsgi::alarm(alarm, &line));
+        }
+        (!is_wrong).then_some(&self.ips)
+    }
+
+    /// `text`, with the place of this hook in the configuration.
+    fn with_place(&self, text: &str) -> String {
+        format!("Legion {}, {}: {text}", self.legion.name(), self.phase)
+    }
+}
+
+/// The failover IPs of the hooks that take over when this node becomes Lord.
+fn lord_ips(hooks: &[Hook]) -> Vec<&FailoverIp> {
+    hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect()
+}
+
+/// All hooks as they were read at start.
 pub struct Reading {
     shared: &'static Shared,
     records: &'static Records,
     hooks: Vec<Hook>,
-    /// Those that were registered later, by another plugin.
+    /// Hooks that another plugin has added since.
     later: Mutex<Vec<Hook>>,
     /// What ends uWSGI when it starts, each with Legion, hook and key.
-    problems: Vec<String>,
-    /// What to trigger where it does not end.
-    alarms: Vec<String>,
-    warnings: Vec<String>,
+    pub problems: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Reading {
-    /// Reads every hook of ours in the configuration.
+    /// Reads every hook of this plugin in the configuration.
     pub fn of_all(shared: &'static Shared, records: &'static Records) -> Reading {
-        let mut reading = Reading {
-            shared,
-            records,
-            hooks: Vec::new(),
-            later: Mutex::new(Vec::new()),
-            problems: Vec::new(),
-            alarms: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let (hooks, later) = (Vec::new(), Mutex::default());
+        let mut reading =
+            Reading { shared, records, hooks, later, problems: Vec::new(), warnings: Vec::new() };
+        let actions = actions();
         for legion in uwsgi::legions() {
             for line in legion.hooks() {
-                if let Some((about, releases)) = action(&line.action) {
-                    reading.read(legion, line.phase, (about, releases), &line.argument);
-                } else if let Some(problem) = mistaken::looks_like_ours(legion, &line) {
-                    reading.problems.push(problem);
+                if let Some((_, action)) = actions.iter().find(|(name, _)| name.as_bytes() == line.action) {
+                    let hook = reading.read(legion, line.phase, *action, &line.argument);
+                    reading.problems.extend(hook.problems.iter().map(|text| hook.with_place(text)));
+                    reading.hooks.push(hook);
+                } else if let Some((text, is_ours)) = mistaken::unknown_action(legion, &line) {
+                    match is_ours {
+                        true => reading.problems.push(text),
+                        false => reading.warnings.push((Some(legion), text)),
+                    }
                 }
             }
         }
-        let more = mistaken::two_masters(&reading.hooks);
-        reading.problems.extend(more);
-        reading.warnings = warnings(&reading.working());
+        reading.problems.extend(mistaken::two_masters(&reading.hooks));
+        reading.warnings.extend(warnings(&reading.hooks));
         reading
-    }
-
-    /// The hooks that can work.
-    pub fn working(&self) -> Vec<Hook> {
-        self.hooks.iter().filter(|hook| !hook.is_wrong()).cloned().collect()
-    }
-
-    /// What would end uWSGI's start.
-    pub fn problems(&self) -> &[String] {
-        &self.problems
     }
 
     pub fn all_ips(&self) -> Vec<FailoverIp> {
@@ -137,67 +133,38 @@ impl Reading {
 
     /// The failover IPs that are taken over in this Legion, or in any.
     pub fn lord_ips(&self, legion: Option<Legion>) -> Vec<FailoverIp> {
-        let of_it = |hook: &&Hook| legion.is_none_or(|legion| hook.legion == legion) && hook.is_lord_hook();
-        self.hooks.iter().filter(of_it).flat_map(|hook| hook.ips.clone()).collect()
+        let all = lord_ips(&self.hooks).into_iter();
+        all.filter(|ip| legion.is_none_or(|legion| ip.legion == legion)).cloned().collect()
     }
 
     /// The hook of `legion` with this action and argument.
-    pub fn hook(&self, legion: Legion, (about, releases): (&'static About, bool), argument: &[u8]) -> Hook {
+    pub fn hook(&self, legion: Legion, action: Action, argument: &[u8]) -> Hook {
+        let name = |(about, releases): Action| (about.takes_over, releases);
         let is_it = |hook: &&Hook| {
-            hook.legion == legion
-                && hook.about.takes_over == about.takes_over
-                && hook.releases == releases
-                && hook.argument == argument
+            hook.legion == legion && name(hook.action) == name(action) && hook.argument == argument
         };
         let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hook) = self.hooks.iter().chain(&*later).find(is_it) {
             return hook.clone();
         }
-        let (hook, _) = self.read_one(legion, "", (about, releases), argument);
+        let hook = self.read(legion, "", action, argument);
         later.push(hook.clone());
         hook
     }
 
-    fn read(&mut self, legion: Legion, phase: &'static str, action: (&'static About, bool), argument: &[u8]) {
-        let (hook, problems) = self.read_one(legion, phase, action, argument);
-        if !problems.is_empty() {
-            let name = legion.name();
-            self.problems.extend(problems.into_iter().map(|text| format!("Legion {name}, {phase}: {text}")));
-            self.alarms.extend(hook.alarm.clone());
+    fn read(&self, legion: Legion, phase: &'static str, action: Action, argument: &[u8]) -> Hook {
+        let (about, shared) = (action.0, self.shared);
+        let read = (about.read)(argument, &Surroundings { legion: legion.address(), shared });
+        let (alarm, common) = (read.common.alarm.clone(), Arc::new(read.common));
+        let ip = |remote| FailoverIp::new(legion, about, &common, remote, self.records);
+        let ips = read.ips.into_iter().map(ip).collect();
+        let is_wrong = read.remarks.iter().any(|remark| remark.weight() != Weight::Doubtful);
+        let remarks = read.remarks.iter().map(ToString::to_string).collect();
+        // Where something is wrong, a doubt may be its cause: a mistyped key is also a missing one.
+        let (mut problems, doubts) = if is_wrong { (remarks, Vec::new()) } else { (Vec::new(), remarks) };
+        if let Some(unknown) = alarm.as_ref().filter(|alarm| !uwsgi::has_alarm(alarm)) {
+            problems.push(format!("alarm={unknown} is not defined: define it with alarm = {unknown} ..."));
         }
-        self.hooks.push(hook);
-    }
-
-    /// One hook, and what ends a start because of it.
-    fn read_one(
-        &self,
-        legion: Legion,
-        phase: &'static str,
-        (about, releases): (&'static About, bool),
-        argument: &[u8],
-    ) -> (Hook, Vec<String>) {
-        let Reading { shared, records, .. } = *self;
-        let hosters::Read { common, ips, remarks } =
-            (about.read)(argument, &Surroundings { legion: legion.address(), shared });
-        let (alarm, no_alarm) = match common.alarm.clone() {
-            Some(unknown) if !uwsgi::has_alarm(&unknown) => {
-                (None, Some(format!("alarm={unknown} is no alarm: define it by alarm = {unknown} ...")))
-            }
-            alarm => (alarm, None),
-        };
-        let common = Arc::new(common);
-        let ip = |remote| FailoverIp::new(legion, about, &common, remote, records);
-        let ips: Vec<FailoverIp> = ips.into_iter().map(ip).collect();
-        let is_problem = remarks.iter().any(|remark| remark.weight() != Weight::Doubtful);
-        let remarks: Vec<String> = remarks.iter().map(Remark::to_string).collect();
-        // What is doubtful may be what has led to it: a mistyped key is one that is missing.
-        let (problems, remarks) = match (is_problem, ips.is_empty()) {
-            (false, _) => (Vec::new(), remarks),
-            (true, true) => (remarks.clone(), remarks),
-            (true, false) => (remarks, Vec::new()),
-        };
-        let argument = argument.to_vec();
-        let hook = Hook { legion, phase, about, releases, argument, ips, remarks, alarm };
-        (hook, problems.into_iter().chain(no_alarm).collect())
+        Hook { legion, phase, action, argument: argument.to_vec(), ips, problems, doubts, alarm }
     }
 }

@@ -1,8 +1,9 @@
-//! Where it is told what was found at start.
+//! Where problems and warnings of the start are told.
 //!
-//! When uWSGI has read its configuration its logs are not open yet, and whoever started it may throw away what it prints:
-//! Debian's init script does. So what ends a start also goes where uWSGI is about to log, and into the system's log.
+//! When uWSGI has read its configuration its logs are not open yet, and what it prints may be discarded: Debian's init
+//! script does that. So what ends a start is also written to the files that uWSGI is about to log to, and to syslog.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -10,62 +11,54 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use super::Reading;
 use crate::uwsgi::{self, LogFile, log};
 
-/// Says each problem wherever it may be looked for.
+/// Says each problem in every place where an operator may look for it.
 pub fn refuse(problems: &[String]) {
     for problem in problems {
         log(problem);
         uwsgi::syslog(problem);
     }
-    for file in uwsgi::log_files() {
-        append(&file, problems);
-    }
+    uwsgi::log_files().iter().for_each(|file| append(file, problems));
 }
 
 impl Reading {
-    /// Says every warning, once uWSGI has opened its logs.
+    /// Logs every warning, once uWSGI has opened its logs.
     pub fn warn(&self) {
-        let lines: Vec<String> = self.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+        let lines: Vec<String> =
+            self.warnings.iter().map(|(_, warning)| format!("warning: {warning}")).collect();
         lines.iter().for_each(|line| log(line));
         if !uwsgi::is_reload() {
             uwsgi::log_files().iter().filter(|file| file.last).for_each(|file| append(file, &lines));
         }
     }
 
-    /// Triggers the alarms of hooks that are wrong, where uWSGI goes on all the same.
+    /// Triggers the alarms of wrong hooks, each once, when uWSGI goes on despite them.
     pub fn trigger_alarms(&self) {
         let Some(first) = self.problems.first() else { return };
         let more = match self.problems.len() {
             1 => String::new(),
             all => format!(" (and {} more, see the log)", all - 1),
         };
-        let mut told: Vec<&String> = Vec::new();
-        for alarm in &self.alarms {
-            if !told.contains(&alarm) {
-                told.push(alarm);
-                uwsgi::alarm(alarm, &format!("{first}{more}"));
-            }
+        let wrong = self.hooks.iter().filter(|hook| !hook.problems.is_empty());
+        for alarm in wrong.filter_map(|hook| hook.alarm.as_ref()).collect::<BTreeSet<_>>() {
+            uwsgi::alarm(alarm, &format!("{first}{more}"));
         }
     }
 }
 
-/// Appends to a log as uWSGI would. One that it opens as another user is not made here, or that one could not open it; nor
-/// is a link followed there, which that user may have laid.
+/// Appends to a log as uWSGI would. A log that uWSGI opens after it has changed its user is not created here, because that
+/// user could not open it then; and links are not followed there, because that user may have made them.
 fn append(file: &LogFile, lines: &[String]) {
-    if lines.is_empty() {
-        return;
-    }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | if file.later { libc::O_NOFOLLOW } else { 0 };
     let opened =
         File::options().append(true).create(!file.later).mode(0o640).custom_flags(flags).open(&file.path);
     let Ok(mut opened) = opened else { return };
-    // Where standard error is that file, it has been said there.
-    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-    if let (Ok(stderr), Ok(file)) = (fs::metadata("/proc/self/fd/2"), opened.metadata()) {
-        if same(&stderr, &file) {
-            return;
-        }
+    // If standard error is this file, the lines are in it already.
+    let id = |file: fs::Metadata| (file.dev(), file.ino());
+    let stderr = fs::metadata("/proc/self/fd/2").map(id);
+    if stderr.is_ok_and(|stderr| opened.metadata().map(id).is_ok_and(|log| log == stderr)) {
+        return;
     }
     let text: String = lines.iter().map(|line| uwsgi::line(line) + "\n").collect();
-    // What cannot be written there has been printed.
+    // If this fails, the lines have still been printed.
     let _ = opened.write_all(text.as_bytes());
 }

@@ -1,299 +1,245 @@
-//! What works, but not as one may think.
+//! What works, but perhaps not as intended.
 
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddrV4};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Hook, LORD, action, hosters};
+use super::{Hook, LORD, actions, lord_ips, no_lord_hook};
 use crate::failover::FailoverIp;
 use crate::hosters::{Api, Tls};
-use crate::sys;
-use crate::text::printable;
 use crate::uwsgi::{self, Legion};
 
-/// The largest valor that a node's peers can keep: they have 16 bits for it.
+/// The largest valor that peers can store: they have 16 bits for it.
 const LARGEST_VALOR: u64 = 65_535;
 
-/// A line each, once.
-pub fn warnings(hooks: &[Hook]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let legions = uwsgi::legions();
-    if !legions.is_empty() && !uwsgi::has_master() {
-        warnings.push("there is no master, which alone runs Legions: set master = true".into());
-    }
-    if hooks.iter().any(Hook::is_lord_hook) && !uwsgi::death_on_lord_error() {
-        warnings.push(
-            "legion-death-on-lord-error is unset: a node whose takeover fails becomes Lord without the IP; set it to \
-             some seconds, so that the next node tries"
-                .into(),
-        );
-    }
-    let (round, tolerance) = (uwsgi::round().as_secs(), uwsgi::tolerance().as_secs());
-    if hooks.iter().any(Hook::is_lord_hook) && tolerance <= round {
-        warnings.push(format!(
-            "legion-tolerance is {tolerance}, but a node announces itself each {round} s (legion-freq): it counts as \
-             dead in between; set legion-tolerance to three times legion-freq, or more"
-        ));
-    }
-    for legion in legions {
-        let has_our_lord = hooks.iter().any(|hook| hook.legion == legion && hook.is_lord_hook());
-        warnings.extend(about_legion(legion, has_our_lord));
+/// A line, and the Legion that it is about, if it is about one.
+pub type Warning = (Option<Legion>, String);
+
+pub fn warnings(hooks: &[Hook]) -> Vec<Warning> {
+    let lords = lord_ips(hooks);
+    let general = about_uwsgi(&lords).into_iter().chain(about_configuration());
+    let mut warnings: Vec<Warning> = general.map(|text| (None, text)).collect();
+    for legion in uwsgi::legions() {
+        let has_lord = lords.iter().any(|ip| ip.legion == legion);
+        warnings.extend(about_legion(legion, has_lord).into_iter().map(|text| (Some(legion), text)));
     }
     for hook in hooks {
-        let (name, phase) = (hook.legion.name(), hook.phase);
-        let ips = hook.ips.iter().flat_map(|ip| ip.remote.warnings().into_iter().chain(about(ip)));
-        let all = hook.remarks.iter().cloned().chain(misplaced(hook)).chain(ips);
-        warnings.extend(all.map(|text| format!("Legion {name}, {phase}: {text}")));
+        let ips = hook.ips.iter().flat_map(|ip| about_ip(ip, hook.is_lord_hook().then_some(&lords)));
+        let all = hook.doubts.iter().cloned().chain(misplaced(hook)).chain(ips);
+        warnings.extend(all.map(|text| (Some(hook.legion), hook.with_place(&text))));
     }
-    warnings.extend(impatient_checks(hooks));
-    warnings.extend(readable_configurations());
-    let mut once: Vec<String> = Vec::new();
-    for warning in warnings {
-        if !once.contains(&warning) {
-            once.push(warning);
-        }
-    }
-    once
+    let mut told = HashSet::new();
+    warnings.retain(|(_, text)| told.insert(text.clone()));
+    warnings
 }
 
-/// Elsewhere than where uWSGI has elected this node, a takeover takes the IP from the Lord.
+fn about_uwsgi(lords: &[&FailoverIp]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !uwsgi::legions().is_empty() && !uwsgi::has_master() {
+        warnings.push("without a master process uWSGI runs no Legion: set master = true".into());
+    }
+    if !lords.is_empty() && !uwsgi::death_on_lord_error() {
+        let why = "a node whose takeover fails becomes Lord without the IP";
+        warnings.push(format!(
+            "legion-death-on-lord-error is unset: {why}; set it to a number of seconds, so that the next node tries"
+        ));
+    }
+    let (round, tolerance) = (uwsgi::round().as_secs(), uwsgi::tolerance().as_secs());
+    if !lords.is_empty() && tolerance <= round {
+        warnings.push(format!(
+            "legion-tolerance is {tolerance}, but a node announces itself only every {round} s (legion-freq) and counts \
+             as dead in between; set legion-tolerance to at least three times legion-freq"
+        ));
+    }
+    warnings
+}
+
+/// A takeover in any other phase takes the IP from the node that uWSGI has elected.
 fn misplaced(hook: &Hook) -> Option<String> {
-    let [takes_over, releases] =
-        [hook.about.takes_over, hook.about.releases].map(|action| action.to_string_lossy());
-    match (hook.phase == LORD, hook.releases) {
-        (false, false) => {
-            Some(format!("{takes_over} takes the IP over whoever is Lord: it belongs into legion-lord"))
-        }
-        (true, true) => {
-            Some(format!("{releases} deletes the route when this node becomes Lord: is {takes_over} meant?"))
-        }
+    let (about, is_release) = hook.action;
+    let (takes_over, releases) = (about.takes_over.to_string_lossy(), about.releases.to_string_lossy());
+    match (hook.phase == LORD, is_release) {
+        (false, false) => Some(format!("{takes_over} takes the IP from the Lord: move it to {LORD}")),
+        (true, true) => Some(format!("{releases} deletes the new Lord's route: did you mean {takes_over}?")),
         _ => None,
     }
 }
 
-/// All IPs of an account are checked within one limit.
-fn impatient_checks(hooks: &[Hook]) -> Vec<String> {
-    let lords: Vec<&FailoverIp> =
-        hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect();
-    let warning = |ip: &&FailoverIp| {
-        let ips = lords.iter().filter(|other| other.remote.account() == ip.remote.account()).count();
-        let (verify, shortest) = (ip.common.verify, ip.remote.shortest_check_pause(ips));
-        if verify.is_zero() || verify >= shortest || verify == ip.about.pace.verify {
-            return None;
-        }
-        let (verify, shortest) = (verify.as_secs_f64(), shortest.as_secs());
-        let whose =
-            if ips == 1 { "for one IP".into() } else { format!("for the {ips} IPs of this username") };
-        Some(format!(
-            "Legion {}, legion-lord: verify is {verify} s, but the API's limit an hour allows no more than a check each \
-             {shortest} s {whose}: it is asked less often than that; set verify={shortest} or more",
-            ip.legion.name()
-        ))
+fn about_legion(legion: Legion, has_lord_hook: bool) -> Vec<String> {
+    let name = legion.name();
+    if !has_lord_hook {
+        return vec![format!("Legion {name} has {}: no failover IP follows its Lord", no_lord_hook())];
+    }
+    let valor = match legion.valor() {
+        0 => Some(format!("0 (an arbiter): it votes but never becomes Lord, so its {LORD} hook never runs")),
+        valor => (valor > LARGEST_VALOR).then(|| {
+            format!("{valor}, but peers store at most {LARGEST_VALOR}: no Lord is elected; set a smaller one")
+        }),
     };
-    lords.iter().filter_map(warning).collect()
+    let valor = valor.map(|text| format!("Legion {name}: this node's valor is {text}"));
+    about_quorum(legion).into_iter().chain(valor).chain(about_nodes(legion)).collect()
 }
 
-fn about_legion(legion: Legion, has_our_lord: bool) -> Vec<String> {
-    let name = legion.name();
-    let mut warnings = Vec::new();
-    for line in legion.hooks() {
-        if action(&line.action).is_none() && !uwsgi::has_action(&line.action) {
-            let (phase, action) = (line.phase, printable(&String::from_utf8_lossy(&line.action), &[]));
-            warnings.push(format!("Legion {name}, {phase}: nobody has registered an action \"{action}\""));
-        }
-    }
-    if !has_our_lord {
-        warnings.push(format!(
-            "Legion {name} has no legion-lord hook with hetzner-failoverip: no failover IP follows its Lord"
-        ));
-        return warnings;
-    }
+fn about_quorum(legion: Legion) -> Option<String> {
+    const SPLIT: &str = "a network split would leave a Lord on each side";
+    let (name, quorum) = (legion.name(), usize::try_from(legion.quorum()).unwrap_or(0));
+    // Unknown if a legion-node is a multicast group.
     let size = legion.configured_size();
-    let quorum = usize::try_from(legion.quorum()).unwrap_or(0);
-    match size {
-        _ if quorum == 0 && size.is_none_or(|size| size >= 3) => {
-            let majority =
-                size.map_or_else(|| "more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
-            warnings.push(format!(
-                "Legion {name} has no legion-quorum: cut apart it has a Lord on each side; set legion-quorum = {name} \
-                 {majority}"
-            ));
-        }
-        Some(size) if quorum > size => warnings.push(format!(
-            "Legion {name}: legion-quorum is {quorum}, but there are {size} with this one and each legion-node: it never \
-             has a Lord; set legion-quorum = {name} {}",
-            size / 2 + 1
-        )),
-        Some(size) if quorum == size && size >= 2 => {
-            let remedy = if size >= 3 {
-                format!("; set legion-quorum = {name} {}", size / 2 + 1)
-            } else {
-                // Of two, one is no majority: only a third node helps, which may be an arbiter.
-                String::new()
-            };
-            warnings.push(format!(
-                "Legion {name}: legion-quorum is {quorum}, and there are {size} with this one and each legion-node: when \
-                 one of them is down it has no Lord{remedy}"
-            ));
-        }
-        Some(size) if quorum > 0 && quorum <= size / 2 => warnings.push(format!(
-            "Legion {name}: legion-quorum is {quorum}, but there are {size} with this one and each legion-node: cut apart it \
-             has a Lord on each side; set legion-quorum = {name} {}",
-            size / 2 + 1
-        )),
-        _ => {}
+    let majority = size.map_or("more than half of its nodes".into(), |size| (size / 2 + 1).to_string());
+    let remedy = format!("; set legion-quorum = {name} {majority}");
+    if quorum == 0 && size.is_none_or(|size| size >= 3) {
+        return Some(format!("Legion {name} has no legion-quorum: {SPLIT}{remedy}"));
     }
-    match legion.valor() {
-        0 => warnings.push(format!(
-            "Legion {name}: this node's valor is 0, an arbiter's: it votes and is never Lord, so that its legion-lord \
-             hook never runs"
-        )),
-        valor if valor > LARGEST_VALOR => warnings.push(format!(
-            "Legion {name}: this node's valor is {valor}, but its peers keep no more than {LARGEST_VALOR}: nobody is \
-             ever elected; choose a smaller one"
-        )),
-        _ => {}
-    }
-    warnings.extend(mistaken_nodes(legion));
-    warnings
-}
-
-/// The ini of one node, copied to another, names that one itself: then no number of votes is a majority of what it names.
-fn mistaken_nodes(legion: Legion) -> Vec<String> {
-    let name = legion.name();
-    let own = legion.listens_at();
-    let is_own = |node: &str| {
-        let Ok(own) = own.parse::<SocketAddr>() else { return node == own };
-        let Ok(node) = node.parse::<SocketAddr>() else { return false };
-        let any = own.ip().is_unspecified() && sys::is_here(node.ip()) == Some(true);
-        node.port() == own.port() && (node.ip() == own.ip() || any) && !node.ip().is_multicast()
+    let size = size.filter(|_| quorum > 0)?;
+    let result = match () {
+        () if quorum > size => "no Lord is ever elected",
+        () if quorum == size && size >= 2 => "there is no Lord while one of them is down",
+        () if quorum <= size / 2 => SPLIT,
+        () => return None,
     };
-    let nodes = legion.node_addresses();
-    let mut warnings = Vec::new();
-    for (at, node) in nodes.iter().enumerate() {
-        if is_own(node) {
-            warnings.push(format!(
-                "Legion {name}: legion-node = {name} {node} is this node itself: leave it out"
-            ));
-        } else if nodes[..at].contains(node) {
-            warnings
-                .push(format!("Legion {name}: legion-node = {name} {node} is there twice: leave one out"));
-        }
+    // Two is the majority of two: only a third node helps, which may be an arbiter.
+    let remedy = if (quorum, size) == (2, 2) { "" } else { &remedy };
+    Some(format!(
+        "Legion {name}: legion-quorum is {quorum}, and the number of nodes (this one and each legion-node) is {size}: \
+         {result}{remedy}"
+    ))
+}
+
+/// Another node's ini, copied unchanged, names this node and leaves that one out.
+fn about_nodes(legion: Legion) -> Vec<String> {
+    let own = legion.listens_on();
+    let is_own = |node: &str| match node.parse::<SocketAddrV4>() {
+        Ok(address) => own.contains(&address) && !address.ip().is_multicast(),
+        Err(_) => node == legion.listens_at(),
+    };
+    let (name, nodes) = (legion.name(), legion.node_addresses());
+    let warning = |(at, node): (usize, &String)| {
+        let what = match () {
+            () if is_own(node) => "this node itself: remove it",
+            () if nodes[..at].contains(node) => "listed twice: remove one",
+            () => return None,
+        };
+        Some(format!("Legion {name}: legion-node = {name} {node} is {what}"))
+    };
+    nodes.iter().enumerate().filter_map(warning).collect()
+}
+
+/// `lords` are all IPs that are taken over, if this is one.
+fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
+    let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
+    let mut warnings = ip.remote.warnings();
+    if tls == Tls::None && !is_here {
+        warnings.push(format!("url is plain http to {host}: the password is sent unencrypted; use https"));
     }
+    if common.deadline < pace.shortest_deadline {
+        let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
+        let shortest = pace.shortest_deadline.as_secs();
+        warnings.push(format!(
+            "deadline is {deadline} s (default: three times timeout), but a switch takes up to {longest} s: a switch \
+             given up earlier may still complete, and the next node moves the IP again; set deadline={shortest} or more"
+        ));
+    }
+    if common.ssl_no_verify {
+        let who = format!("anyone on the network path to {host}");
+        warnings.push(format!("ssl_no_verify is set: {who} can read the password; remove it"));
+    }
+    if let Some(path) = ip.remote.secret().path() {
+        let shown = path.display();
+        if others_may_read(path) {
+            warnings.push(format!("password_file={shown} is readable by others: chmod o-r {shown}"));
+        }
+        warnings.extend(unreadable_later(path));
+    }
+    warnings.extend(unresolvable(&host));
+    warnings.extend(lords.and_then(|lords| impatient_check(ip, lords)));
     warnings
 }
 
-/// What every hoster's IPs have in common.
-fn about(ip: &FailoverIp) -> impl Iterator<Item = String> {
-    let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
-    [
-        (tls == Tls::None && !is_here)
-            .then(|| format!("url is plain http to {host}: the password crosses the network unprotected; use https")),
-        (common.deadline < pace.shortest_deadline).then(|| {
-            let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
-            let shortest = pace.shortest_deadline.as_secs();
-            format!(
-                "deadline is {deadline} s (unless set, three times timeout), but a switch takes up to {longest} s: what \
-                 is given up before may be made all the same, and the next node moves the IP again; set deadline={shortest} \
-                 or more"
-            )
-        }),
-        common.ssl_no_verify.then(|| {
-            format!("ssl_no_verify is set: whoever is on the way to {host} can read the password; leave it out")
-        }),
-        ip.remote.secret().path().and_then(readable_by_others),
-        ip.remote.secret().path().and_then(unreadable_later),
-        unresolvable(&host),
-    ]
-    .into_iter()
-    .flatten()
+/// All IPs of an account are checked within one limit.
+fn impatient_check(ip: &FailoverIp, lords: &[&FailoverIp]) -> Option<String> {
+    let ips = lords.iter().filter(|other| other.remote.account() == ip.remote.account()).count();
+    let (verify, shortest) = (ip.common.verify, ip.remote.shortest_check_pause(ips));
+    if verify.is_zero() || verify >= shortest || verify == ip.about.pace.verify {
+        return None;
+    }
+    let (verify, shortest) = (verify.as_secs_f64(), shortest.as_secs());
+    let whose = if ips == 1 { "one IP".into() } else { format!("the {ips} IPs of this account") };
+    Some(format!(
+        "verify is {verify} s, but the API's rate limit allows only one check every {shortest} s for {whose}, so it is \
+         checked less often; set verify={shortest} or more"
+    ))
 }
 
 fn others_may_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o004 != 0)
 }
 
-fn readable_by_others(path: &Path) -> Option<String> {
-    let shown = path.display();
-    others_may_read(path).then(|| format!("password_file={shown} is readable by others: chmod o-r {shown}"))
-}
-
-/// Asked of the kernel, as who the master will be: what uWSGI's `uid`, `gid`, `add-gid` and `chroot` leave.
+/// The kernel is asked, as the user that the master will be: after uWSGI's `uid`, `gid`, `add-gid` and `chroot`.
 fn unreadable_later(path: &Path) -> Option<String> {
     let (uid, tried) = uwsgi::try_to_read(path)?;
     let (why, shown) = (tried.err()?, path.display());
     let (place, remedy) = match uwsgi::chroot() {
-        None => (String::new(), format!("let uid {uid} read it: chgrp to its group, and chmod 640")),
-        Some(root) => {
-            let root = root.display();
-            (format!(" in chroot {root}"), format!("put it there, so that uid {uid} can read it"))
-        }
+        None => ("".into(), format!("let uid {uid} read it: chgrp it to that user's group and chmod 640")),
+        Some(root) => (format!(" in chroot {}", root.display()), format!("put a copy there for uid {uid}")),
     };
     Some(format!(
-        "password_file={shown} cannot be read as uid {uid}{place} ({why}): until uWSGI is stopped, what was read now is \
-         used, and a new password needs a restart; after a reload it cannot be read at all; {remedy}"
+        "password_file={shown} cannot be read as uid {uid}{place} ({why}): uWSGI uses what was read now until it is \
+         stopped, and a new password needs a restart; after a reload it cannot be read at all; {remedy}"
     ))
 }
 
-/// Inside a chroot a name is looked up by what is there.
+/// In a chroot, names are resolved with the files that are there.
 fn unresolvable(host: &str) -> Option<String> {
     const RESOLVER: &str = "/etc/resolv.conf";
-    let root = uwsgi::chroot()?;
-    if host.parse::<std::net::IpAddr>().is_ok() {
-        return None;
-    }
+    let root = uwsgi::chroot().filter(|_| host.parse::<IpAddr>().is_err())?;
     let (_, tried) = uwsgi::try_to_read(Path::new(RESOLVER))?;
     let (why, root) = (tried.err()?, root.display());
     Some(format!(
-        "{host} cannot be resolved in chroot {root}, where {RESOLVER} cannot be read ({why}): put {RESOLVER}, /etc/hosts \
-         and /etc/nsswitch.conf there"
+        "{host} cannot be resolved in chroot {root}, because {RESOLVER} cannot be read there ({why}): copy {RESOLVER}, \
+         /etc/hosts and /etc/nsswitch.conf there"
     ))
 }
 
-/// The options that name a file of configuration, beside the command line itself.
+/// The options that name a configuration file, beside the arguments of the command line.
 const CONFIGURATION: [&str; 10] =
     ["ini", "yaml", "yml", "xml", "json", "config", "include", "inherit", "template", "fallback-config"];
 
-/// What holds a hook with its password, and may be read by everybody on this machine.
-fn readable_configurations() -> Vec<String> {
+/// Who can read the configuration: if it holds a password, not everybody may; and uWSGI itself must after a reload.
+fn about_configuration() -> Vec<String> {
     let command_line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let mut warnings = Vec::new();
     if holds_a_password(&command_line) {
-        warnings.push(
-            "a hook with its password stands on the command line, which everybody on this machine may read: put it into \
-             an ini"
-                .into(),
-        );
+        let what =
+            "a hook with its password is on the command line, which every user of this machine can read";
+        warnings.push(format!("{what}: put it into an ini file"));
     }
     let named = uwsgi::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
     let arguments = command_line.split(|byte| *byte == 0).skip(1);
-    let arguments = arguments.map(|text| PathBuf::from(String::from_utf8_lossy(text).into_owned()));
-    let mut files: Vec<PathBuf> = named.map(|(_, path)| path).chain(arguments).map(without_section).collect();
-    files.sort();
-    files.dedup();
-    for file in files.iter().filter(|file| others_may_read(file)) {
-        if fs::read(file).is_ok_and(|content| holds_a_password(&content)) {
-            let file = file.display();
+    let arguments = arguments.map(|text| PathBuf::from(OsStr::from_bytes(text)));
+    let files = named.map(|(_, path)| path).chain(arguments).map(without_section);
+    for file in files.filter(|file| file.is_file()).collect::<BTreeSet<_>>() {
+        let shown = file.display();
+        if others_may_read(&file) && fs::read(&file).is_ok_and(|content| holds_a_password(&content)) {
             warnings.push(format!(
-                "{file} holds the password, and is readable by others: chmod o-r {file}, and chgrp it to uWSGI's group, since \
-                 a reload has to read it"
+                "{shown} holds the password and is readable by others: chmod o-r {shown} and chgrp it to uWSGI's group, \
+                 because a reload has to read it"
             ));
         }
-    }
-    for file in &files {
-        // uWSGI reads its configuration anew as who it is by then.
-        if let Some((uid, Err(why))) = uwsgi::try_to_read(file).filter(|_| file.is_file()) {
-            let file = file.display();
-            warnings.push(format!(
-                "{file} cannot be read as uid {uid} ({why}): a reload ends uWSGI; chgrp it to uWSGI's group, and chmod 640"
-            ));
+        // A reload reads the configuration again, as the user that uWSGI has changed to.
+        if let Some((uid, Err(why))) = uwsgi::try_to_read(&file) {
+            let remedy = "chgrp it to uWSGI's group and chmod 640";
+            warnings
+                .push(format!("{shown} cannot be read as uid {uid} ({why}): a reload ends uWSGI; {remedy}"));
         }
     }
     warnings
 }
 
-/// `FILE:SECTION` is how an ini's section is named.
+/// `FILE:SECTION` names a section of an ini.
 fn without_section(path: PathBuf) -> PathBuf {
     let text = path.to_string_lossy();
     match text.rsplit_once(':') {
@@ -302,18 +248,15 @@ fn without_section(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Whether there is a hook of ours with a password that is written there, not put there by `$(NAME)` or `@(file)`.
+/// Whether a hook of this plugin is there with its password, rather than with `$(NAME)` or `@(file)` in its place.
 fn holds_a_password(content: &[u8]) -> bool {
-    let mut hooks = content.split(|byte| matches!(byte, b'\n' | 0)).filter(|line| {
-        let text = String::from_utf8_lossy(line);
-        hosters().iter().any(|about| text.contains(&*about.takes_over.to_string_lossy()))
-            && !text.trim_start().starts_with(['#', ';'])
-    });
-    hooks.any(|line| {
-        let text = String::from_utf8_lossy(line);
-        let after = |key: &str| text.split_once(key).map(|(_, value)| value.to_string());
-        let value = after("password=").or_else(|| after("pass="));
-        value.is_some_and(|value| !value.starts_with("$(") && !value.starts_with("@("))
+    let names: Vec<&str> = actions().into_iter().map(|(name, _)| name).collect();
+    content.split(|byte| matches!(byte, b'\n' | 0)).any(|line| {
+        let line = String::from_utf8_lossy(line);
+        let password = line.split_once("password=").or_else(|| line.split_once("pass="));
+        !line.trim_start().starts_with(['#', ';'])
+            && names.iter().any(|name| line.contains(name))
+            && password.is_some_and(|(_, value)| !value.starts_with("$(") && !value.starts_with("@("))
     })
 }
 

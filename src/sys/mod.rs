@@ -6,4 +6,4 @@ mod interfaces;
 mod threads;
 
 pub use interfaces::{interface_addresses, is_here, net};
-pub use threads::spawn;
+pub use threads::{lock, side_by_side, spawn};

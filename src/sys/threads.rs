@@ -1,7 +1,10 @@
-//! Threads of ours.
+//! Threads of ours, and what they share.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{ptr, thread};
 
 /// Starts `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect to
@@ -25,6 +28,38 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
     started.ok().map(drop)
 }
 
+/// Calls `work` with each item at the same time, in this thread and `most - 1` others; in fewer where the system has none
+/// left. `None` for an item whose call has panicked.
+pub fn side_by_side<T: Sync, R: Send + Sync>(
+    items: &[T],
+    most: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<Option<R>> {
+    let results: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let turns = || {
+        let turn = || next.fetch_add(1, Ordering::Relaxed);
+        while let Some((item, result)) = items.iter().zip(&results).nth(turn()) {
+            if let Ok(done) = panic::catch_unwind(AssertUnwindSafe(|| work(item))) {
+                let _ = result.set(done);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..items.len().min(most) {
+            let _ = thread::Builder::new().name("hetzner".into()).spawn_scoped(scope, turns);
+        }
+        turns();
+    });
+    results.into_iter().map(OnceLock::into_inner).collect()
+}
+
+/// Locks `mutex`, also after a panic of a thread that held it: the plugin has to go on, and nothing of ours is left half
+/// changed where it can panic.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a thread gets for its own faults.
 const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
 
@@ -41,6 +76,17 @@ mod tests {
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), set.as_mut_ptr());
             (1..32).filter(|signal| libc::sigismember(set.as_ptr(), *signal) == 1).collect()
+        }
+    }
+
+    #[test]
+    fn each_item_has_its_result_however_many_threads_there_are() {
+        for most in [1, 3, 9] {
+            let results = side_by_side(&[1, 2, 3, 4, 5], most, |item| {
+                assert_ne!(*item, 3, "on purpose");
+                item * 2
+            });
+            assert_eq!(results, [Some(2), Some(4), None, Some(8), Some(10)], "{most} threads");
         }
     }
 

@@ -1,12 +1,12 @@
-//! Whether the uWSGI that loads the plugin lays out its structs like the one it was built for.
+//! Whether the uWSGI that loads the plugin has the same struct layouts as the one that the plugin was built for.
 //!
-//! uWSGI itself checks nothing. Version and build flags decide over its layouts, and both stand in the
-//! compiler flags that it was built with, so those are compared.
+//! uWSGI itself checks nothing. The layouts depend on its version and its build flags, and both are in the compiler flags
+//! that it was built with, so those are compared.
 
 /// The flags of the uWSGI that this plugin was built for.
 const BUILT_FOR: &str = env!("UWSGI_BUILT_FOR_CFLAGS");
 
-/// Says in one sentence what differs, with the command that rebuilds the plugin.
+/// What differs, in one sentence, with the command that rebuilds the plugin.
 pub fn check(running: &str) -> Result<(), String> {
     compare(BUILT_FOR, running)
 }
@@ -14,8 +14,8 @@ pub fn check(running: &str) -> Result<(), String> {
 fn compare(built_for: &str, running: &str) -> Result<(), String> {
     if !running.split_whitespace().any(|flag| flag == "-DUWSGI_SSL") {
         return Err(
-            "this uWSGI was built without SSL, so it has no Legion, and the hetzner plugin nothing to do: \
-                    install or build one with OpenSSL"
+            "this uWSGI was built without SSL, so it has no Legion and the hetzner plugin cannot work: install or \
+             build a uWSGI with OpenSSL"
                 .into(),
         );
     }
@@ -29,19 +29,19 @@ fn compare(built_for: &str, running: &str) -> Result<(), String> {
             let flags: Vec<&str> = a.iter().filter(|flag| !b.contains(flag)).copied().collect();
             if flags.is_empty() { "nothing".into() } else { flags.join(" ") }
         };
-        format!(" with other flags (then: {}; now: {})", only(&built, &now), only(&now, &built))
+        format!(" with other flags (built for: {}; running: {})", only(&built, &now), only(&now, &built))
     } else {
         String::new()
     };
     Err(format!(
         "this plugin was built for uWSGI {built_version}, but this is uWSGI {running_version}{difference}: it is \
-         not loaded, since it could misread uWSGI's memory; rebuild it with this uWSGI: PYTHON=python3 uwsgi \
+         not loaded, because it could misread uWSGI's memory; rebuild it for this uWSGI: PYTHON=python3 uwsgi \
          --build-plugin /path/to/uwsgi-hetzner"
     ))
 }
 
-/// The flags that can change a struct: macros, and what sets sizes and alignment. Optimisation, warnings and
-/// paths cannot, and differ from one build machine to the next.
+/// The flags that can change a struct: macros, and those for sizes and alignment. Optimisation, warnings and paths
+/// cannot, and differ between build machines.
 fn layout_flags(cflags: &str) -> Vec<&str> {
     let mut flags: Vec<&str> = cflags
         .split_whitespace()
@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn refuses_other_flags_and_names_them() {
         let sentence = compare(DEBIAN, &DEBIAN.replace("-DUWSGI_CAP", "-DUWSGI_PCRE")).unwrap_err();
-        assert!(sentence.contains("with other flags (then: -DUWSGI_CAP; now: -DUWSGI_PCRE)"), "{sentence}");
+        assert!(
+            sentence.contains("with other flags (built for: -DUWSGI_CAP; running: -DUWSGI_PCRE)"),
+            "{sentence}"
+        );
     }
 
     #[test]

@@ -305,7 +305,7 @@ impl Legion {
     }
 
     /// The addresses under which an ini may name this node itself.
-    fn listens_on(self) -> Vec<SocketAddrV4> {
+    pub fn listens_on(self) -> Vec<SocketAddrV4> {
         let text = self.listens_at();
         let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
         let Ok(port) = port.parse() else { return Vec::new() };

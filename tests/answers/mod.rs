@@ -274,8 +274,10 @@ fn guards(uwsgi: Uwsgi, tls: bool) {
         let start = match stage.row.get {
             Get::Here => String::new(),
             Get::Elsewhere => format!("{ip} is routed to "),
-            Get::Nowhere => format!("{ip} is routed nowhere, though this node is Lord: looking again in 2 s"),
-            Get::Unknown(text) => format!("this node is Lord, and whether {ip} is here is unknown: {text}"),
+            Get::Nowhere => {
+                format!("{ip} is routed nowhere, though this node is Lord: checking the route again in 2 s")
+            }
+            Get::Unknown(text) => format!("this node is Lord, but the route of {ip} is unknown: {text}"),
         };
         match line {
             Some(line) => problems.check_line(stage, &line, &stage.sentence(&start, GUARD)),

@@ -1,16 +1,16 @@
-//! Who is in sight, and whether that may be all who are alive.
+//! Which nodes are in sight, and whether others may be alive.
 //!
-//! uWSGI elects among the nodes that it has heard of. A process that did not run for a while drops them all, and one that
-//! has just started knows nobody: elected then, a node would take the IP from a Lord that is well.
+//! uWSGI elects among the nodes that it has heard. A process that did not run for a while has dropped them all, and one
+//! that has just started has heard none: if it acted on its election, it would take the IP from a healthy Lord.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::uwsgi::{self, Peer, Uuid, View};
+use crate::uwsgi::{self, Peer, View};
 
-/// What is late by so much was not running: a busy machine may delay a thread by a second.
+/// A thread that runs this much too late was not running: a busy machine may delay it by a second.
 const PAUSED: Duration = Duration::from_secs(2);
 
-/// How much later than usual an announcement may come, from a node that is alive.
+/// How much later than usual an announcement of a healthy node may come.
 const LATE: Duration = Duration::from_millis(1500);
 
 /// Notices when the process was not running, or the clock was set.
@@ -28,7 +28,7 @@ impl Clock {
     pub fn tick(&mut self, tick: Duration) -> bool {
         let before = std::mem::replace(self, Clock::start());
         let passed = self.monotonic.duration_since(before.monotonic);
-        // Backwards counts as a jump too.
+        // A clock that was set back counts too.
         let on_the_wall = self.wall.duration_since(before.wall).unwrap_or_default();
         passed > tick + PAUSED || passed.abs_diff(on_the_wall) > PAUSED
     }
@@ -38,10 +38,10 @@ impl Clock {
 pub struct Sight {
     /// As the ini says; `None` where any number may be.
     size: Option<usize>,
-    /// When this process began to look, and when it looked last.
+    /// When this process began to listen, and when it looked last.
     began: Instant,
     looked: Instant,
-    /// When who is in sight was last found not to be all: the process has not run.
+    /// When others were last found to be alive perhaps, because the process did not run.
     paused: Option<Instant>,
     peers: Vec<Seen>,
     /// Whether there ever was one, and when one was last dropped for its silence.
@@ -49,17 +49,16 @@ pub struct Sight {
     lost: Option<Instant>,
     /// The longest time, lately, between two announcements of one node.
     longest_silence: Duration,
-    /// The valors of those that have announced their death and have not come back.
+    /// The valors of nodes that have announced their death and have not come back.
     farewells: Vec<u64>,
 }
 
+/// Another node.
 struct Seen {
-    uuid: Uuid,
-    valor: u64,
-    /// Unix time, seconds.
-    last_seen: i64,
+    /// As uWSGI knew it last.
+    peer: Peer,
     heard: Instant,
-    /// The longest time between two of its announcements; an old one counts less and less.
+    /// The longest time between two of its announcements; it counts less as it gets older.
     silence: Duration,
     has_left: bool,
 }
@@ -85,48 +84,47 @@ impl Sight {
         (self.began, self.looked) = (now, now);
     }
 
-    /// Takes in who is in sight now, and whether the process has paused just before.
+    /// Takes in which nodes are in sight now, and whether the process has paused just before.
     pub fn observe(&mut self, view: &View, now: Instant, unix_time: i64, has_paused: bool) {
-        // The keeper, who notices a pause, may not have run yet since.
+        // After a pause a hook may come here before the keeper, which measures pauses.
         if has_paused || now.duration_since(self.looked) > PAUSED {
             self.paused = Some(now);
         }
         self.looked = now;
         let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
-        let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.uuid);
+        let is_gone = |seen: &Seen| view.peers.iter().all(|peer| peer.uuid != seen.peer.uuid);
         for gone in self.peers.iter().filter(|seen| is_gone(seen) && !seen.has_left) {
-            // uWSGI drops a silent node only when its time is over.
-            if unix_time - gone.last_seen < tolerance {
-                self.farewells.push(gone.valor);
+            // uWSGI drops a node before its time is over only if the node has announced its death.
+            if unix_time - gone.peer.last_seen < tolerance {
+                self.farewells.push(gone.peer.valor);
             } else {
                 self.lost = Some(now);
             }
         }
         self.peers.retain(|seen| !is_gone(seen));
         for peer in &view.peers {
-            match self.peers.iter_mut().find(|seen| seen.uuid == peer.uuid) {
-                Some(seen) if seen.last_seen == peer.last_seen || seen.has_left => {}
-                // A hook of ours has heard its farewell, and uWSGI will drop it.
+            match self.peers.iter_mut().find(|seen| seen.peer.uuid == peer.uuid) {
+                Some(seen) if seen.peer.last_seen == peer.last_seen || seen.has_left => {}
+                // A hook has heard the node announce its death, and uWSGI will drop it.
                 Some(seen) if peer.last_seen == 0 => {
                     seen.has_left = true;
-                    self.farewells.push(seen.valor);
+                    self.farewells.push(seen.peer.valor);
                 }
                 Some(seen) => {
                     if !has_paused {
                         seen.silence = now.duration_since(seen.heard).max(seen.silence * 7 / 8);
                     }
-                    // A node that has become an arbiter, or is none any more, is the same one.
-                    (seen.last_seen, seen.heard, seen.valor) = (peer.last_seen, now, peer.valor);
+                    // The valor of a node may change to 0 and back, while it only votes.
+                    (seen.peer, seen.heard) = (peer.clone(), now);
                 }
                 None => {
-                    // With another valor than before it is another's place that it takes.
-                    let back = self.farewells.iter().position(|valor| *valor == peer.valor);
+                    // A node that is back with another valor takes the place of any that has left.
                     if !self.farewells.is_empty() {
-                        self.farewells.remove(back.unwrap_or(0));
+                        let same = self.farewells.iter().position(|valor| *valor == peer.valor);
+                        self.farewells.remove(same.unwrap_or(0));
                     }
-                    let Peer { uuid, valor, last_seen, .. } = *peer;
-                    let (silence, has_left) = (Duration::ZERO, false);
-                    self.peers.push(Seen { uuid, valor, last_seen, heard: now, silence, has_left });
+                    let (peer, silence) = (peer.clone(), Duration::ZERO);
+                    self.peers.push(Seen { peer, heard: now, silence, has_left: false });
                 }
             }
         }
@@ -136,24 +134,20 @@ impl Sight {
         self.had_peers |= !self.peers.is_empty();
     }
 
-    /// Somebody was heard who is not in sight.
+    /// A node was heard that is not in sight.
     pub fn distrust(&mut self, now: Instant) {
         self.paused = Some(now);
     }
 
-    /// How many nodes are in sight, beside this one.
-    pub fn peers(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// Whether one of them can be Lord.
+    /// Whether another node in sight can be Lord.
     pub fn has_another_candidate(&self) -> bool {
-        self.peers.iter().any(|seen| seen.valor > 0 && !seen.has_left)
+        self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
-    /// How many nodes have said that they leave.
-    pub fn farewells(&self) -> usize {
-        self.farewells.len()
+    /// How many nodes a majority is counted of, if `size` are configured: a node that has announced its death has no vote,
+    /// but each node in sight has one.
+    pub fn voters(&self, size: usize) -> usize {
+        size.saturating_sub(self.farewells.len()).max(self.peers.len() + 1)
     }
 
     /// For how long to listen before this node may act on its election: as long as any node is silent between two
@@ -166,7 +160,7 @@ impl Sight {
         let end = match (self.peers.is_empty(), self.lost) {
             (false, _) => None,
             (true, Some(lost)) => Some(lost + round),
-            // Whoever is alive is heard within the tolerance.
+            // Every healthy node is heard within the tolerance.
             (true, None) => (!self.had_peers).then(|| self.began + uwsgi::tolerance()),
         };
         let left = end.max(self.paused.map(|paused| paused + round))?.saturating_duration_since(now);
@@ -208,17 +202,17 @@ mod tests {
         let (mut sight, now) = sight();
         sight.observe(&view(&[(1, 100), (2, 100)]), now, 100, false);
         sight.observe(&view(&[(2, 100)]), now, 103, false);
-        assert_eq!(sight.farewells(), 1);
+        assert_eq!(sight.farewells.len(), 1);
         sight.observe(&view(&[]), now, 116, false);
-        assert_eq!(sight.farewells(), 1, "2 was silent for too long");
+        assert_eq!(sight.farewells.len(), 1, "2 was silent for too long");
         sight.observe(&view(&[(1, 117)]), now, 117, false);
-        assert_eq!(sight.farewells(), 0, "it is back");
+        assert_eq!(sight.farewells.len(), 0, "it is back");
         sight.observe(&view(&[(1, 0)]), now, 118, false);
-        assert_eq!(sight.farewells(), 1, "a hook has heard it leave");
+        assert_eq!(sight.farewells.len(), 1, "a hook has heard it leave");
         sight.observe(&view(&[]), now, 119, false);
-        assert_eq!((sight.farewells(), sight.lost.is_some()), (1, true), "once");
+        assert_eq!((sight.farewells.len(), sight.lost.is_some()), (1, true), "once");
         sight.observe(&view(&[(7, 120)]), now, 120, false);
-        assert_eq!(sight.farewells(), 0, "it is back with another valor");
+        assert_eq!(sight.farewells.len(), 0, "it is back with another valor");
     }
 
     #[test]

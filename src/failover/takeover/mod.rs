@@ -1,8 +1,8 @@
-//! One takeover: asks the hoster for the route until it is known to be here, or known that it will not be.
+//! One takeover: asks the hoster to switch the route until the IP is known to be here, or known not to come.
 //!
-//! A POST that got no clear answer may have moved the IP, or may yet do it: only a look can tell. So each step
-//! but the first begins with one, and a takeover ends with knowledge: the IP is here, or it says what is known. While
-//! a switch of its own may yet be made, it looks on, whatever else went wrong.
+//! A request without a clear answer may have moved the IP, or may still do so, and only a check of the route can tell. So
+//! every further request comes after a check, and while a switch that this takeover asked for may still complete, it goes
+//! on checking, whatever else went wrong.
 
 mod decide;
 
@@ -10,36 +10,36 @@ use std::time::Duration;
 
 use crate::config::Pace;
 use crate::hosters::{Failure, Kind, Need, Place, Session};
-use decide::{Asked, Lock, Seen, Step, decide};
+use decide::{LockAge, Seen, State, Step, decide};
 
-/// The pauses before the looks that follow a doubtful answer, in seconds; then the last one again and again.
+/// The pauses before the checks that follow a doubtful answer, in seconds; the last one repeats.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
-/// The longest of them where nothing could be sent yet, and another node waits for its turn.
+/// The longest of them while nothing could be sent and another node waits to try.
 const UNSENT_PAUSE: Duration = Duration::from_secs(5);
-/// How long after the first lock it is tried whether it has ended unseen.
+/// How long after the first refusal by a lock to try whether the lock has ended unseen.
 const LOCK_TRIED_AFTER: Duration = Duration::from_secs(15);
-/// How long it may have taken until a request was sent that has timed out since.
+/// How long a request that timed out may have taken to reach the hoster.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
-/// What a look needs, and what a request for a switch leaves for one.
-const LOOK: Duration = Duration::from_secs(2);
-const PAUSE_AND_LOOK: Duration = Duration::from_secs(4);
-/// Nobody is asked more often.
+/// The time that a check needs; and the time for a check that a request leaves.
+const CHECK: Duration = Duration::from_secs(2);
+const PAUSE_AND_CHECK: Duration = Duration::from_secs(4);
+/// The hoster is not asked more often than this.
 const PAUSE_AT_LEAST: Duration = Duration::from_secs(1);
-/// A switch that is asked for later than that could only be given up.
+/// With less time left than this, a switch could only be given up.
 const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
-/// Where a takeover runs: time, log, and whether it may go on.
+/// Where a takeover runs: the hoster, the log, the time, and whether it may go on.
 pub trait Setting {
+    /// Gets what is needed to ask the hoster. What is missing now may be there a moment later.
+    fn open(&self) -> Result<Box<dyn Session + '_>, Failure>;
     fn log(&self, line: &str);
-    /// The takeover has failed: a line for the log that somebody should be woken for.
-    fn alarm(&self, line: &str);
     /// Time since the takeover began.
     fn elapsed(&self) -> Duration;
     fn sleep(&self, time: Duration);
-    /// Asked before each step: a node that is not Lord any more, or is ending, must not move the IP.
+    /// Asked before each step, because a node that is no longer Lord, or is ending, must not move the IP.
     fn goes_on(&self) -> bool;
-    /// Whether another node is there that could try.
-    fn has_company(&self) -> bool;
+    /// When a takeover that could send nothing fails, to let another node try; `None` if there is no such node now.
+    fn hand_over_after(&self) -> Option<Duration>;
 }
 
 /// What is to be done.
@@ -51,95 +51,70 @@ pub struct Order<'a> {
     pub deadline: Duration,
     /// What the first request is for.
     pub need: Need,
-    /// Where the next node may fare better: the takeover fails by then if nothing could be sent until then, and that node
-    /// is there.
-    pub hand_over_after: Option<Duration>,
 }
 
 /// How a takeover ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The failover IP is routed to the target.
     Here,
-    /// It is not, or that is unknown; the log says which. `sent` is whether the hoster ever got a request: if not, this
-    /// node's own way to it, or its own setup, is what failed.
-    Failed { sent: bool },
-    /// It was no longer wanted.
+    /// It is not, or that is unknown: a line for the log.
+    Failed(String),
+    /// The takeover was no longer wanted.
     Dropped,
 }
 
-/// Gets what is needed to ask the hoster. What is missing now may be there in a moment.
-pub type Open<'a> = dyn Fn() -> Result<Box<dyn Session + 'a>, Failure> + 'a;
-
-/// Has the failover IP routed to its target. Every step is logged.
-pub fn take_over<'a>(open: &'a Open<'a>, order: &'a Order<'a>, setting: &'a dyn Setting) -> Verdict {
+/// Has the failover IP routed to its target. Logs every step, but not that it has failed.
+pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
     let mut takeover = Takeover {
-        open,
-        session: None,
         order,
         setting,
+        session: None,
+        state: State::default(),
         sent: false,
-        asked: 0,
-        locks: 0,
         locked_since: None,
         locked_for: Duration::ZERO,
         made_by: Duration::ZERO,
-        is_barred: false,
-        pauses: 0,
         place: None,
     };
     let ended = takeover.run();
     let (ip, seconds) = (order.ip, takeover.seconds());
-    let target =
-        takeover.session.as_ref().map_or("here".into(), |session| format!("to {}", session.target()));
+    let target = takeover.session.map_or("here".into(), |session| format!("to {}", session.target()));
     match ended {
         Ok(answer) => {
-            takeover.log(&format!("{ip} is routed {target} ({answer}, after {seconds})"));
+            setting.log(&format!("{ip} is routed {target} ({answer}, after {seconds})"));
             Verdict::Here
         }
-        Err(End::Failed(sentence)) => {
-            let line = format!("FAILED to route {ip} {target}: {sentence} (after {seconds})");
-            setting.alarm(&line);
-            Verdict::Failed { sent: takeover.sent }
+        Err(Verdict::Failed(sentence)) => {
+            Verdict::Failed(format!("FAILED to route {ip} {target}: {sentence} (after {seconds})"))
         }
-        Err(End::Dropped) => Verdict::Dropped,
+        Err(verdict) => verdict,
     }
 }
 
 struct Takeover<'a> {
-    open: &'a Open<'a>,
-    session: Option<Box<dyn Session + 'a>>,
     order: &'a Order<'a>,
     setting: &'a dyn Setting,
-    /// Whether the hoster has got anything so far.
+    session: Option<Box<dyn Session + 'a>>,
+    state: State,
+    /// Whether the hoster may have got anything so far.
     sent: bool,
-    /// Switches asked for so far, as far as the hoster can know of them.
-    asked: u32,
-    /// Those of them that a lock has refused, when the first was, and how long after it the last.
-    locks: u32,
+    /// When a lock refused the first request, and how long after that the last.
     locked_since: Option<Duration>,
     locked_for: Duration,
-    /// By when a switch that a request without a clear answer may have begun is made, or will not be.
+    /// When a switch that an unclear request may have begun is made, if it is made at all.
     made_by: Duration,
-    /// Whether another request would be refused, or held back.
-    is_barred: bool,
-    /// Made so far.
-    pauses: usize,
-    /// What the last look has found.
+    /// Where the last check found the IP.
     place: Option<Place>,
 }
 
-enum End {
-    Failed(String),
-    Dropped,
-}
-
 impl Takeover<'_> {
-    /// Asks for the switch until the IP is here; returns what the hoster has said.
-    fn run(&mut self) -> Result<String, End> {
+    /// Asks for the switch until the IP is here; returns what the hoster has said, or how else the takeover ends.
+    fn run(&mut self) -> Result<String, Verdict> {
         loop {
             let began = self.setting.elapsed();
-            let failure = match self.ask()? {
+            let left = self.time_left()?;
+            let failure = match self.request(left) {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -153,69 +128,71 @@ impl Takeover<'_> {
                     }
                 }
                 Kind::Final | Kind::HeldBack | Kind::Refused if !self.in_doubt() => {
-                    return Err(End::Failed(failure.sentence));
+                    return Err(Verdict::Failed(failure.sentence));
                 }
                 _ => {
-                    if let Some(answer) = self.look_until_it_is_here_or_asked_again(&failure)? {
-                        return Ok(answer);
+                    if self.is_here_before_another_request(&failure)? {
+                        return Ok("confirmed by a check of the route".into());
                     }
                 }
             }
         }
     }
 
-    fn ask(&mut self) -> Result<Result<String, Failure>, End> {
-        let left = self.time_left()?;
-        let session = match self.session.take().map_or_else(self.open, Ok) {
-            Ok(session) => &**self.session.insert(session),
-            Err(failure) => return Ok(Err(failure)),
+    fn request(&mut self, left: Duration) -> Result<String, Failure> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.setting.open()?,
         };
-        let (need, share) = if self.asked == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
+        let session = self.session.insert(session);
+        let (need, share) =
+            if self.state.requests == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
         let begin = || {
             let (ip, target) = (self.order.ip, session.target());
             self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
         };
-        Ok(session.bring_here(need, left - PAUSE_AND_LOOK.min(left / share), &begin))
+        session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin)
     }
 
-    /// Takes in what became of a request that `began` then.
+    /// Takes in how a request failed that began at `began`.
     fn note(&mut self, failure: &Failure, began: Duration) {
         let now = self.setting.elapsed();
         self.sent |= failure.was_sent();
+        self.state.failure = Some(failure.kind);
         match failure.kind {
-            Kind::NotSent => {}
-            Kind::Final | Kind::HeldBack | Kind::Refused => self.is_barred = true,
-            Kind::NotDone => self.asked += 1,
+            Kind::NotSent => return,
+            Kind::Final | Kind::HeldBack | Kind::Refused => return self.state.is_barred = true,
+            Kind::NotDone => {}
             Kind::Unknown => {
-                self.asked += 1;
-                let longest = self.order.pace.longest_switch;
-                self.made_by = self.made_by.max(now.min(began + LONGEST_WAY) + longest);
+                let made_by = now.min(began + LONGEST_WAY) + self.order.pace.longest_switch;
+                self.made_by = self.made_by.max(made_by);
             }
             Kind::Locked => {
-                self.asked += 1;
-                self.locks += 1;
-                self.locked_for = now.saturating_sub(*self.locked_since.get_or_insert(now));
+                self.state.locks += 1;
+                self.locked_for = now - *self.locked_since.get_or_insert(now);
             }
         }
+        self.state.requests += 1;
     }
 
-    /// Whether a switch of this takeover's own may yet be made.
+    /// Whether a switch that this takeover asked for may still complete.
     fn in_doubt(&self) -> bool {
         self.setting.elapsed() < self.made_by
     }
 
-    /// After a request that was no success: `Some` when the IP is here, `None` when another request is in order.
-    fn look_until_it_is_here_or_asked_again(&mut self, failed: &Failure) -> Result<Option<String>, End> {
+    /// Checks the route after a request that has `failed`: true when the IP is here, false when it is time for another
+    /// request.
+    fn is_here_before_another_request(&mut self, failed: &Failure) -> Result<bool, Verdict> {
         let mut doubt = failed.sentence.clone();
         let mut before = self.place.clone();
         loop {
-            self.pause(&doubt, &format!("asking where {} is", self.order.ip))?;
-            // Of a switch that is made after this, the look may not know.
+            self.pause(&doubt, "checking the route again")?;
+            // Asked before the check, which may miss a switch that completes after it.
             let in_doubt = self.in_doubt();
             let left = self.time_left()?;
-            let Some(session) = &self.session else { return Ok(None) };
-            let look = session.whereabouts(Need::Takeover, left);
-            let seen = match &look {
+            let Some(session) = &self.session else { return Ok(false) };
+            let found = session.whereabouts(Need::Takeover, left);
+            let seen = match &found {
                 Ok(place) => {
                     self.place = Some(place.clone());
                     let has_moved = before.get_or_insert_with(|| place.clone()) != place;
@@ -223,122 +200,111 @@ impl Takeover<'_> {
                 }
                 Err(failure) => Seen::Nothing(failure.kind),
             };
-            let asked = self.asked_so_far(failed.kind, in_doubt);
-            match (decide(&asked, seen), look) {
-                (Step::Here, _) => return Ok(Some("found by GET".into())),
-                (Step::Ask, _) => return Ok(None),
-                (Step::Look, Ok(place)) => {
-                    let but = if asked.may_leave(seen) { "but may not stay there" } else { "not here" };
-                    doubt = format!("it is {place}, {but}");
+            (self.state.in_doubt, self.state.is_late, self.state.lock) =
+                (in_doubt, self.is_late(), self.lock_age());
+            match decide(&self.state, seen) {
+                Step::Here => return Ok(true),
+                Step::Request => return Ok(false),
+                Step::Check => {
+                    doubt = match found {
+                        Ok(place) if self.state.may_leave(seen) => {
+                            format!("it is {place}, but the switch under way may move it away")
+                        }
+                        Ok(place) => format!("it is {place}, not here"),
+                        Err(failure) => failure.sentence,
+                    }
                 }
-                (Step::Look, Err(failure)) => doubt = failure.sentence,
-                (Step::GiveUp, Ok(place)) => {
-                    let (sentence, times) = (&failed.sentence, self.asked);
-                    return Err(End::Failed(format!("{sentence}; it is {place}, after {times} POSTs")));
-                }
-                (Step::GiveUp, Err(Failure { kind: Kind::Final, sentence, .. })) => {
-                    return Err(End::Failed(sentence));
-                }
-                (Step::GiveUp, Err(failure)) => {
-                    let (sentence, why) = (&failed.sentence, failure.sentence);
-                    return Err(End::Failed(format!("{sentence}; where it is, is unknown: {why}")));
+                Step::GiveUp => {
+                    let (sentence, times) = (&failed.sentence, self.state.requests);
+                    return Err(Verdict::Failed(match found {
+                        Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 request"),
+                        Ok(place) => format!("{sentence}; it is {place}, after {times} requests"),
+                        Err(failure) if failure.kind == Kind::Final => failure.sentence,
+                        Err(failure) => format!("{sentence}; the route is unknown: {}", failure.sentence),
+                    }));
                 }
             }
         }
     }
 
-    fn asked_so_far(&self, kind: Kind, in_doubt: bool) -> Asked {
+    fn lock_age(&self) -> LockAge {
         let longest = self.order.pace.longest_switch;
         let locked = self.locked_since.map_or(Duration::ZERO, |since| self.setting.elapsed() - since);
-        let lock = match () {
-            () if self.locked_for >= longest => Lock::Overdue,
-            () if locked >= longest => Lock::MustHaveEnded,
-            () if locked >= LOCK_TRIED_AFTER => Lock::MayHaveEnded,
-            () => Lock::Young,
-        };
-        Asked {
-            kind,
-            asked: self.asked,
-            locks: self.locks,
-            pauses: self.pauses,
-            is_barred: self.is_barred,
-            is_late: self.is_late(),
-            in_doubt,
-            lock,
+        match () {
+            () if self.locked_for >= longest => LockAge::Overdue,
+            () if locked >= longest => LockAge::MustHaveEnded,
+            () if locked >= LOCK_TRIED_AFTER => LockAge::MayHaveEnded,
+            () => LockAge::Young,
         }
+    }
+
+    fn left(&self) -> Duration {
+        self.order.deadline.saturating_sub(self.setting.elapsed())
     }
 
     /// Whether it is too late for another request.
     fn is_late(&self) -> bool {
-        let left = self.order.deadline.saturating_sub(self.setting.elapsed());
-        left < LATEST_REQUEST.min(self.order.deadline / 4)
+        self.left() < LATEST_REQUEST.min(self.order.deadline / 4)
     }
 
-    /// Fails where nothing could be sent, and another try that takes as long as the one that `began` then would end too
-    /// late for the next node.
-    fn hand_over(&self, why: &str, began: Duration) -> Result<(), End> {
+    /// Fails if nothing could be sent so far, and another try as long as the one since `began` would end too late for
+    /// the next node.
+    fn hand_over(&self, why: &str, began: Duration) -> Result<(), Verdict> {
         let Some(after) = self.hand_over_after() else { return Ok(()) };
         let now = self.setting.elapsed();
         if now + self.next_pause() + now.saturating_sub(began) < after {
             return Ok(());
         }
-        Err(End::Failed(format!("{why}; nothing could be sent from here, so the next node shall try")))
-    }
-
-    fn next_pause(&self) -> Duration {
-        let pause = Duration::from_secs(PAUSES[self.pauses.min(PAUSES.len() - 1)]);
-        if self.hand_over_after().is_some() { pause.min(UNSENT_PAUSE) } else { pause }
+        Err(Verdict::Failed(format!(
+            "{why}; nothing could be sent from here: giving up so that the next node can try"
+        )))
     }
 
     fn hand_over_after(&self) -> Option<Duration> {
-        self.order.hand_over_after.filter(|_| !self.sent && self.setting.has_company())
+        self.setting.hand_over_after().filter(|_| !self.sent)
     }
 
-    /// Waits for the next step and says why; ends the takeover when its time is over, or it is not wanted.
-    fn pause(&mut self, why: &str, next: &str) -> Result<(), End> {
-        let now = self.setting.elapsed();
-        let left = self.order.deadline.saturating_sub(now);
+    fn next_pause(&self) -> Duration {
+        let pause = Duration::from_secs(PAUSES[self.state.pauses.min(PAUSES.len() - 1)]);
+        if self.hand_over_after().is_some() { pause.min(UNSENT_PAUSE) } else { pause }
+    }
+
+    /// Logs why it waits and for what, and waits; ends the takeover when its time is over, or it is no longer wanted.
+    fn pause(&mut self, why: &str, next: &str) -> Result<(), Verdict> {
+        let left = self.left();
         let mut pause = self.next_pause();
-        self.pauses += 1;
+        self.state.pauses += 1;
         if self.in_doubt() {
-            // The look that decides comes as soon as it can, and one is the last before the deadline.
-            let decided = Duration::from_secs((self.made_by - now).as_secs() + 1);
-            pause = pause.min(decided).min(left.saturating_sub(LOOK)).max(PAUSE_AT_LEAST);
+            // The check that decides comes as soon as possible, and there is one last check before the deadline.
+            let decided =
+                Duration::from_secs(self.made_by.saturating_sub(self.setting.elapsed()).as_secs() + 1);
+            pause = pause.min(decided).min(left.saturating_sub(CHECK)).max(PAUSE_AT_LEAST);
         }
         if pause >= left {
             return Err(self.too_late(why));
         }
-        self.log(&format!(
-            "not yet: {why} (after {}); {next} in {:.0} s",
-            self.seconds(),
-            pause.as_secs_f64()
-        ));
+        let seconds = pause.as_secs_f64();
+        self.setting.log(&format!("not yet: {why} (after {}); {next} in {seconds:.0} s", self.seconds()));
         self.setting.sleep(pause);
-        if self.setting.goes_on() { Ok(()) } else { Err(End::Dropped) }
+        if self.setting.goes_on() { Ok(()) } else { Err(Verdict::Dropped) }
     }
 
-    /// What is left until the deadline.
-    fn time_left(&self) -> Result<Duration, End> {
-        let left = self.order.deadline.saturating_sub(self.setting.elapsed());
+    /// What is left until the deadline; ends the takeover when that is nothing, or it is no longer wanted.
+    fn time_left(&self) -> Result<Duration, Verdict> {
         if !self.setting.goes_on() {
-            return Err(End::Dropped);
+            return Err(Verdict::Dropped);
         }
+        let left = self.left();
         if left.is_zero() { Err(self.too_late("no time is left")) } else { Ok(left) }
     }
 
-    fn too_late(&self, why: &str) -> End {
+    fn too_late(&self, why: &str) -> Verdict {
         let known = match &self.place {
-            Some(place) => format!("when last seen it was {place}"),
-            None => "where it is, is unknown".into(),
+            Some(place) => format!("it was last seen {place}"),
+            None => "the route is unknown".into(),
         };
-        End::Failed(format!(
-            "{why}; {known}, and the deadline of {} s is near",
-            self.order.deadline.as_secs_f64()
-        ))
-    }
-
-    fn log(&self, line: &str) {
-        self.setting.log(line);
+        let deadline = self.order.deadline.as_secs_f64();
+        Verdict::Failed(format!("{why}; {known}, and the deadline of {deadline} s is near"))
     }
 
     fn seconds(&self) -> String {

@@ -12,10 +12,12 @@ pub const PACE: Pace = Pace {
     longest_switch: Duration::from_secs(60),
     shortest_deadline: Duration::from_secs(90),
 };
+const DEADLINE: Duration = Duration::from_secs(180);
+const FAILED: Verdict = Verdict::Failed(String::new());
 const TARGET: &str = "1.1.1.1";
 const OTHER: &str = "2.2.2.2";
 
-/// A hoster that answers from a list, and a clock that only sleeps move.
+/// A hoster that answers from a list, and a clock that moves only by sleeping.
 struct Fake {
     posts: RefCell<Vec<Result<String, Failure>>>,
     looks: RefCell<Vec<Result<Place, Failure>>>,
@@ -24,6 +26,7 @@ struct Fake {
     lines: RefCell<Vec<String>>,
     now: Cell<Duration>,
     wanted_until: Duration,
+    hand_over_after: Option<Duration>,
     sent: Cell<bool>,
 }
 
@@ -37,7 +40,7 @@ impl Session for &Fake {
     }
 
     fn bring_here(&self, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
-        // A request that did not reach the hoster leaves the next one the first.
+        // Only a request that has reached the hoster counts as the first.
         assert_eq!(need == Need::Election, !self.sent.get());
         self.note('P');
         let answer = next(&self.posts);
@@ -60,21 +63,33 @@ impl Session for &Fake {
     }
 }
 
+/// The answers to requests for a switch, and what the checks find.
+type Posts = Vec<Result<String, Failure>>;
+type Looks = Vec<Result<Place, Failure>>;
+
 impl Fake {
-    fn new(
-        posts: Vec<Result<String, Failure>>,
-        looks: Vec<Result<Place, Failure>>,
-        wanted_until: Duration,
-    ) -> Fake {
+    fn new(posts: Posts, looks: Looks) -> Fake {
         Fake {
             posts: posts.into(),
             looks: looks.into(),
             asked: RefCell::default(),
             lines: RefCell::default(),
             now: Cell::default(),
-            wanted_until,
+            wanted_until: Duration::MAX,
+            hand_over_after: None,
             sent: Cell::default(),
         }
+    }
+
+    /// Runs a takeover; returns the verdict without its line, what was asked when, and the last line.
+    fn run(&self, deadline: Duration) -> (Verdict, String, String) {
+        let order = Order { ip: "4.4.4.4", pace: &PACE, deadline, need: Need::Election };
+        let mut verdict = take_over(&order, self);
+        if let Verdict::Failed(line) = &mut verdict {
+            self.log(&std::mem::take(line));
+        }
+        let last = self.lines.borrow().last().cloned().unwrap_or_default();
+        (verdict, self.asked.borrow().join(" "), last)
     }
 
     fn note(&self, what: char) {
@@ -82,19 +97,19 @@ impl Fake {
     }
 }
 
-/// The last answer is given again and again.
+/// The last answer repeats.
 fn next<T: Clone>(answers: &RefCell<Vec<T>>) -> T {
     let mut answers = answers.borrow_mut();
     if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
 }
 
 impl Setting for Fake {
-    fn log(&self, line: &str) {
-        self.lines.borrow_mut().push(line.to_string());
+    fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
+        Ok(Box::new(self))
     }
 
-    fn alarm(&self, line: &str) {
-        self.log(line);
+    fn log(&self, line: &str) {
+        self.lines.borrow_mut().push(line.to_string());
     }
 
     fn elapsed(&self) -> Duration {
@@ -105,12 +120,12 @@ impl Setting for Fake {
         self.now.set(self.now.get() + time);
     }
 
-    fn has_company(&self) -> bool {
-        true
-    }
-
     fn goes_on(&self) -> bool {
         self.now.get() < self.wanted_until
+    }
+
+    fn hand_over_after(&self) -> Option<Duration> {
+        self.hand_over_after
     }
 }
 
@@ -132,37 +147,13 @@ fn at(server: &str) -> Result<Place, Failure> {
     Ok(if server == TARGET { Place::Here(server.into()) } else { Place::Elsewhere(server.into()) })
 }
 
-fn order(hand_over_after: Option<Duration>) -> Order<'static> {
-    Order { ip: "4.4.4.4", pace: &PACE, deadline: 180 * SECOND, need: Need::Election, hand_over_after }
-}
-
-/// Runs a takeover with 180 s; returns the verdict, what was asked when, and the last line.
-fn run(posts: Vec<Result<String, Failure>>, looks: Vec<Result<Place, Failure>>) -> (Verdict, String, String) {
-    run_order(posts, looks, Duration::MAX, None)
-}
-
-fn run_order(
-    posts: Vec<Result<String, Failure>>,
-    looks: Vec<Result<Place, Failure>>,
-    wanted_until: Duration,
-    hand_over_after: Option<Duration>,
-) -> (Verdict, String, String) {
-    let fake = Fake::new(posts, looks, wanted_until);
-    let verdict = take_over(&|| Ok(Box::new(&fake)), &order(hand_over_after), &fake);
-    let last = fake.lines.borrow().last().cloned().unwrap_or_default();
-    (verdict, fake.asked.into_inner().join(" "), last)
+fn run(posts: Posts, looks: Looks) -> (Verdict, String, String) {
+    Fake::new(posts, looks).run(DEADLINE)
 }
 
 #[track_caller]
-fn check(
-    posts: Vec<Result<String, Failure>>,
-    looks: Vec<Result<Place, Failure>>,
-    verdict: Verdict,
-    asked: &str,
-    last: &str,
-) {
-    let (found, found_asked, found_last) = run(posts, looks);
-    assert_eq!((found, found_asked.as_str(), found_last.as_str()), (verdict, asked, last));
+fn check(posts: Posts, looks: Looks, verdict: Verdict, asked: &str, last: &str) {
+    assert_eq!(run(posts, looks), (verdict, asked.into(), last.into()));
 }
 
 #[test]
@@ -174,13 +165,13 @@ fn a_clear_yes_is_one_request() {
 fn a_final_no_is_one_request() {
     for kind in [Kind::Final, Kind::HeldBack] {
         let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)";
-        check(vec![post(kind)], vec![], Verdict::Failed { sent: false }, "P0", last);
+        check(vec![post(kind)], vec![], FAILED, "P0", last);
     }
 }
 
 #[test]
 fn a_lost_answer_is_found_by_a_look() {
-    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 1.0 s)";
+    let last = "4.4.4.4 is routed to 1.1.1.1 (confirmed by a check of the route, after 1.0 s)";
     check(vec![post(Kind::Unknown)], vec![at(TARGET)], Verdict::Here, "P0 G1", last);
 }
 
@@ -188,33 +179,27 @@ fn a_lost_answer_is_found_by_a_look() {
 fn what_is_not_done_is_asked_for_again_but_three_times_at_most() {
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
     check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
-    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 POSTs (after 7.0 s)";
-    check(
-        vec![post(Kind::NotDone)],
-        vec![at(OTHER)],
-        Verdict::Failed { sent: true },
-        "P0 G1 P1 G3 P3 G7",
-        last,
-    );
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 requests (after 7.0 s)";
+    check(vec![post(Kind::NotDone)], vec![at(OTHER)], FAILED, "P0 G1 P1 G3 P3 G7", last);
 }
 
 #[test]
 fn after_three_doubtful_posts_looks_go_on_for_as_long_as_a_switch_may_take() {
     let all = "P0 G1 P1 G3 G7 G15 P15 G30 G45 G60 G75";
     let (verdict, asked, _) = run(vec![post(Kind::Unknown)], vec![at(OTHER)]);
-    assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: true }, all));
+    assert_eq!((verdict, asked.as_str()), (FAILED, all));
     let (verdict, asked, _) = run(vec![post(Kind::Unknown)], [vec![at(OTHER); 7], vec![at(TARGET)]].concat());
     assert_eq!((verdict, asked.as_str()), (Verdict::Here, all));
 }
 
-/// A refusal, of whatever is asked, says nothing of the switch that may be under way.
+/// A refusal says nothing about the switch that may be under way.
 #[test]
 fn what_may_yet_come_is_waited_for_when_no_more_may_be_sent() {
     for kind in [Kind::Final, Kind::HeldBack, Kind::Refused] {
         let posts = vec![post(Kind::Unknown), post(kind)];
         let (verdict, asked, _) = run(posts.clone(), vec![at(OTHER)]);
         let all = "P0 G1 P1 G3 G7 G15 G30 G45 G60";
-        assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: true }, all), "{kind:?}");
+        assert_eq!((verdict, asked.as_str()), (FAILED, all), "{kind:?}");
         let (verdict, asked, _) = run(posts, [vec![at(OTHER); 3], vec![at(TARGET)]].concat());
         assert_eq!((verdict, asked.as_str()), (Verdict::Here, "P0 G1 P1 G3 G7 G15"), "{kind:?}");
     }
@@ -231,18 +216,18 @@ fn who_may_not_look_posts_again() {
 
 #[test]
 fn what_is_held_back_is_not_said_to_be_sent() {
-    let fake = Fake::new(vec![post(Kind::HeldBack)], vec![], Duration::MAX);
-    take_over(&|| Ok(Box::new(&fake)), &order(None), &fake);
+    let fake = Fake::new(vec![post(Kind::HeldBack)], vec![]);
+    fake.run(DEADLINE);
     let lines = fake.lines.into_inner();
     assert_eq!(lines, ["FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 0.0 s)"]);
 }
 
 #[test]
 fn looks_go_on_until_shortly_before_the_deadline() {
-    let fake = Fake::new(vec![post(Kind::Unknown)], vec![at(OTHER)], Duration::MAX);
-    let order = Order { deadline: PACE.shortest_deadline / 2, ..order(None) };
-    assert_eq!(take_over(&|| Ok(Box::new(&fake)), &order, &fake), Verdict::Failed { sent: true });
-    assert!(fake.asked.borrow().join(" ").ends_with("P15 G30 G43 G44"), "{:?}", fake.asked);
+    let fake = Fake::new(vec![post(Kind::Unknown)], vec![at(OTHER)]);
+    let (verdict, asked, _) = fake.run(PACE.shortest_deadline / 2);
+    assert_eq!(verdict, FAILED);
+    assert!(asked.ends_with("P15 G30 G43 G44"), "{asked}");
 }
 
 #[test]
@@ -250,25 +235,25 @@ fn a_hoster_that_is_not_reached_is_tried_until_the_deadline() {
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 30.0 s)";
     let posts = [vec![post(Kind::NotSent); 5], vec![ok()]].concat();
     check(posts, vec![], Verdict::Here, "P0 P1 P3 P7 P15 P30", last);
-    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused; where it is, is unknown, and the \
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: connection refused; the route is unknown, and the \
                 deadline of 180 s is near (after 165.0 s)";
     let (verdict, asked, found) = run(vec![post(Kind::NotSent)], vec![]);
-    assert_eq!((verdict, found.as_str()), (Verdict::Failed { sent: false }, last));
+    assert_eq!((verdict, found.as_str()), (FAILED, last));
     assert!(asked.ends_with("P165"), "{asked}");
 }
 
 #[test]
 fn where_nothing_could_be_sent_the_next_node_may_try() {
     let in_25_s = |posts| {
-        let looks = vec![at(OTHER)];
-        run_order(posts, looks, Duration::MAX, Some(Duration::from_secs(25)))
+        let fake = Fake::new(posts, vec![at(OTHER)]);
+        Fake { hand_over_after: Some(25 * SECOND), ..fake }.run(DEADLINE)
     };
     let (verdict, asked, last) = in_25_s(vec![post(Kind::NotSent)]);
-    assert_eq!((verdict, asked.as_str()), (Verdict::Failed { sent: false }, "P0 P1 P3 P7 P12 P17 P22"));
-    assert!(last.contains("connection refused; nothing could be sent from here"), "{last}");
+    assert_eq!((verdict, asked.as_str()), (FAILED, "P0 P1 P3 P7 P12 P17 P22"));
+    assert!(last.contains("connection refused; nothing could be sent from here: giving up"), "{last}");
     // What was sent once may have moved it.
     let (verdict, asked, _) = in_25_s(vec![post(Kind::Unknown), post(Kind::NotSent)]);
-    assert_eq!(verdict, Verdict::Failed { sent: true });
+    assert_eq!(verdict, FAILED);
     assert!(asked.starts_with("P0 G1 P1 G3 P3 G7 P7 G15 P15"), "{asked}");
 }
 
@@ -281,25 +266,25 @@ fn a_lock_is_waited_for() {
     let looks = vec![at(OTHER), at("3.3.3.3")];
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 3.0 s)";
     check(vec![post(Kind::Locked), ok()], looks, Verdict::Here, "P0 G1 G3 P3", last);
-    // Before it has done that, the IP is still here: no reason to be content.
+    // Until then the IP is still here, which is not yet success.
     let looks = vec![at(TARGET), at(TARGET), at(OTHER)];
     let posts = vec![post(Kind::Locked), post(Kind::Locked), ok()];
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 7.0 s)";
     check(posts, looks, Verdict::Here, "P0 G1 P1 G3 G7 P7", last);
-    // Or it has just ended here.
+    // Or its switch has just moved the IP here.
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
     check(vec![post(Kind::Locked), ok()], vec![at(TARGET)], Verdict::Here, "P0 G1 P1", last);
-    // It was our own, of an earlier try.
-    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 3.0 s)";
+    // The lock was that of an earlier request from here.
+    let last = "4.4.4.4 is routed to 1.1.1.1 (confirmed by a check of the route, after 3.0 s)";
     check(vec![post(Kind::Locked)], vec![at(OTHER), at(TARGET)], Verdict::Here, "P0 G1 G3", last);
 }
 
 #[test]
 fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
     let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
-    assert_eq!(verdict, Verdict::Failed { sent: true });
+    assert_eq!(verdict, FAILED);
     assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 P60 G75");
-    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 POSTs"), "{last}");
+    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 requests"), "{last}");
     // No switch takes longer than that: what is still here stays here.
     let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
     assert_eq!(verdict, Verdict::Here);
@@ -309,32 +294,28 @@ fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
 #[test]
 fn a_look_that_fails_decides_nothing_but_a_final_one() {
     let looks = vec![Err(failure(Kind::Unknown)), Err(failure(Kind::HeldBack)), at(TARGET)];
-    let last = "4.4.4.4 is routed to 1.1.1.1 (found by GET, after 7.0 s)";
+    let last = "4.4.4.4 is routed to 1.1.1.1 (confirmed by a check of the route, after 7.0 s)";
     check(vec![post(Kind::Unknown)], looks, Verdict::Here, "P0 G1 G3 G7", last);
     let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence (after 1.0 s)";
-    check(
-        vec![post(Kind::Unknown)],
-        vec![Err(failure(Kind::Final))],
-        Verdict::Failed { sent: true },
-        "P0 G1",
-        last,
-    );
+    check(vec![post(Kind::Unknown)], vec![Err(failure(Kind::Final))], FAILED, "P0 G1", last);
 }
 
 #[test]
 fn what_is_no_longer_wanted_is_dropped_before_the_next_post() {
-    let wanted = Duration::from_millis(900);
-    let (verdict, asked, _) = run_order(vec![post(Kind::Unknown)], vec![at(OTHER)], wanted, None);
+    let run_until = |wanted_until, posts| {
+        let fake = Fake::new(posts, vec![at(OTHER)]);
+        Fake { wanted_until, ..fake }.run(DEADLINE)
+    };
+    let (verdict, asked, _) = run_until(Duration::from_millis(900), vec![post(Kind::Unknown)]);
     assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, "P0"));
-    let (verdict, asked, _) = run_order(vec![ok()], vec![], Duration::ZERO, None);
+    let (verdict, asked, _) = run_until(Duration::ZERO, vec![ok()]);
     assert_eq!((verdict, asked.as_str()), (Verdict::Dropped, ""));
 }
 
-/// It could only be given up, and be made all the same.
+/// A switch that is given up at the deadline may still complete.
 #[test]
 fn no_switch_is_begun_that_cannot_be_waited_for() {
-    let fake = Fake::new(vec![post(Kind::NotSent)], vec![], Duration::MAX);
-    let order = Order { deadline: Duration::from_secs(170), ..order(None) };
-    assert_eq!(take_over(&|| Ok(Box::new(&fake)), &order, &fake), Verdict::Failed { sent: false });
-    assert!(fake.asked.borrow().join(" ").ends_with("P135 P150"), "{:?}", fake.asked);
+    let (verdict, asked, _) = Fake::new(vec![post(Kind::NotSent)], vec![]).run(170 * SECOND);
+    assert_eq!(verdict, FAILED);
+    assert!(asked.ends_with("P135 P150"), "{asked}");
 }

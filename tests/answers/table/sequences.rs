@@ -3,7 +3,7 @@
 use super::*;
 
 pub fn sequences() -> Vec<Sequence> {
-    let found = Ok("found by GET, after ");
+    let found = Ok("confirmed by a check of the route, after ");
     let again = Ok("HTTP 200, after ");
     let seq = |name, first: Play, then: &[Play], asked, post| {
         let row = Row { post, ..right(name, first) };
@@ -67,7 +67,7 @@ pub fn sequences() -> Vec<Sequence> {
             open([active(r#""2.2.2.2""#), active(r#""1.1.1.1""#)].concat()),
             &[elsewhere()],
             "PGPGPG",
-            Err("HTTP 200, but it is routed to 2.2.2.2; it is routed to 2.2.2.2, after 3 POSTs"),
+            Err("HTTP 200, but it is routed to 2.2.2.2; it is routed to 2.2.2.2, after 3 requests"),
         ),
         seq("connection-used-again", open_elsewhere(), &[here()], "PG", found),
         seq(
@@ -83,7 +83,7 @@ pub fn sequences() -> Vec<Sequence> {
             &[elsewhere(), failed(), elsewhere(), failed(), elsewhere()],
             "PGPGPG",
             Err(
-                "HTTP 500 FAILOVER_FAILED \"a message\": the switch failed; it is routed to 2.2.2.2, after 3 POSTs",
+                "HTTP 500 FAILOVER_FAILED \"a message\": the switch failed; it is routed to 2.2.2.2, after 3 requests",
             ),
         ),
         refused("refused-400", error(400, "INVALID_INPUT"), "HTTP 400 INVALID_INPUT "),

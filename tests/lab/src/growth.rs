@@ -147,7 +147,7 @@ fn kinds(trusted: &Robot, untrusted: &Robot) -> Vec<Kind> {
         (hook(USERNAME, &wrong, one), "from an unknown issuer"),
         (hook(USERNAME, "127.0.0.1:1", &short), "connection refused"),
         (hook("WRONG", &right, one), "held back until "),
-        (hook("LOST", &right, one), "4.4.4.4 is routed to 1.1.1.1 (found by GET, "),
+        (hook("LOST", &right, one), "4.4.4.4 is routed to 1.1.1.1 (confirmed by a check of the route, "),
     ]
     .map(|(hook, said)| Kind { hook, said })
     .into()

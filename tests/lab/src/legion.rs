@@ -15,6 +15,9 @@ use super::{PASSWORD, USERNAME, wait_until};
 /// The name of the Legion in every test.
 pub const LEGION: &str = "failover";
 
+/// The secret of that Legion, and of the second one.
+pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
+
 /// Node N's valor is this less N.
 const HIGHEST: u64 = 10_000;
 
@@ -113,7 +116,7 @@ impl Legion {
 
     /// Lets all announcements pass through links that can be cut. Before the first node is started.
     pub fn with_links(mut self) -> Legion {
-        self.links = Some(Links::between(&self.addresses));
+        self.links = Some(Links::between(&self.addresses, SECRETS[0]));
         self
     }
 
@@ -121,7 +124,8 @@ impl Legion {
     /// its own. Before the first node is started.
     pub fn with_second(mut self, name: &str) -> Legion {
         let addresses: Vec<SocketAddr> = self.addresses.iter().map(|_| free_address()).collect();
-        self.second = Some(Second { name: name.into(), links: Links::between(&addresses), addresses });
+        self.second =
+            Some(Second { name: name.into(), links: Links::between(&addresses, SECRETS[1]), addresses });
         self
     }
 
@@ -154,15 +158,16 @@ impl Legion {
     fn ini(&self, node: usize) -> String {
         let own = self.addresses[node - 1];
         let valor = HIGHEST - node as u64;
-        let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:secret1\n");
+        let [secret, second_secret] = SECRETS;
+        let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:{secret}\n");
         for peer in (1..=self.addresses.len()).filter(|peer| *peer != node) {
             let direct = self.addresses[peer - 1];
             let address = self.links.as_ref().map_or(direct, |links| links.address(node, peer));
             ini += &format!("legion-node = {LEGION} {address}\n");
         }
         if let Some(Second { name, addresses, links }) = &self.second {
-            ini +=
-                &format!("legion = {name} {} {} aes-128-cbc:secret2\n", addresses[node - 1], 10_000 + node);
+            let (own, valor) = (addresses[node - 1], 10_000 + node);
+            ini += &format!("legion = {name} {own} {valor} aes-128-cbc:{second_secret}\n");
             for peer in (1..=addresses.len()).filter(|peer| *peer != node) {
                 ini += &format!("legion-node = {name} {}\n", links.address(node, peer));
             }

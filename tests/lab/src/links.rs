@@ -5,10 +5,13 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::seal::Secret;
+use crate::strays::Stray;
 
 /// How soon a relay notices that it is to end.
 const TICK: Duration = Duration::from_millis(200);
@@ -24,6 +27,8 @@ pub struct Weather {
     pub duplicate: u8,
     /// Each is held for a time of its own, up to this, so that one overtakes another.
     pub delay: Duration,
+    /// Behind each come so many that no node has sent, or not now: of every kind of [`Stray`] in turn.
+    pub strays: u8,
 }
 
 impl Weather {
@@ -34,6 +39,7 @@ impl Weather {
             loss: self.loss.max(other.loss),
             duplicate: self.duplicate.max(other.duplicate),
             delay: self.delay.max(other.delay),
+            strays: self.strays.max(other.strays),
         }
     }
 }
@@ -54,17 +60,27 @@ impl Link {
 /// The links between every two nodes of a Legion, in both directions.
 pub struct Links {
     links: HashMap<(usize, usize), Link>,
-    stop: Arc<AtomicBool>,
+    ends: Arc<Ends>,
+}
+
+/// What the relays share.
+struct Ends {
+    stop: AtomicBool,
+    /// The Legion's, for strays.
+    secret: Secret,
+    /// How many of these were sent.
+    strays: AtomicUsize,
 }
 
 impl Links {
-    /// Relays to nodes 1 to N, which listen on `addresses`.
-    pub fn between(addresses: &[SocketAddr]) -> Links {
-        let stop = Arc::new(AtomicBool::new(false));
+    /// Relays to nodes 1 to N of the Legion with this `secret`, which listen on `addresses`.
+    pub fn between(addresses: &[SocketAddr], secret: &str) -> Links {
+        let (stop, strays) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let ends = Arc::new(Ends { stop, secret: Secret::new(secret), strays });
         let nodes = 1..=addresses.len();
         let pairs = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to)));
-        let link = |(from, to)| ((from, to), relay(addresses[to - 1], Arc::clone(&stop)));
-        Links { links: pairs.filter(|(from, to)| from != to).map(link).collect(), stop }
+        let link = |(from, to)| ((from, to), relay(addresses[to - 1], Arc::clone(&ends)));
+        Links { links: pairs.filter(|(from, to)| from != to).map(link).collect(), ends }
     }
 
     /// Where node `from` sends what is meant for node `to`.
@@ -98,26 +114,37 @@ impl Links {
         self.cut_to(node);
     }
 
+    /// What becomes of whatever anybody sends from now on.
+    pub fn set_all(&self, weather: Weather) {
+        self.links.values().for_each(|link| *link.weather() = weather);
+    }
+
     /// All links are up again, and good.
     pub fn heal(&self) {
-        self.links.values().for_each(|link| *link.weather() = Weather::default());
+        self.set_all(Weather::default());
+    }
+
+    /// How many strays were sent.
+    pub fn strays(&self) -> usize {
+        self.ends.strays.load(Ordering::Relaxed)
     }
 }
 
-fn relay(to: SocketAddr, stop: Arc<AtomicBool>) -> Link {
+fn relay(to: SocketAddr, ends: Arc<Ends>) -> Link {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = socket.local_addr().expect("it is bound");
     let weather = Arc::default();
     let current = Arc::clone(&weather);
-    let thread = thread::spawn(move || pass_on(&socket, to, &current, &stop));
+    let thread = thread::spawn(move || pass_on(&socket, to, &current, &ends));
     Link { address, weather, thread: Some(thread) }
 }
 
-fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, stop: &AtomicBool) {
+fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, ends: &Ends) {
     let mut rng = fastrand::Rng::new();
+    let mut kinds = Stray::ALL.into_iter().cycle();
     let mut datagram = [0; 65_536];
     let mut held: Vec<(Instant, Vec<u8>)> = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while !ends.stop.load(Ordering::Relaxed) {
         let now = Instant::now();
         held.retain(|(due, datagram)| {
             if *due <= now {
@@ -131,20 +158,25 @@ fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, stop: &
         let wait = next.clamp(Duration::from_millis(1), TICK);
         socket.set_read_timeout(Some(wait)).expect("not zero");
         let Ok(length) = socket.recv(&mut datagram) else { continue };
-        let Weather { cut, loss, duplicate, delay } = *weather.lock().unwrap_or_else(PoisonError::into_inner);
+        let Weather { cut, loss, duplicate, delay, strays } =
+            *weather.lock().unwrap_or_else(PoisonError::into_inner);
         if cut || rng.u8(..100) < loss {
             continue;
         }
         let copies = if rng.u8(..100) < duplicate { 2 } else { 1 };
-        for _ in 0..copies {
-            held.push((Instant::now() + delay.mul_f64(rng.f64()), datagram[..length].to_vec()));
+        let datagram = &datagram[..length];
+        let strays = kinds.by_ref().take(strays.into());
+        let strays: Vec<_> = strays.filter_map(|kind| kind.of(datagram, &ends.secret, &mut rng)).collect();
+        ends.strays.fetch_add(strays.len(), Ordering::Relaxed);
+        for datagram in vec![datagram.to_vec(); copies].into_iter().chain(strays) {
+            held.push((Instant::now() + delay.mul_f64(rng.f64()), datagram));
         }
     }
 }
 
 impl Drop for Links {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.ends.stop.store(true, Ordering::Relaxed);
         for thread in self.links.values_mut().filter_map(|link| link.thread.take()) {
             let _ = thread.join();
         }
@@ -158,7 +190,8 @@ mod tests {
     /// What two nodes' link lets through of a hundred datagrams, in order.
     fn arrive(weather: Weather) -> Vec<u8> {
         let nodes = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-        let links = Links::between(&nodes.each_ref().map(|node| node.local_addr().expect("it is bound")));
+        let addresses = nodes.each_ref().map(|node| node.local_addr().expect("it is bound"));
+        let links = Links::between(&addresses, "secret1");
         links.set(1, 2, weather);
         for number in 0..100 {
             nodes[0].send_to(&[number], links.address(1, 2)).expect("the relay is there");
@@ -182,5 +215,26 @@ mod tests {
         assert_ne!(late, all, "one overtakes another");
         late.sort_unstable();
         assert_eq!(late, all, "and none is lost");
+    }
+
+    #[test]
+    fn behind_each_announcement_come_strays_of_every_kind() {
+        let node = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let links = Links::between(&[node.local_addr().expect("it is bound"); 2], "secret1");
+        let pairs = ["legion", "valor", "unix"].map(|key| (key.into(), b"1".to_vec()));
+        let announcement = Secret::new("secret1").seal(&pairs.to_vec());
+        let send = || node.send_to(&announcement, links.address(1, 2)).expect("the relay is there");
+        node.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+        let mut datagram = vec![0; 65_536];
+        let mut receive = || node.recv(&mut datagram).map(|length| datagram[..length] == announcement);
+        send();
+        assert!(receive().expect("good weather"));
+        links.set_all(Weather { strays: 7, ..Weather::default() });
+        for _ in 0..3 {
+            send();
+            let arrived: Vec<bool> = (0..8).map(|_| receive().expect("all of them")).collect();
+            assert_eq!(arrived.iter().filter(|own| **own).count(), 1, "{arrived:?}");
+        }
+        assert_eq!(links.strays(), 3 * Stray::ALL.len());
     }
 }

@@ -36,6 +36,8 @@ pub enum Fault {
     Hook(Vec<usize>),
     /// The API refuses connections, for longer than the rule of the same name.
     Away,
+    /// Behind each announcement come so many datagrams that are none. It is no trouble of any node.
+    Strays(u8),
 }
 
 impl Fault {
@@ -53,6 +55,7 @@ impl Fault {
         match self {
             Fault::Links { links, weather, .. } if links.contains(&(from, to)) => *weather,
             Fault::Pause(node) if from == *node || to == *node => Weather { cut: true, ..Weather::default() },
+            Fault::Strays(strays) => Weather { strays: *strays, ..Weather::default() },
             _ => Weather::default(),
         }
     }
@@ -84,6 +87,7 @@ impl fmt::Display for Fault {
             Fault::Stop(node) => write!(f, "stop {node}"),
             Fault::Hook(nodes) => write!(f, "hook fails on {nodes:?}"),
             Fault::Away => write!(f, "API away"),
+            Fault::Strays(strays) => write!(f, "strays {strays}"),
         }
     }
 }

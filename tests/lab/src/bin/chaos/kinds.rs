@@ -28,12 +28,14 @@ pub enum Kind {
     Clocks,
     /// Two IPs in one Legion. Likewise.
     Ips,
+    /// Datagrams that are no announcements, or none of today.
+    Strays,
 }
 
 impl Kind {
     /// With the name of each, and for how many of a hundred seeds it is drawn. The order is that of their generators:
     /// a new kind belongs at the end.
-    pub const ALL: [(Kind, &str, u8); 9] = [
+    pub const ALL: [(Kind, &str, u8); 10] = [
         (Kind::Away, "away", 20),
         (Kind::Pause, "pause", 35),
         (Kind::Log, "log", 30),
@@ -43,6 +45,7 @@ impl Kind {
         (Kind::Second, "second", 35),
         (Kind::Clocks, "clocks", 30),
         (Kind::Ips, "ips", 40),
+        (Kind::Strays, "strays", 35),
     ];
 
     fn name(self) -> &'static str {

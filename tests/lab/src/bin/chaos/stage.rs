@@ -183,7 +183,7 @@ impl Stage<'_> {
             }
             Fault::Stop(node) => self.restart(*node),
             Fault::Reload(node) => self.reload(*node),
-            Fault::Links { .. } => self.set_links(),
+            Fault::Links { .. } | Fault::Strays(_) => self.set_links(),
             Fault::Slow(_) => self.set_switch(),
             Fault::Api(_) | Fault::Away => self.set_rules(),
             Fault::Hook(_) => self.set_hooks(),

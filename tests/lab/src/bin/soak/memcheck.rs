@@ -226,8 +226,9 @@ fn play(memcheck: &Memcheck, folder: &Path) -> Result<String, String> {
         scene.node.legion(LEGION).is_some_and(|legion| legion["members"] == serde_json::json!([]))
     })?;
     scene.robot.set_route(ip("6.6.6.6"), Some(ip("2.2.2.2")));
-    scene
-        .wait("an IP left where it is", |scene| scene.node.log().contains("left there, since only 1 of 2"))?;
+    scene.wait("an IP left where it is", |scene| {
+        scene.node.log().contains("left there, because only 1 of 2")
+    })?;
     let guard_rounds = scene.robot.journal().iter().filter(|request| request.method == "GET").count();
     let takeovers = takeovers(&scene).unwrap_or_default();
 

@@ -190,6 +190,12 @@ impl Plan {
             Kind::Second => self.site.second = true,
             Kind::Clocks => self.site.draw_clocks(rng, nodes),
             Kind::Ips => self.site.draw_ips(rng),
+            Kind::Strays => {
+                let from = if rng.bool() { Duration::ZERO } else { self.draw_time(rng) };
+                let until = tenths(rng, from + Duration::from_secs(10), from + Duration::from_secs(60));
+                let fault = Fault::Strays(rng.u8(1..=7));
+                self.faults.push(Planned { from, until: until.min(self.length), fault });
+            }
         }
     }
 
@@ -292,7 +298,7 @@ impl Plan {
                 let (loss, duplicate) = (rng.u8(..60), rng.u8(..60));
                 let delay = tenths(rng, Duration::ZERO, Duration::from_secs(2));
                 let what = format!("loss {loss}% twice {duplicate}% delay {delay:?}");
-                (what, Weather { cut: false, loss, duplicate, delay })
+                (what, Weather { loss, duplicate, delay, ..Weather::default() })
             }
         };
         Fault::Links { what, links, weather }
