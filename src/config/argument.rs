@@ -20,19 +20,19 @@ impl Argument {
     pub fn read(text: &[u8], own: &[Key]) -> Argument {
         let keys = [own, &Common::KEYS].concat();
         let mut argument = Argument { items: Vec::new(), remarks: Vec::new() };
-        // The secret right before this item, which may be the rest of it.
-        let mut behind = None;
+        // The key right before, if it takes a secret: an unknown item may be the rest of that.
+        let mut secret = None;
         for Item { key: written, value } in keyval::split(text) {
             let known = keys.iter().find(|key| key.is(&written)).copied();
             let is_bare = value.is_none() && known.is_none_or(|key| key.takes != Takes::Switch);
-            let Some(key) = known.filter(|_| !is_bare || behind.is_none()) else {
+            let Some(key) = known.filter(|_| !is_bare || secret.is_none()) else {
                 // An extra comma (`a=1,,b=2`) is harmless.
                 if !written.is_empty() || value.is_some() {
-                    argument.doubt(key::unknown(&written, value.is_some(), behind, &keys));
+                    argument.doubt(key::unknown(&written, value.is_some(), secret, &keys));
                 }
                 continue;
             };
-            behind = Some(key).filter(|key| key.takes == Takes::Secret);
+            secret = Some(key).filter(|key| key.takes == Takes::Secret);
             if is_bare {
                 argument.doubt(format!("{key} has no value: write {key}=..."));
             } else {

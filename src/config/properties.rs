@@ -1,8 +1,8 @@
-//! What holds for every argument, whatever stands in it and whoever reads it.
+//! What holds for every argument of any hoster.
 
 use super::keyval::{self, Item};
 
-/// Checks how `argument` is split, and returns that.
+/// Checks how `argument` is split, and returns its items.
 pub fn check_split(argument: &[u8]) -> Vec<Item> {
     let items = keyval::split(argument);
     assert_eq!(items, model(argument), "split as the model does");
@@ -10,7 +10,7 @@ pub fn check_split(argument: &[u8]) -> Vec<Item> {
     items
 }
 
-/// As [`keyval::split`], but by what a backslash and the byte behind it are together, not byte for byte.
+/// As [`keyval::split`], but in units of a byte and the backslash before it.
 fn model(list: &[u8]) -> Vec<Item> {
     let units = units(list);
     let mut items: Vec<Vec<u8>> = units
@@ -32,7 +32,7 @@ fn model_item(item: &[u8]) -> Item {
     Item { key, value: end.map(|_| item[length + 1..].to_vec()) }
 }
 
-/// The bytes, and whether each was escaped; a backslash at the end escapes nothing and is none.
+/// The bytes, and whether each was escaped. A backslash at the end is dropped.
 fn units(mut text: &[u8]) -> Vec<(bool, u8)> {
     let mut units = Vec::new();
     loop {
@@ -63,7 +63,7 @@ pub fn written(items: &[Item]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-/// Not empty, of any bytes that C lets through.
+/// At least one byte, and no NUL, which ends a C string.
 pub fn bytes(rng: &mut fastrand::Rng) -> Vec<u8> {
     (0..rng.usize(1..9))
         .map(|_| if rng.bool() { lab::random::one(rng, b",=\\;: aZ") } else { rng.u8(1..) })

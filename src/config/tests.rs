@@ -85,34 +85,20 @@ fn the_common_keys_have_defaults_and_bounds() {
     let common = good(&format!("{REQUIRED},timeout=0.5,deadline=2.5,verify=0")).common;
     let times = (common.timeout, common.deadline, common.verify);
     assert_eq!(times, (Duration::from_millis(500), Duration::from_millis(2500), Duration::ZERO));
-    check_wrong(
-        &format!("{REQUIRED},deadline=0"),
-        "deadline=0 is not valid: expected a number of seconds, whole or decimal, above 0 and at most 86400",
-    );
-    check_wrong(
-        &format!("{REQUIRED},verify=never"),
-        "verify=never is not valid: expected 0 (off) or a number of seconds, whole or decimal, above 0 and at most 86400",
-    );
+    let seconds = "a number of seconds, whole or decimal, above 0 and at most 86400";
+    let deadline = format!("deadline=0 is not valid: expected {seconds}");
+    check_wrong(&format!("{REQUIRED},deadline=0"), &deadline);
+    let verify = format!("verify=never is not valid: expected 0 (off) or {seconds}");
+    check_wrong(&format!("{REQUIRED},verify=never"), &verify);
 }
 
 /// As C's atoi(), except that there is always a limit.
 #[test]
 fn reads_an_invalid_timeout_as_the_c_plugin_did() {
-    for (value, expected) in [
-        ("0", 40),
-        ("0.0", 40),
-        ("-1", 40),
-        ("abc", 40),
-        ("inf", 40),
-        ("", 40),
-        ("7200", 3600),
-        ("1e3", 1),
-        ("60s", 60),
-        ("30 seconds", 30),
-        ("+5", 5),
-        ("1.2.3", 1),
-        ("99999999999999999999999", 3600),
-    ] {
+    let defaults = ["0", "0.0", "-1", "abc", "inf", ""].map(|value| (value, 40));
+    let too_large = [("7200", 3600), ("99999999999999999999999", 3600)];
+    let numbers = [("1e3", 1), ("60s", 60), ("30 seconds", 30), ("+5", 5), ("1.2.3", 1)];
+    for (value, expected) in defaults.into_iter().chain(too_large).chain(numbers) {
         let expected_text = format!(
             "timeout={value} is not valid, so {expected} is used: expected a number of seconds, whole or decimal, above \
              0 and at most 3600"
@@ -125,12 +111,9 @@ fn reads_an_invalid_timeout_as_the_c_plugin_did() {
 
 #[test]
 fn ssl_no_verify_is_on_only_when_said() {
-    for (value, off) in [("", true), ("=1", true), ("=true", true), ("=Yes", true), ("=on", true)]
-        .iter()
-        .chain(&[("=0", false), ("=false", false), ("=NO", false), ("=off", false)])
-    {
-        assert_eq!(good(&format!("{REQUIRED},ssl_no_verify{value}")).common.ssl_no_verify, *off, "{value}");
-    }
+    let is_on = |value: &str| good(&format!("{REQUIRED},ssl_no_verify{value}")).common.ssl_no_verify;
+    assert!(["", "=1", "=true", "=Yes", "=on"].into_iter().all(is_on));
+    assert!(!["=0", "=false", "=NO", "=off"].into_iter().any(is_on));
     let read = check_doubt(
         &format!("{REQUIRED},ssl_no_verify=maybe"),
         "ssl_no_verify=maybe is not valid, so the API's TLS certificate is verified: expected 1, true, yes or on (do \
@@ -212,17 +195,12 @@ fn a_list_of_addresses_has_each_once() {
 #[test]
 fn a_url_is_read_as_curl_would_and_never_shown() {
     let url = |url: &str| read(&format!("{REQUIRED},url={url}"));
-    for none in [
-        "ftp://host/",
-        "https:///x",
-        "http://u:hunter2@ho st/",
-        "http://ho st/",
-        "http://host:99999/",
-        "http://[::1]:0/",
-    ] {
-        let read = url(none);
-        assert_eq!(read.url, None, "{none}");
-        assert!(read.remarks.iter().any(|remark| remark.weight() == Weight::Wrong), "{none}");
+    let bad_hosts = ["ftp://host/", "https:///x", "http://u:hunter2@ho st/", "http://ho st/"];
+    let bad_ports = ["http://host:99999/", "http://[::1]:0/"];
+    for wrong in bad_hosts.into_iter().chain(bad_ports) {
+        let read = url(wrong);
+        assert_eq!(read.url, None, "{wrong}");
+        assert!(read.remarks.iter().any(|remark| remark.weight() == Weight::Wrong), "{wrong}");
         for problem in read.texts() {
             assert!(problem.starts_with("url ") && !problem.contains("hunter2"), "{problem}");
         }

@@ -316,37 +316,29 @@ fn failure(error: https::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn ip(argument: &str) -> Arc<dyn Remote> {
+    fn describe(argument: &str) -> String {
         static SHARED: Shared = Shared::new();
         let read = read(argument.as_bytes(), &Surroundings { legion: None, shared: &SHARED });
-        Arc::clone(&read.ips[0])
-    }
-
-    fn describe(argument: &str) -> String {
-        let ip = ip(argument);
-        let session = ip.open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-        session.describe()
+        let session = read.ips[0].open(Box::leak(Box::default()));
+        session.unwrap_or_else(|failure| panic!("{failure:?}")).describe()
     }
 
     #[test]
     fn says_whom_it_asks_for_how_long() {
         let hook = "user=u,pass=p,ip=4.4.4.4,active_ip=1.1.1.1";
         assert_eq!(describe(hook), "POST to robot-ws.your-server.de, at most 60 s");
-        assert_eq!(
-            describe(&format!("{hook},url=http://[::1]:8080/x?y=z")),
-            "POST to [::1]:8080, at most 60 s"
-        );
-        assert!(
-            describe(&format!("{hook},ssl_no_verify")).ends_with(", its TLS certificate is NOT verified")
-        );
+        let local = describe(&format!("{hook},url=http://[::1]:8080/x?y=z"));
+        assert_eq!(local, "POST to [::1]:8080, at most 60 s");
+        let unverified = describe(&format!("{hook},ssl_no_verify"));
+        assert!(unverified.ends_with(", its TLS certificate is NOT verified"));
     }
 
     #[test]
-    fn of_what_was_sent_nobody_knows_whether_it_is_done() {
+    fn a_request_that_was_sent_may_have_been_carried_out() {
         use https::Cause;
         for (cause, is_sent, expected) in [
             (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
-            // So ends a connection whose host has gone while it was to answer.
+            // A connection ends like this when the host goes away before it answers.
             (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
             (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
             (Cause::BadProxy, false, (Kind::Final, Stage::Way)),

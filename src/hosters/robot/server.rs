@@ -54,9 +54,7 @@ fn beside(address: IpAddr, all: &[(String, IpAddr)], failover: &[IpAddr]) -> Opt
 
 /// The source address of packets to `target`. To connect a UDP socket only looks it up in the routing table.
 fn source(target: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr =
-        if target.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
+    let socket = UdpSocket::bind(if target.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
     socket.connect((target, 443)).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }

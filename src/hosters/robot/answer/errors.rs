@@ -66,7 +66,7 @@ pub fn meaning(status: u16, code: &str) -> (Kind, Stage, &'static str) {
         }
         (500, "FAILOVER_FAILED") => (NotDone, Host, "the switch failed"),
         (500, "FAILOVER_NOT_COMPLETE") => {
-            (NotDone, Host, "the switch stopped half way; where the IP is routed now is unknown")
+            (NotDone, Host, "the switch stopped half way; the route of the IP is unknown")
         }
         (503, _) => (NotDone, Host, "maintenance"),
         // Perhaps from a gateway that timed out, while the API carries on.

@@ -91,7 +91,7 @@ impl Reader<'_> {
         let no_failover = || format!(" {}: no failover object with active_server_ip", describe(body));
         let failover = found.ok_or_else(|| unknown(no_failover()))?.failover;
         let about = failover.ip.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-        // Of IPv6 it is a net, and any of its addresses may stand for it.
+        // An IPv6 failover IP is a net, and any address in it may name it.
         if let Some(other) = about.filter(|about| net(*about) != net(self.ip)) {
             let sentence = format!("HTTP 200, but the answer is about {other}, not {}: check url", self.ip);
             return Err(Failure::new(Kind::Final, Stage::Address, sentence));

@@ -1,4 +1,4 @@
-//! What holds for every answer, whatever it is made of: for the random ones below, and for `make fuzz`.
+//! What holds for every answer. Checked with the random answers below, and by `make fuzz`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::{Answer, Reader, rate_limited_for};
 use crate::hosters::{Failure, Kind, Stage};
 
-/// Failover IPs, and where each is to be routed.
+/// Failover IPs, and the target of each.
 const SWITCHES: [(&str, &str); 2] = [("4.4.4.4", "1.1.1.1"), ("2a01:4f8:fff1::", "2a01:4f8:0:5176::")];
 
-/// A password, and the login of FOO with it in base64.
+/// A password, and in base64 the login of FOO with it.
 const SECRETS: [&str; 2] = ["hunter2", "Rk9POmh1bnRlcjI="];
 
-/// Four foreign texts of 200 characters are shown at most, and what we say ourselves.
+/// In characters: at most four foreign texts of 200, and the plugin's own words.
 const LONGEST: usize = 1000;
 
 /// Checks all that must hold for `answer`. Returns whether it is a success for one of the switches.
@@ -35,10 +35,10 @@ fn check_for(answer: &Answer, ip: IpAddr, target: IpAddr) -> bool {
     let (switched, route) = (reader.switched(answer, target), reader.route(answer));
     let said = said(answer, ip);
     if let Ok(route) = route {
-        assert_eq!(Some(route), said, "a route that the answer does not name");
+        assert_eq!(Some(route), said, "a route that is not in the answer");
     }
     if switched.is_ok() {
-        assert!(is_success(answer, said, target), "a success that is none");
+        assert!(is_success(answer, said, target), "not a success");
     }
     check_texts(&switched);
     check_texts(&route);
@@ -47,11 +47,11 @@ fn check_for(answer: &Answer, ip: IpAddr, target: IpAddr) -> bool {
         check_stage(answer, failure.stage);
     }
 
-    // Of two values for one name serde_json keeps the last, and we none: written again there is but one.
+    // If a name is given twice, serde_json uses the last value, while the plugin refuses both. Printed again, it is there once.
     let Some(value) = json(answer) else { return switched.is_ok() };
     let plain = Answer { body: value.to_string().into_bytes(), location: answer.location.clone(), ..*answer };
     let said = self::said(&plain, ip);
-    assert_eq!(reader.route(&plain).ok(), said, "where the answer says that it is");
+    assert_eq!(reader.route(&plain).ok(), said, "routed where the answer says");
     assert_eq!(reader.switched(&plain, target).is_ok(), is_success(&plain, said, target), "success or not");
     switched.is_ok()
 }
@@ -64,7 +64,7 @@ fn json(answer: &Answer) -> Option<Value> {
 fn said(answer: &Answer, ip: IpAddr) -> Option<Option<IpAddr>> {
     let value = json(answer).filter(|_| answer.status == 200)?;
     let failover = value.get("failover")?.as_object()?;
-    // An ip that is no address is no other's.
+    // An ip that is not an address is ignored.
     let about = failover.get("ip").and_then(Value::as_str).and_then(|text| text.parse().ok());
     if about.is_some_and(|about| net(about) != net(ip)) {
         return None;
@@ -93,23 +93,23 @@ fn is_success(answer: &Answer, said: Option<Option<IpAddr>>, target: IpAddr) -> 
     already || said == Some(Some(target))
 }
 
-/// What is documented, whatever else the answer holds.
+/// As documented, whatever else is in the answer.
 fn check_kind(answer: &Answer, kind: Kind) {
     let over_limit = answer.status == 403 && code(answer).as_deref() == Some("RATE_LIMIT_EXCEEDED");
     match answer.status {
         300..=399 | 400 | 401 | 404 => assert_eq!(kind, Kind::Final),
-        // A limit that is not said as documented is a refusal like any other.
+        // A limit in an undocumented form is a refusal like any other.
         403 => assert!(kind == Kind::Refused || over_limit && kind == Kind::HeldBack, "{kind:?}"),
         503 => assert_eq!(kind, Kind::NotDone),
         _ => {}
     }
     let locked = answer.status == 409 && code(answer).as_deref() == Some("FAILOVER_LOCKED");
-    assert!(kind != Kind::Locked || locked, "locked without being said so");
-    assert!(kind != Kind::HeldBack || over_limit, "held back without being said so");
+    assert!(kind != Kind::Locked || locked, "the answer does not say that it is locked");
+    assert!(kind != Kind::HeldBack || over_limit, "the answer does not name a limit");
     assert!(kind != Kind::NotSent, "there was an answer");
 }
 
-/// A login is rejected, or known to be right, by what is documented to say so.
+/// Only documented answers say that the login was rejected, or that it is right.
 fn check_stage(answer: &Answer, stage: Stage) {
     assert_ne!(stage, Stage::Way, "there was an answer");
     assert_eq!(stage == Stage::Login, answer.status == 401);
@@ -130,7 +130,7 @@ fn check_texts<T: std::fmt::Debug>(result: &Result<T, Failure>) {
 fn check_rate_limit(answer: &Answer) {
     let Some(time) = rate_limited_for(answer) else { return };
     assert_eq!((answer.status, code(answer).as_deref()), (403, Some("RATE_LIMIT_EXCEEDED")));
-    assert!(time <= Duration::from_secs(24 * 3600), "nobody waits {time:?}");
+    assert!(time <= Duration::from_secs(24 * 3600), "far too long: {time:?}");
 }
 
 #[cfg(test)]
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
     use lab::random::{Case, mutate, one, rng};
 
-    /// All that are documented, with their codes.
+    /// All that are documented.
     const ERRORS: [(u16, &str); 11] = [
         (400, "INVALID_INPUT"),
         (401, "UNAUTHORIZED"),
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// An answer as documented; of every second the IP is routed to the switch's target.
+    /// An answer as documented. In half of the successes the IP is routed to the switch's target.
     fn documented(rng: &mut Rng, (ip, target): (&str, &str)) -> (u16, Value) {
         if rng.bool() {
             let (status, code) = one(rng, &ERRORS);
@@ -210,7 +210,7 @@ mod tests {
             9 => json!(format!("a\n{}\r\u{1b}[31m{}\u{202e}", SECRETS[0], SECRETS[1])),
             10 => json!([SECRETS[0], "y".repeat(300), [null]]),
             11 => json!(one(rng, &["x", ""]).to_string() + &"ü".repeat(rng.usize(..300))),
-            // What serde would take for an object, field by field.
+            // serde accepts it as an object, field by field.
             12 => json!(["4.4.4.4", "1.1.1.1"]),
             13 => json!(["FAILOVER_ALREADY_ROUTED"]),
             _ => json!({ "failover": { "active_server_ip": "1.1.1.1" } }),
@@ -265,10 +265,10 @@ mod tests {
             let expected = already || active.is_some_and(|active| parse(active) == target);
             assert_eq!(check_for(&answer, ip, target), expected);
 
-            // What says two things says nothing.
+            // An answer that says two things says nothing.
             let names = if status == 200 { ["active_server_ip", "failover"] } else { ["code", "error"] };
             for (name, other) in names.into_iter().zip(["\"X\"", "{}"]) {
-                // From the end: what was added stands before what is documented.
+                // The last one, because what was added comes before it.
                 if let Some(at) = body.rfind(&format!("\"{name}\":")) {
                     let mut body = body.clone();
                     body.insert_str(at, &format!("\"{name}\":{other},"));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distorted_answer_is_no_success_by_mistake() {
+    fn a_distorted_answer_is_not_mistaken_for_a_success() {
         let mut rng = rng();
         let words: Vec<&str> = WORDS.split(' ').chain(["\n"]).collect();
         let (mut successes, all) = (0, 5_000);

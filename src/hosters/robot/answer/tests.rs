@@ -45,11 +45,8 @@ fn success_is_the_target_and_nothing_else() {
     check(409, &error(409, "FAILOVER_ALREADY_ROUTED", ""), Ok("HTTP 409 FAILOVER_ALREADY_ROUTED"));
     check(200, &object(r#""2.2.2.2""#), Err("HTTP 200, but it is routed to 2.2.2.2"));
     check(200, &object("null"), Err("HTTP 200, but it is routed nowhere (active_server_ip is null)"));
-    check(
-        200,
-        &object(r#""hunter2\n""#),
-        Err(r#"HTTP 200, but active_server_ip is "***?", not an IP address"#),
-    );
+    let not_an_address = r#"HTTP 200, but active_server_ip is "***?", not an IP address"#;
+    check(200, &object(r#""hunter2\n""#), Err(not_an_address));
 }
 
 #[test]
@@ -60,7 +57,7 @@ fn compares_addresses_not_strings() {
 }
 
 #[test]
-fn a_200_without_a_failover_object_is_no_success() {
+fn a_200_without_a_failover_object_is_not_a_success() {
     for (body, what) in [
         ("", "an empty body"),
         (" <html>maintenance</html>", "an HTML page (25 bytes)"),
@@ -107,12 +104,7 @@ fn every_documented_code_has_its_sentence() {
         (404, "FAILOVER_NEW_SERVER_NOT_FOUND", "", ": this account has no such server: check active_ip"),
         (409, "FAILOVER_LOCKED", "", locked),
         (500, "FAILOVER_FAILED", "", ": the switch failed"),
-        (
-            500,
-            "FAILOVER_NOT_COMPLETE",
-            "",
-            ": the switch stopped half way; where the IP is routed now is unknown",
-        ),
+        (500, "FAILOVER_NOT_COMPLETE", "", ": the switch stopped half way; the route of the IP is unknown"),
         (503, "MAINTENANCE", "", ": maintenance"),
         (409, "CONFLICT", "", ": not a documented answer"),
         (418, "TEAPOT", "", ": not a documented answer"),
@@ -123,7 +115,7 @@ fn every_documented_code_has_its_sentence() {
 }
 
 #[test]
-fn an_error_that_is_no_json_is_described_not_shown() {
+fn an_error_that_is_not_json_is_described_not_shown() {
     check(503, "<html>hunter2</html>", Err("HTTP 503 with an HTML page (20 bytes): maintenance"));
     check(502, "", Err("HTTP 502 with an empty body"));
     check(409, "FAILOVER_ALREADY_ROUTED", Err("HTTP 409 with text that is not JSON (23 bytes)"));
@@ -178,7 +170,7 @@ fn only_the_code_decides() {
 }
 
 #[test]
-fn an_answer_about_another_ip_is_none() {
+fn an_answer_about_another_ip_is_a_failure() {
     let body = object("\"1.1.1.1\"").replace("4.4.4.4", "5.5.5.5");
     check(200, &body, Err("HTTP 200, but the answer is about 5.5.5.5, not 4.4.4.4: check url"));
 }

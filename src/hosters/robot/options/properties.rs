@@ -1,4 +1,4 @@
-//! What holds for every hook's argument, whatever stands in it: for the random ones below, and for `make fuzz`.
+//! What holds for every hook's argument. Checked with the random arguments below, and by `make fuzz`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::config::keyval::Item;
 use crate::config::properties::{check_split, written};
 use crate::config::{Common, Remark, Weight};
 
-/// The password, or a piece of it, where an argument wants to know whether it is shown.
+/// The password, or a piece of it, in arguments that test whether it is shown.
 const SECRET: &str = "hunter2";
 
-/// Checks all that must hold for `argument`. Returns what it was accepted as, if it was.
+/// Checks `argument`, and returns what it was read as, if it was accepted.
 pub fn check(argument: &[u8]) -> Option<Vec<Options>> {
     let items = check_split(argument);
-    // A path that leads into this machine is not opened.
+    // No file of this machine is opened.
     let path = values(&items, &["password_file"]).any(|path| path.contains(&b'/'));
     if path {
         return None;
@@ -47,7 +47,7 @@ fn is_known(key: &[u8]) -> bool {
 const ACTIVE_IP: [&str; 2] = ["active_ip", "active_server_ip"];
 
 fn addresses(value: &[u8]) -> Vec<IpAddr> {
-    let text = std::str::from_utf8(value).expect("accepted, so it is a text");
+    let text = std::str::from_utf8(value).expect("accepted, so it is UTF-8");
     text.split(';').map(|one| one.parse().expect("accepted, so each is an address")).collect()
 }
 
@@ -55,13 +55,13 @@ fn check_accepted(items: &[Item], parsed: &Parsed) {
     let Parsed { common, options, remarks } = parsed;
     let is_comma_too_many = |item: &Item| item.key.is_empty() && item.value.is_none();
     let is_said = |item: &Item| is_known(&item.key) || is_comma_too_many(item) || !remarks.is_empty();
-    assert!(items.iter().all(is_said), "no unknown key without a word");
+    assert!(items.iter().all(is_said), "no unknown key without a remark");
     // uWSGI takes the last of two.
     let given = |spellings: &[&str]| values(items, spellings).last().map(<[u8]>::to_vec);
     let required = |spellings: &[&str]| given(spellings).expect("accepted, so it is there");
     let trimmed = |spellings: &[&str]| given(spellings).map(|value| value.trim_ascii().to_vec());
 
-    // Where a URL without a place for it leads to an address, it is that one's.
+    // An address at the end of the URL overrides ip.
     let of_url = trimmed(&["url"]).and_then(|url| {
         let text = String::from_utf8_lossy(&url);
         // Without a scheme it is given one.
@@ -76,7 +76,7 @@ fn check_accepted(items: &[Item], parsed: &Parsed) {
     assert!(ips.iter().enumerate().all(|(at, ip)| !ips[..at].contains(ip)), "no IP twice");
 
     match trimmed(&ACTIVE_IP).map(|value| addresses(&value)) {
-        None => assert!(options.iter().all(|one| one.active_ip.is_none()), "this host's own"),
+        None => assert!(options.iter().all(|one| one.active_ip.is_none()), "the default"),
         Some(targets) => {
             for one in options {
                 let of_family = targets.iter().filter(|target| target.is_ipv6() == one.ip.is_ipv6());
@@ -85,7 +85,10 @@ fn check_accepted(items: &[Item], parsed: &Parsed) {
                 assert!(expected.iter().all(|target| **target != one.ip), "routed to itself");
             }
             let families: Vec<bool> = ips.iter().map(IpAddr::is_ipv6).collect();
-            assert!(targets.iter().all(|target| families.contains(&target.is_ipv6())), "no target for no IP");
+            assert!(
+                targets.iter().all(|target| families.contains(&target.is_ipv6())),
+                "a target without an IP of its family"
+            );
         }
     }
 
@@ -98,14 +101,14 @@ fn check_accepted(items: &[Item], parsed: &Parsed) {
         let authority = one.url.authority().expect("it has a host");
         assert!(!authority.as_str().contains('@'), "a login in the URL");
         let names_no_port = authority.as_str().trim_end_matches(':') == authority.host();
-        assert!(names_no_port || authority.port_u16().is_some_and(|port| port > 0), "a port that is one");
+        assert!(names_no_port || authority.port_u16().is_some_and(|port| port > 0), "a valid port");
         if given(&["url"]).is_none() {
             assert_eq!(one.url, format!("{BASE_URL}{}", one.ip).as_str());
         }
     }
     let (least, hour, day) = (Duration::from_millis(1), 3600, 24 * 3600);
     assert!((least..=Duration::from_secs(hour)).contains(&common.timeout));
-    // Unless given, a multiple of the timeout.
+    // Its default is a multiple of the timeout.
     assert!((least..=Duration::from_secs(day)).contains(&common.deadline));
     assert!(common.verify.is_zero() || (least..=Duration::from_secs(day)).contains(&common.verify));
 
@@ -116,7 +119,7 @@ fn check_accepted(items: &[Item], parsed: &Parsed) {
     assert_eq!(facts(&parsed_again), facts(parsed), "printed and parsed again");
 }
 
-/// The same list, with what has become a value of its own printed from that.
+/// The same list, with the parsed values printed again.
 fn reprinted(items: &[Item], Parsed { common, options, .. }: &Parsed) -> Vec<u8> {
     assert!(!options.is_empty(), "accepted without an IP");
     let joined = |list: Vec<IpAddr>| list.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";");
@@ -125,7 +128,7 @@ fn reprinted(items: &[Item], Parsed { common, options, .. }: &Parsed) -> Vec<u8>
     targets.dedup();
     let seconds = |duration: Duration| duration.as_secs_f64().to_string();
     let printed = |Item { key, value }: &Item| {
-        // Without a value it says nothing.
+        // Without a value the key is ignored.
         let is_bare = value.is_none() && key != b"ssl_no_verify";
         let new = match key.as_slice() {
             _ if is_bare => return Item { key: key.clone(), value: None },
@@ -142,7 +145,7 @@ fn reprinted(items: &[Item], Parsed { common, options, .. }: &Parsed) -> Vec<u8>
     written(&items.iter().map(printed).collect::<Vec<_>>())
 }
 
-/// All that was read, to compare.
+/// All that was read, in a form that can be compared.
 fn facts(Parsed { common, options, .. }: &Parsed) -> impl PartialEq + std::fmt::Debug {
     let Common { timeout, deadline, verify, ssl_no_verify, alarm } = common.clone();
     let facts = |one: &Options| {
@@ -152,20 +155,20 @@ fn facts(Parsed { common, options, .. }: &Parsed) -> impl PartialEq + std::fmt::
     (timeout, deadline, verify, ssl_no_verify, alarm, options.iter().map(facts).collect::<Vec<_>>())
 }
 
-/// What is said is a line each, and shows no password.
+/// Each remark is one line, and does not show the password.
 fn check_remarks(argument: &[u8], items: &[Item], remarks: &[Remark]) {
-    let mut behind_password = false;
+    let mut after_password = false;
     let may_be_shown = items.iter().any(|item| {
         match item.key.as_slice() {
-            b"password" | b"pass" => behind_password = true,
-            key => behind_password &= !is_known(key),
+            b"password" | b"pass" => after_password = true,
+            key => after_password &= !is_known(key),
         }
         let text = [&item.key, item.value.as_deref().unwrap_or_default()].concat();
-        !behind_password && String::from_utf8_lossy(&text).contains(SECRET)
+        !after_password && String::from_utf8_lossy(&text).contains(SECRET)
     });
     for text in remarks.iter().map(Remark::to_string) {
         assert!(!text.contains(|c: char| c.is_control()), "more than a line: {text:?}");
-        // Addresses are shown as many as there are; of all else no more than a line of it.
+        // All addresses are shown, but of anything else no more than a line.
         assert!(text.len() < 2000 + 2 * argument.len(), "{} bytes: {text}", text.len());
         assert!(may_be_shown || !text.contains(SECRET), "the password is shown: {text}");
     }
@@ -179,7 +182,7 @@ mod tests {
     use crate::config::properties::bytes;
     use lab::random::{Case, mutate, one, rng};
 
-    /// Every kind that a server may have, also at home.
+    /// Of every kind that a server may have, also in a private network.
     const ADDRESSES: &str = "4.4.4.4 1.1.1.1 10.0.0.1 192.168.1.1 100.64.0.1 127.0.0.1 2a01:4f8:fff1:: 2a01:4f8:0:5176:: \
                              2001:db8::1 fd00::1";
 
@@ -217,7 +220,7 @@ mod tests {
         addresses.iter().map(|address| spelled(rng, *address)).collect::<Vec<_>>().join(";")
     }
 
-    /// An argument that is right, and which IP it routes where.
+    /// A valid argument, and which IP it routes where.
     fn argument(rng: &mut Rng) -> (Vec<u8>, Vec<(IpAddr, Option<IpAddr>)>) {
         let mut ips: Vec<IpAddr> = Vec::new();
         for _ in 0..rng.usize(1..4) {
@@ -261,18 +264,18 @@ mod tests {
     }
 
     #[test]
-    fn a_right_argument_routes_each_ip_to_the_target_of_its_family() {
+    fn a_valid_argument_routes_each_ip_to_the_target_of_its_family() {
         let mut rng = rng();
         for _ in 0..3_000 {
             let (argument, pairs) = argument(&mut rng);
             let _case = Case(&argument);
-            let options = check(&argument).expect("a right argument is accepted");
+            let options = check(&argument).expect("a valid argument is accepted");
             let found: Vec<_> = options.iter().map(|one| (one.ip, one.active_ip)).collect();
             assert_eq!(found, pairs);
         }
     }
 
-    /// Some addresses; now and then one is odd, or none.
+    /// Addresses, of which some are odd or invalid.
     fn words(rng: &mut Rng, most: usize) -> Vec<&'static str> {
         let any = |rng: &mut Rng| match rng.u8(..10) {
             0 => word(rng, ODD_ADDRESSES),
@@ -292,7 +295,7 @@ mod tests {
             let _case = Case(argument.as_bytes());
             let accepted = check(argument.as_bytes()).is_some();
             let all = || ips.iter().chain(&targets);
-            // Whether it makes sense to name such a one is not settled here.
+            // These may be accepted or refused.
             let is_in = |list: &str, word: &&str| list.split(' ').any(|listed| listed == *word);
             if all().any(|word| is_in(ODD_ADDRESSES, word)) {
                 continue;
