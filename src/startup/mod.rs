@@ -10,6 +10,7 @@ mod tell;
 pub mod trust;
 mod warnings;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::Weight;
@@ -124,6 +125,10 @@ impl Reading {
         }
         reading.problems.extend(mistaken::two_masters(&reading.hooks));
         reading.warnings.extend(warnings(&reading.hooks));
+        // The same may be to say of several hooks.
+        let mut told = HashSet::new();
+        reading.problems.retain(|text| told.insert(text.clone()));
+        reading.warnings.retain(|(_, text)| told.insert(text.clone()));
         reading
     }
 
