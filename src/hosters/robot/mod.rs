@@ -232,7 +232,7 @@ impl Asking<'_> {
             Request::Release => Method::Delete,
         };
         let limit = limit.min(self.of.common.timeout);
-        let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
+        let sent = client.send(method, &self.authorization, limit);
         let (outcome, result) = match sent {
             // A request that did not reach the host does not count against any limit.
             Err(error) => {
@@ -343,11 +343,11 @@ mod tests {
     fn of_what_was_sent_nobody_knows_whether_it_is_done() {
         use https::Cause;
         for (cause, is_sent, expected) in [
-            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            (Cause::Other("network unreachable".into()), false, (Kind::NotSent, Stage::Way)),
             // So ends a connection whose host has gone while it was to answer.
-            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
-            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
-            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+            (Cause::Other("network unreachable".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Tls("of an answer".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Setup("no CA".into()), false, (Kind::Final, Stage::Way)),
         ] {
             let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
             assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
