@@ -12,7 +12,7 @@ mod server;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
@@ -154,11 +154,12 @@ impl Remote for FailoverIp {
     }
 
     fn note_guard(&self) {
-        self.shared.ledger.watch(&self.ledger_account(b""));
+        self.shared.ledger.book().watch(&self.ledger_account(b""));
     }
 
     fn check_pause(&self) -> Duration {
-        self.shared.ledger.check_pause(&self.ledger_account(b""), self.common.verify)
+        let account = self.ledger_account(b"");
+        self.shared.ledger.book().check_pause(&account, self.common.verify, Instant::now())
     }
 
     fn warnings(&self) -> Vec<String> {
