@@ -1,21 +1,21 @@
-//! What a node says of itself to its Legion, as uWSGI's core/legion.c writes and reads it.
+//! What a node announces about itself to its Legion, written and read as uWSGI's core/legion.c does it.
 //!
-//! A datagram is a header of four bytes (the kind, the length of the text that follows, and a zero) and a text, which is
-//! encrypted on its way by the Legion's secret. The text is pairs of a key and a value, each behind its length.
+//! A datagram is a header of four bytes (the kind, the length of the text, a zero) and the text, which is sent encrypted
+//! with the Legion's secret. The text is a list of keys and values, each after its length.
 
 use super::legion::Uuid;
 
-/// The kind of uWSGI's packets that are a Legion's.
+/// The kind of uWSGI packet that a Legion sends.
 const KIND: u8 = 109;
 
-/// In the order in which uWSGI says it.
+/// The fields are in the order in which uWSGI writes them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Announcement<'a> {
     pub legion: &'a [u8],
     pub valor: u64,
-    /// When it was said: Unix time (seconds) by the clock of who has said it.
+    /// When it was sent: Unix time (seconds) by the sender's clock.
     pub unix: i64,
-    /// Since when it is Lord; 0 when it is not.
+    /// Since when the node has been Lord; 0 if it is not.
     pub lord: i64,
     pub name: &'a [u8],
     pub pid: i32,
@@ -28,7 +28,7 @@ pub struct Announcement<'a> {
 }
 
 impl<'a> Announcement<'a> {
-    /// Nothing is said yet: what uWSGI takes a missing pair for.
+    /// What uWSGI takes a missing pair for.
     const EMPTY: Announcement<'static> = Announcement {
         legion: b"",
         valor: 0,
@@ -44,16 +44,16 @@ impl<'a> Announcement<'a> {
         dead: false,
     };
 
-    /// What a datagram says, its text decrypted, if it is an announcement of this Legion, and not older than `oldest`. As
-    /// in uWSGI, of two pairs with one key the last one counts, others' keys are passed over, and so is a uuid that is of
-    /// another length. But uWSGI takes anything for a number: a damaged one.
+    /// Reads a datagram whose text is decrypted. `None` if it is not an announcement of this Legion, or was sent before
+    /// `oldest`. As in uWSGI, the last of two pairs with the same key counts, and unknown keys and uuids of another length
+    /// are ignored. But uWSGI reads a number from any text; here a value that is not a number makes the datagram invalid.
     pub fn read(datagram: &'a [u8], legion: &[u8], oldest: i64) -> Option<Announcement<'a>> {
         let [KIND, low, high, _, text @ ..] = datagram else { return None };
         if text.len() != usize::from(u16::from_le_bytes([*low, *high])) {
             return None;
         }
         let said = Announcement::read_pairs(text)?;
-        // uWSGI makes no node of one without a name.
+        // uWSGI does not accept a node without a name.
         (said.legion == legion && said.unix >= oldest && !said.name.is_empty()).then_some(said)
     }
 
@@ -81,7 +81,7 @@ impl<'a> Announcement<'a> {
         Some(said)
     }
 
-    /// The datagram that says it, not encrypted yet. `None` where that is too long.
+    /// The datagram, not encrypted yet. `None` if it would be too long.
     pub fn write(&self) -> Option<Vec<u8>> {
         let mut datagram = vec![KIND, 0, 0, 0];
         let mut put = |key: &str, value: &[u8]| {
@@ -113,7 +113,7 @@ impl<'a> Announcement<'a> {
     }
 }
 
-/// Takes a key or a value off `text`: two bytes of length, the low one first, and as many bytes.
+/// Takes a key or a value off `text`: its length in two bytes, low byte first, then the bytes.
 fn take<'a>(text: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, rest) = text.split_first_chunk()?;
     let (part, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
@@ -122,7 +122,7 @@ fn take<'a>(text: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    // No sign: parse() would take one.
+    // parse() alone would accept a sign.
     let digits = digits.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(digits).ok())??;
     digits.parse().ok()
 }
@@ -134,7 +134,7 @@ pub mod properties {
     const LEGION: &[u8] = b"site";
     const OLDEST: i64 = 1_700_000_000;
 
-    /// What holds whatever a datagram says.
+    /// Checks what must hold for every datagram.
     pub fn check(datagram: &[u8]) {
         let said = Announcement::read(datagram, LEGION, OLDEST);
         let pairs = model(datagram).unwrap_or_default();
@@ -154,13 +154,13 @@ pub mod properties {
         assert_eq!(said.uuid.as_slice(), uuids.next_back().map_or(&[0; 36][..], |pair| pair.1));
         assert_eq!(u128::from(said.valor), last("valor").and_then(digits).unwrap_or_default());
         assert_eq!(said.dead, last("dead").is_some());
-        // What was read is what it says, and says nothing else when it is written.
+        // Written again, it is read as the same.
         if let Some(written) = said.write() {
             assert_eq!(Announcement::read(&written, LEGION, OLDEST), Some(said));
         }
     }
 
-    /// The pairs, found as uWSGI's `uwsgi_hooked_parse` does it.
+    /// The pairs, as uWSGI's `uwsgi_hooked_parse` finds them.
     fn model(datagram: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
         let number =
             |at: usize| Some(usize::from(*datagram.get(at)?) + 256 * usize::from(*datagram.get(at + 1)?));

@@ -1,6 +1,4 @@
-/*
- * The proof that src/uwsgi/abi.rs describes the structs of this uWSGI: a mismatch is a compile error.
- */
+/* Checks that src/uwsgi/abi.rs describes the structs of this uWSGI: a mismatch is a compile error. */
 #include "uwsgi.h"
 #include "uwsgi_hetzner.h"
 
