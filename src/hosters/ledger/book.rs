@@ -224,7 +224,7 @@ impl Standing {
         let pause = try_pauses.get(position).or(try_pauses.last())?;
         let switch = limits.names[Request::Switch as usize];
         let why = format!("{tries_at_once} {switch} did not help, so the next ones are spaced out");
-        // If all has been calm since the last one, this time is long past.
+        // Once it is calm again, this time has long passed.
         Hold::until(last? + Duration::from_secs(*pause), now, Kind::HeldBack, why)
     }
 
@@ -236,15 +236,14 @@ impl Standing {
             **other != ip && now.duration_since(**at) < turn && last_of(**other) < last_of(ip)
         };
         let first = self.put_off.iter().filter(comes_first).count();
-        let used_up = self.within_the_hour(now).filter(|sent| sent.request != Request::Look).count();
-        if used_up + first < switches_an_hour {
+        let sent = self.within_the_hour(now).filter(|sent| sent.request != Request::Look).count();
+        if sent + first < switches_an_hour {
             return None;
         }
         // Switches of elections are always sent, and delay no other IP. The rest are two in twice the pause, so that none is
         // lost if the IP whose turn it is asks late.
         let last = self.switches().rev().filter(|sent| sent.need != Need::Election).nth(1);
-        let next =
-            last.filter(|_| used_up >= switches_an_hour).map_or(now, |sent| sent.at + 2 * switch_pause);
+        let next = last.filter(|_| sent >= switches_an_hour).map_or(now, |last| last.at + 2 * switch_pause);
         let next = if first > 0 { next.max(now + REFUSED_PAUSE) } else { next };
         let (switch, minutes) = (limits.names[Request::Switch as usize], 2 * switch_pause.as_secs() / 60);
         let why = format!(
