@@ -252,7 +252,8 @@ impl Asking<'_> {
         ledger.learn(&question, slot, outcome);
         result.map_err(|mut failure| {
             count(&self.metrics.api_errors);
-            if let Some(hold) = ledger.held(&question).filter(|_| failure.is_rejected_login()) {
+            let hold = failure.is_rejected_login().then(|| ledger.held(&question)).flatten();
+            if let Some(hold) = hold {
                 failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
             }
             failure
