@@ -12,7 +12,7 @@ mod server;
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
@@ -156,11 +156,12 @@ impl Remote for FailoverIp {
     }
 
     fn note_guard(&self) {
-        self.shared.ledger.watch(&self.ledger_account(b""));
+        self.shared.ledger.book().watch(&self.ledger_account(b""));
     }
 
     fn check_pause(&self) -> Duration {
-        self.shared.ledger.check_pause(&self.ledger_account(b""), self.common.verify)
+        let account = self.ledger_account(b"");
+        self.shared.ledger.book().check_pause(&account, self.common.verify, Instant::now())
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -234,7 +235,7 @@ impl Asking<'_> {
             Request::Release => Method::Delete,
         };
         let limit = limit.min(self.of.common.timeout);
-        let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
+        let sent = client.send(method, &self.authorization, limit);
         let (outcome, result) = match sent {
             // A request that did not reach the host does not count against any limit.
             Err(error) => {
@@ -338,11 +339,11 @@ mod tests {
     fn a_request_that_was_sent_may_have_been_carried_out() {
         use https::Cause;
         for (cause, is_sent, expected) in [
-            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            (Cause::Other("network unreachable".into()), false, (Kind::NotSent, Stage::Way)),
             // A connection ends like this when the host goes away before it answers.
-            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
-            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
-            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+            (Cause::Other("network unreachable".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Tls("of an answer".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Setup("no CA".into()), false, (Kind::Final, Stage::Way)),
         ] {
             let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
             assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
