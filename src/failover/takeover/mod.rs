@@ -224,8 +224,8 @@ impl Takeover<'_> {
                 Step::GiveUp => {
                     let (sentence, times) = (&failed.sentence, self.state.requests);
                     return Err(Verdict::Failed(match found {
-                        Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 request"),
-                        Ok(place) => format!("{sentence}; it is {place}, after {times} requests"),
+                        Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 attempt"),
+                        Ok(place) => format!("{sentence}; it is {place}, after {times} attempts"),
                         Err(failure) if failure.kind == Kind::Final => failure.sentence,
                         Err(failure) => format!("{sentence}; the route is unknown: {}", failure.sentence),
                     }));

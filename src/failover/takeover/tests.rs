@@ -191,7 +191,7 @@ fn a_lost_answer_is_found_by_a_look() {
 fn what_is_not_done_is_asked_for_again_but_three_times_at_most() {
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
     check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
-    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 requests (after 7.0 s)";
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 attempts (after 7.0 s)";
     check(vec![post(Kind::NotDone)], vec![at(OTHER)], FAILED, "P0 G1 P1 G3 P3 G7", last);
 }
 
@@ -296,7 +296,7 @@ fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
     let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
     assert_eq!(verdict, FAILED);
     assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 P60 G75");
-    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 requests"), "{last}");
+    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 attempts"), "{last}");
     // No switch takes longer than that: what is still here stays here.
     let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
     assert_eq!(verdict, Verdict::Here);
