@@ -4,14 +4,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 
 /// What an instance with `vacuum` removes at its end.
 const FILES: [&str; 5] = ["pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "web.sock"];

@@ -76,7 +76,7 @@ fn check_says_all_that_the_start_says() {
     let expected = [
         "Legion failover has no legion-quorum",
         "Legion failover, legion-lord: active_ip=198.51.100.7 is not on any interface",
-        "Legion failover, legion-lord: deadline is 3 s",
+        "Legion failover, legion-lord: deadline is 60 s",
         "Legion failover, legion-lord: password_file=",
         "Legion other, legion-lord: active_ip=198.51.100.8 is not on any interface",
     ];

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::{Command, Output};
 use std::slice::from_ref;
-use std::time::Duration;
 
 use lab::ip;
 use lab::legion::LEGION;
@@ -11,7 +10,7 @@ use lab::node::free_address;
 use lab::process;
 use lab::robot::{Certificate, Config, Failover, Login, Robot};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
+use lab::{LIMIT, PASSWORD, USERNAME, assert_no_secret, wait_until};
 use serde_json::Value;
 
 const IP: &str = "127.0.0.9";
@@ -31,7 +30,7 @@ pub fn robot_of(failover: Vec<Failover>, config: Config) -> Robot {
 pub fn hook(robot: &Robot) -> String {
     let url = robot.url(ip(IP));
     format!(
-        "hetzner-failoverip:username={USERNAME},password={PASSWORD},ip={IP},active_ip={HERE},url={url},timeout=2,deadline=3"
+        "hetzner-failoverip:username={USERNAME},password={PASSWORD},ip={IP},active_ip={HERE},url={url},timeout=30,deadline=60"
     )
 }
 
@@ -327,7 +326,7 @@ fn a_release_by_hand_waits_as_long_as_a_switch_takes() {
     let robot = robot(Config::default());
     robot.set_route(ip(IP), Some(ip(HERE)));
     robot.fault("delete delay 11s".parse().expect("a rule"));
-    let patient = hook(&robot).replace("timeout=2,deadline=3", "timeout=60");
+    let patient = hook(&robot).replace("timeout=30,deadline=60", "timeout=60");
     let output = run(Uwsgi::Debian, &[patient], &["--hetzner-release"], &[]);
     assert_eq!((output.status.code(), robot.route(ip(IP))), (Some(0), None), "{output:?}");
     // And when no answer comes, it looks.
@@ -348,9 +347,9 @@ fn a_release_by_hand_waits_as_long_as_a_switch_takes() {
 #[test]
 fn several_ips_are_asked_side_by_side() {
     for (command, method, fault) in [
-        ("--hetzner-status", "GET", "get delay 3s"),
-        ("--hetzner-takeover", "POST", "post delay 3s"),
-        ("--hetzner-release", "DELETE", "delete delay 3s"),
+        ("--hetzner-status", "GET", "get delay 5s"),
+        ("--hetzner-takeover", "POST", "post delay 10s"),
+        ("--hetzner-release", "DELETE", "delete delay 10s"),
     ] {
         let ips = ["4.4.4.1", "4.4.4.2", "4.4.4.3", "4.4.4.4"];
         let here = (command == "--hetzner-release").then(|| ip(HERE));
@@ -361,7 +360,8 @@ fn several_ips_are_asked_side_by_side() {
             &format!("http://{}/failover/{{ip}}", robot.addr()),
             1,
         );
-        let output = run(Uwsgi::Pypi, &[hook.replace("timeout=2,deadline=3", "timeout=20")], &[command], &[]);
+        let output =
+            run(Uwsgi::Pypi, &[hook.replace("timeout=30,deadline=60", "timeout=20")], &[command], &[]);
         assert_eq!(stdout(&output).lines().filter(|line| !line.starts_with("note")).count(), 4, "{output:?}");
         let journal = robot.journal();
         let asked: Vec<_> = journal.iter().filter(|request| request.method == method).collect();
@@ -380,13 +380,12 @@ fn sigterm_ends_a_command() {
         let robot = robot(Config::default());
         robot.fault("any hang".parse().expect("a rule"));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let patient = hook(&robot).replace("timeout=2,deadline=3", "timeout=60");
+        let patient = hook(&robot).replace("timeout=30,deadline=60", "timeout=60");
         let mut command = command_in(uwsgi, folder.path(), &[patient], "");
         let mut child = process::spawn(command.arg("--hetzner-takeover")).expect("uWSGI starts");
-        let asked = robot.wait_for(Duration::from_secs(30), |journal| !journal.is_empty());
+        let asked = robot.wait_for(LIMIT, |journal| !journal.is_empty());
         process::signal(child.id(), process::SIGTERM);
-        let ended =
-            wait_until(Duration::from_secs(10), || child.try_wait().expect("a child of ours").is_some());
+        let ended = wait_until(LIMIT, || child.try_wait().expect("a child of ours").is_some());
         if !ended {
             process::signal_group(child.id(), process::SIGKILL);
         }

@@ -263,7 +263,7 @@ fn of_two_servers_and_an_arbiter_one_is_lord(uwsgi: Uwsgi) {
     servers.wait_for(1, LIMIT);
     // Within a minute of an earlier lack of quorum uWSGI does not have a Lord step down for another one.
     servers.links.cut_off(1);
-    servers.wait_for(2, seconds(90));
+    servers.wait_for(2, LIMIT);
     servers.stays_at(2);
     servers.links.heal();
     servers.wait_for(1, LIMIT);

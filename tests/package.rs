@@ -11,12 +11,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use lab::node::free_address;
 use lab::process::{self, SIGINT, SIGKILL};
 use lab::uwsgi::{Uwsgi, checkout};
-use lab::wait_until;
+use lab::{LIMIT, wait_until};
 use tempfile::TempDir;
 
 const NAME: &str = "uwsgi-plugin-hetzner";
@@ -24,8 +23,6 @@ const NAME: &str = "uwsgi-plugin-hetzner";
 const UWSGI_CORE: &str = "/usr/bin/uwsgi-core";
 /// The folder that is compiled into Debian's uwsgi-core.
 const PLUGINS: &str = "/usr/lib/uwsgi/plugins";
-const LIMIT: Duration = Duration::from_secs(30);
-
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }

@@ -6,17 +6,14 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::process::{SIGHUP, is_root};
 use lab::robot::{Certificate, Config, Failover, Login, Robot};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 use tempfile::TempDir;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// No user of this machine's, and no group of its.
 const UID: u32 = 54_321;
@@ -116,6 +113,8 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
         let node = place.start(uwsgi, &file.display().to_string(), &drop_to_user(), &[]);
         node.wait_for_log("i am now the Lord", LIMIT);
         assert!(place.is_here(), "{uwsgi}: {}", node.log());
+        let kept = format!("as uid {UID}: using the password that was read before");
+        node.wait_for_log(&kept, LIMIT);
         let lines = node.lines();
         let told = format!("cannot be read as uid {UID} (Permission denied");
         let warned =
@@ -125,7 +124,6 @@ fn a_file_for_root_alone_serves_a_user_and_a_reload_goes_on() {
             holds(&lines, "after a reload it cannot be read at all; let uid 54321 read it: chgrp"),
             "{lines:?}"
         );
-        let kept = format!("as uid {UID}: using the password that was read before");
         assert_eq!(lines.iter().filter(|line| line.contains(&kept)).count(), 1, "{lines:?}");
 
         // The new image is the user from its beginning: what it cannot read it cannot have kept.

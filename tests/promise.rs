@@ -5,13 +5,13 @@
 
 use std::net::IpAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::legion::{LEGION, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
 use lab::process::{self, SIGHUP, SIGINT, SIGTERM};
 use lab::robot::{Config, Failover, Limits, Login, Robot};
-use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds};
+use lab::scene::{AT_ONCE, LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 use lab::{USERNAME, wait_until};
 
@@ -53,8 +53,10 @@ on_each_uwsgi! {
 fn a_call_of_thirty_seconds(uwsgi: Uwsgi, nodes: usize, options: &str) {
     let mut scene =
         Scene::new(uwsgi, nodes, Config { switch: seconds(30), ..Config::default() }, "", options);
+    // A third of the call's length: nobody is lost who was only slow.
+    (1..=nodes).for_each(|node| *scene.legion.ini_mut(node) += "legion-tolerance = 10\n");
     scene.legion.start_all();
-    scene.wait_for(1, seconds(60));
+    scene.wait_for(1, LIMIT);
     scene.stays_at(1, seconds(8));
     assert_eq!(scene.posts(), 1, "{}", scene.state());
     for text in ["left Legion", "untolerable", "announced its death"] {
@@ -80,11 +82,9 @@ fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
 fn a_freeze(uwsgi: Uwsgi, options: &str) {
     let scene = Scene::settled(uwsgi, 3, "", options);
     scene.legion.node(1).freeze();
-    let taken = wait_until(seconds(15), || scene.robot.route(failover_ip()) == route_of(2));
-    assert!(taken, "{}", scene.state());
-    thread::sleep(seconds(5));
+    scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
     scene.legion.node(1).thaw();
-    scene.wait_for(1, seconds(15));
+    scene.wait_for(1, AT_ONCE);
 }
 
 fn a_lord_that_was_frozen_takes_the_ip_back(uwsgi: Uwsgi) {
@@ -97,12 +97,14 @@ fn a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum(uwsgi: Uwsgi) {
 
 /// So short that no peer was dropped for it, and none joins again; and there is no timer.
 fn a_lord_that_was_frozen_for_a_moment_makes_sure(uwsgi: Uwsgi) {
-    let scene = Scene::settled(uwsgi, 2, ",verify=0", "legion-freq = 1\nlegion-tolerance = 20\n");
+    let scene = Scene::settled(uwsgi, 2, ",verify=0", "legion-freq = 1\nlegion-tolerance = 30\n");
+    // It looks when it has been Lord for 30 s, and then not before 120 s.
+    scene.wait_until(LIMIT, "a look", || scene.asked("GET") > 0);
     scene.legion.node(1).freeze();
     thread::sleep(seconds(6));
     scene.robot.set_route(failover_ip(), route_of(2));
     scene.legion.node(1).thaw();
-    scene.wait_for(1, seconds(15));
+    scene.wait_for(1, seconds(60));
     assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
 }
 
@@ -112,7 +114,8 @@ fn a_cut(uwsgi: Uwsgi, nodes: usize, options: &str, cut: impl Fn(&Scene)) {
     // Past the look that a new Lord takes after 30 s: it is the end of the cut that has to be noticed.
     thread::sleep(seconds(35));
     scene.legion.links().heal();
-    scene.wait_for(1, seconds(15));
+    // Before the next look, which comes after 120 s.
+    scene.wait_for(1, seconds(60));
     assert!(scene.posts() <= 3, "{}", scene.state());
 }
 
@@ -132,16 +135,17 @@ fn a_lord_that_heard_nobody_keeps_the_ip(uwsgi: Uwsgi) {
     a_cut(uwsgi, 3, QUICK, |scene| scene.legion.links().cut_to(1));
 }
 
-/// Thawed, it drops its peers before it hears them, and is elected by itself; on a busy machine it may hear one first.
+/// Thawed, it drops its peers before it hears them, and is elected by itself; or it hears one first: that is chance.
 fn a_node_that_was_frozen_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
     let scene = Scene::settled(uwsgi, 3, "", QUICK);
     let posts = scene.posts();
     scene.legion.node(3).freeze();
-    thread::sleep(seconds(8));
+    scene.wait_until(LIMIT, "node 3 is lost", || [1, 2].map(|node| scene.legion.members(node)) == [[2], [1]]);
+    // So have they been for node 3.
+    thread::sleep(seconds(2));
     scene.legion.node(3).thaw();
-    wait_until(seconds(8), || scene.legion.any_log_holds("leaving it to the next election"));
-    scene.wait_for(1, LIMIT);
-    scene.stays_at(1, seconds(8));
+    scene.wait_until(LIMIT, "node 3 is back", || scene.see_each_other(&[1, 2, 3]));
+    scene.comes_to_rest_at(1, seconds(8));
     assert_eq!(scene.posts(), posts, "{}", scene.state());
 }
 
@@ -155,8 +159,7 @@ fn a_node_that_was_cut_off_from_all_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
     scene.legion.links().heal();
     scene.legion.node(3).wait_for_log("leaving it to the next election", LIMIT);
     scene.robot.clear_faults();
-    scene.wait_for(1, LIMIT);
-    scene.stays_at(1, seconds(8));
+    scene.comes_to_rest_at(1, seconds(8));
     assert_eq!(scene.posts(), posts, "{}", scene.state());
 }
 
@@ -173,7 +176,7 @@ fn a_minute_of_two_lords(uwsgi: Uwsgi, cut: impl Fn(&Scene)) {
     thread::sleep(seconds(60));
     assert!(scene.posts() <= 3, "{}", scene.state());
     scene.legion.links().heal();
-    scene.wait_for(1, seconds(15));
+    scene.wait_for(1, LIMIT);
 }
 
 fn two_lords_on_two_sides_of_a_cut_do_not_fight(uwsgi: Uwsgi) {
@@ -187,22 +190,14 @@ fn two_lords_on_two_sides_of_a_one_way_cut_do_not_fight(uwsgi: Uwsgi) {
 // 6. A suspended node comes back.
 
 fn a_node_that_was_suspended_comes_back_and_is_lord_again(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(
-        uwsgi,
-        3,
-        Config::default(),
-        ",deadline=2",
-        &format!("{QUICK}legion-death-on-lord-error = 10\n"),
-    );
+    let mut scene =
+        Scene::new(uwsgi, 3, Config::default(), "", &format!("{QUICK}legion-death-on-lord-error = 10\n"));
     scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
-    let suspended = Instant::now();
-    let taken = wait_until(seconds(10), || scene.is_at(2));
-    assert!(taken, "{}", scene.state());
-    scene.wait_for(1, seconds(25) - suspended.elapsed());
-    let said = scene.legion.node(1).lines().iter().any(|line| line.contains("the suspension is over"));
-    assert!(said, "{}", scene.state());
+    scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
+    scene.wait_for(1, LIMIT);
+    scene.legion.node(1).wait_for_log("the suspension is over", LIMIT);
 }
 
 // 7. A lock is waited for.
@@ -221,20 +216,20 @@ fn a_lock_that_ends_is_waited_for(uwsgi: Uwsgi) {
 
 fn a_lock_that_does_not_end_makes_no_lord(uwsgi: Uwsgi) {
     let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=12", &options);
+    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=25", &options);
     scene.robot.set_route(failover_ip(), route_of(2));
     scene.rule("post locked 1h");
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     assert!(!scene.legion.any_log_holds("i am now the Lord"), "{}", scene.state());
-    let line = "it was last seen routed to 2.2.2.2, and the deadline of 12 s is near";
-    assert!(scene.legion.any_log_holds(line), "{}", scene.state());
+    let line = "it was last seen routed to 2.2.2.2, and the deadline of 25 s is near";
+    scene.legion.node(1).wait_for_log(line, LIMIT);
     assert!(scene.posts() <= 3, "{}", scene.state());
 }
 
 /// Found by chaos, seed 476: the IP is here, and yet on its way to a node that has asked for it and died.
 fn a_switch_away_that_is_under_way_is_waited_for(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 2, Config { switch: seconds(12), ..Config::default() }, "", QUICK);
+    let mut scene = Scene::new(uwsgi, 2, Config { switch: seconds(30), ..Config::default() }, "", QUICK);
     scene.robot.set_route(failover_ip(), route_of(1));
     scene.legion.start(2);
     assert!(wait_until(LIMIT, || scene.robot.is_switching(failover_ip())), "{}", scene.state());
@@ -285,9 +280,10 @@ fn a_minute_of_failures(uwsgi: Uwsgi, config: Config, most: usize, said: &str) {
     scene.legion.start_all();
     assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
     thread::sleep(seconds(60));
-    let requests = scene.robot.journal().len();
+    let journal = scene.robot.journal();
+    let requests = journal.iter().filter(|it| it.at - journal[0].at < seconds(60)).count();
     assert!(requests <= most, "{requests} requests: {}", scene.state());
-    assert!(scene.legion.any_log_holds(said), "{}", scene.state());
+    scene.legion.node(1).wait_for_log(said, LIMIT);
 }
 
 /// Found by chaos, seeds 102 and 215: three POSTs within seconds, and from then on only looks until the deadline, deaf,
@@ -318,7 +314,7 @@ fn an_ip_that_is_moved_by_hand_is_taken_back(uwsgi: Uwsgi) {
     let scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
     for elsewhere in [route_of(3), None] {
         scene.robot.set_route(failover_ip(), elsewhere);
-        scene.wait_for(1, seconds(15));
+        scene.wait_for(1, AT_ONCE);
     }
     let line = "4.4.4.4 is routed to 3.3.3.3, and this node is Lord: taking it back";
     assert!(scene.legion.node(1).log().contains(line), "{}", scene.state());
@@ -335,45 +331,46 @@ fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsg
     let posts = scene.posts();
     scene.robot.set_route(failover_ip(), route_of(3));
     let line = "4.4.4.4 is routed to 3.3.3.3, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
-    scene.legion.node(1).wait_for_log(line, seconds(15));
-    thread::sleep(seconds(10));
+    scene.legion.node(1).wait_for_log(line, LIMIT);
+    let looks = scene.asked("GET");
+    scene.wait_until(LIMIT, "two more looks", || scene.asked("GET") > looks + 1);
     assert_eq!(scene.posts(), posts, "{}", scene.state());
     // With a second node there is a majority again.
     scene.legion.start(2);
-    scene.wait_for(1, seconds(20));
+    scene.wait_for(1, LIMIT);
 }
 
 fn a_lord_without_the_ip_goes_on_trying(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=2", QUICK);
+    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=8", QUICK);
     scene.rule("any refuse");
     // Alone of three: nobody else will do it.
     scene.legion.start(1);
     scene.legion.node(1).wait_for_log("i am now the Lord", LIMIT);
-    assert!(scene.legion.any_log_holds("FAILED to route"), "{}", scene.state());
+    scene.legion.node(1).wait_for_log("FAILED to route", LIMIT);
     scene.robot.clear_faults();
-    scene.wait_for(1, seconds(40));
+    scene.wait_for(1, LIMIT);
 }
 
 // 11. and 12. The call and the process.
 
 fn a_signal_ends_or_reloads_a_node_during_a_call(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let mut scene = Scene::new(uwsgi, 1, Config { switch: seconds(120), ..Config::default() }, "", QUICK);
+        let mut scene = Scene::new(uwsgi, 1, Config { switch: seconds(600), ..Config::default() }, "", QUICK);
         scene.legion.start_all();
         assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
         scene.legion.node(1).signal(signal);
         if signal == SIGINT {
-            assert!(scene.legion.wait_for_exit(1, seconds(3)), "{}", scene.state());
+            assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
         } else {
             // uWSGI starts over in the same process, unless die-on-term is set.
             let starts = || scene.legion.node(1).log().matches("*** Starting uWSGI").count() == 2;
-            assert!(wait_until(seconds(3), starts), "{signal}: {}", scene.state());
+            assert!(wait_until(LIMIT, starts), "{signal}: {}", scene.state());
         }
     }
 }
 
 fn a_worker_that_dies_during_a_call_harms_nobody(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config { switch: seconds(10), ..Config::default() }, "", QUICK);
+    let mut scene = Scene::new(uwsgi, 3, Config { switch: seconds(20), ..Config::default() }, "", QUICK);
     scene.legion.start_all();
     assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
     let mut killed = 0;
@@ -405,7 +402,7 @@ fn legions_of_one_process_keep_apart(uwsgi: Uwsgi) {
     let addresses = [[free_address(), free_address()], [free_address(), free_address()]];
     let folder = tempfile::tempdir().expect("a temporary folder");
     let nodes = [0, 1].map(|own: usize| {
-        let mut ini = format!("plugin = hetzner\n{QUICK}");
+        let mut ini = "plugin = hetzner\nlegion-freq = 1\nlegion-tolerance = 8\n".to_string();
         for (number, ip) in ips.iter().enumerate() {
             let (name, at) = (["slow", "quick"][number], addresses[number]);
             // Each Legion has a Lord of its own.
@@ -426,7 +423,7 @@ fn legions_of_one_process_keep_apart(uwsgi: Uwsgi) {
             && ips.map(|ip| robot.route(ip)) == [route_of(1), route_of(2)]
     };
     let logs = || nodes.each_ref().map(Node::log).join("\n---\n");
-    assert!(wait_until(seconds(40), settled), "{:?}\n{}", robot.history(), logs());
+    assert!(wait_until(LIMIT, settled), "{:?}\n{}", robot.history(), logs());
     assert!(!wait_until(seconds(6), || !settled()), "{}", logs());
     assert!(!logs().contains("left Legion"), "{}", logs());
 }

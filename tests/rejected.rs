@@ -4,17 +4,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::robot::{Config, Robot};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, ip};
+use lab::{LIMIT, PASSWORD, USERNAME, ip};
 
 use crate::commands::{hook, robot, run_in, stdout};
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 fn wrong(robot: &Robot) -> String {
     hook(robot).replace(PASSWORD, "another")

@@ -3,15 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::{Node, free_address};
 use lab::process::SIGHUP;
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 
 /// Starts a node with one hook and these lines, and returns what the plugin has logged when uWSGI has ended with
 /// status 1, or is up.

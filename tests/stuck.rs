@@ -41,7 +41,7 @@ fn stuck_during_a_takeover(uwsgi: Uwsgi, more: &str, rule: &str) -> Scene {
 fn a_log_that_nobody_reads_does_not_hold_a_takeover(uwsgi: Uwsgi) {
     let scene = stuck_during_a_takeover(uwsgi, ",timeout=3,deadline=30", "post target=1.1.1.1 times=1 hang");
     let at_1 = || scene.robot.route(failover_ip()) == route_of(1);
-    assert!(wait_until(seconds(20), at_1), "{}", scene.state());
+    assert!(wait_until(LIMIT, at_1), "{}", scene.state());
     scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
 }
@@ -49,10 +49,10 @@ fn a_log_that_nobody_reads_does_not_hold_a_takeover(uwsgi: Uwsgi) {
 /// The takeover succeeds, but the Legion's thread is held by a line of uWSGI's own. Silent, the node is dropped.
 fn another_node_takes_over_from_one_that_its_log_holds(uwsgi: Uwsgi) {
     let scene =
-        stuck_during_a_takeover(uwsgi, ",timeout=5,deadline=5", "post target=1.1.1.1 times=1 delay 3s");
+        stuck_during_a_takeover(uwsgi, ",timeout=15,deadline=15", "post target=1.1.1.1 times=1 delay 3s");
     assert!(wait_until(LIMIT, || scene.robot.route(failover_ip()) == route_of(1)), "{}", scene.state());
-    // The deadline, the tolerance, and some rounds.
-    scene.wait_for(2, seconds(30));
+    // After the deadline, the tolerance, and some rounds.
+    scene.wait_for(2, LIMIT);
     scene.stays_at(2, seconds(10));
     scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
@@ -60,7 +60,7 @@ fn another_node_takes_over_from_one_that_its_log_holds(uwsgi: Uwsgi) {
 
 /// It still takes itself for the Lord, and hears nothing: not even that the others have another one.
 fn a_lord_that_its_log_holds_leaves_the_ip_to_the_next(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=5,verify=5", QUICK);
+    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=15,verify=5", QUICK);
     scene.legion.pipe_log(1);
     scene.legion.start(1);
     scene.legion.start(2);
@@ -69,7 +69,7 @@ fn a_lord_that_its_log_holds_leaves_the_ip_to_the_next(uwsgi: Uwsgi) {
     // That it has joined is a line of uWSGI's.
     scene.legion.start(3);
     let at_2 = || scene.legion.node(2).is_lord(LEGION) && scene.robot.route(failover_ip()) == route_of(2);
-    assert!(wait_until(seconds(30), at_2), "{}", scene.state());
+    assert!(wait_until(LIMIT, at_2), "{}", scene.state());
     assert!(!wait_until(seconds(20), || !at_2()), "{}", scene.state());
     scene.legion.node(1).read_log_on();
     scene.wait_for(1, LIMIT);
@@ -83,7 +83,7 @@ fn a_guard_takes_the_ip_back_though_nobody_reads_its_log(uwsgi: Uwsgi) {
     assert!(wait_until(LIMIT, || scene.see_each_other(&[1, 2, 3])), "{}", scene.state());
     scene.legion.node(1).block_log();
     scene.robot.set_route(failover_ip(), route_of(3));
-    scene.wait_for(1, seconds(20));
+    scene.wait_for(1, LIMIT);
     scene.legion.node(1).read_log_on();
     scene.stays_at(1, seconds(4));
 }
@@ -114,14 +114,14 @@ fn a_node_that_hangs(mut scene: Scene, variable: &str, value: String) {
     scene.legion.set_own_env(1, [(variable.into(), value)]);
     scene.legion.start(1);
     scene.legion.node(1).wait_for_log("attempting to become the Lord", LIMIT);
-    scene.legion.node(1).wait_for_log("ERROR, lord hook returned", seconds(15));
+    scene.legion.node(1).wait_for_log("ERROR, lord hook returned", LIMIT);
     scene.wait_for(2, LIMIT);
     assert!(scene.posts_of(1).is_empty(), "{}", scene.state());
 }
 
 fn with_a_short_deadline(uwsgi: Uwsgi) -> Scene {
     let options = format!("{QUICK}legion-death-on-lord-error = 60\n");
-    Scene::new(uwsgi, 3, Config::default(), ",deadline=5", &options)
+    Scene::new(uwsgi, 3, Config::default(), ",deadline=12", &options)
 }
 
 fn a_proxy_that_trickles_does_not_hold_a_takeover(uwsgi: Uwsgi) {

@@ -5,15 +5,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use lab::legion::LEGION;
 use lab::node::free_address;
 use lab::process::{SIGKILL, signal};
 use lab::uwsgi::Uwsgi;
-use lab::{PASSWORD, USERNAME, assert_no_secret, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use lab::{LIMIT, PASSWORD, USERNAME, assert_no_secret, wait_until};
 
 /// Takes the place of the C library's, since no test has the system's log for itself.
 const SYSLOG: &str = r#"

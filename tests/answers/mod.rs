@@ -196,7 +196,7 @@ fn check_takeover(stage: &Stage, End { told, seen }: &End, problems: &mut Proble
     let post = if stage.is_asked() { &["POST"][..] } else { &[] };
     let (connections, requests) = match told.get(1..).unwrap_or_default() {
         [_] => (1, post.to_vec()),
-        [why, _] if why.contains("; asking where ") => (2, [post, &["GET"]].concat()),
+        [why, _] if why.contains("; checking the route again in ") => (2, [post, &["GET"]].concat()),
         [why, _, _] if why.contains("; trying again in ") && post.is_empty() => (2, vec!["POST"]),
         _ => return problems.add(stage, format!("{told:#?}")),
     };

@@ -35,7 +35,7 @@ const MALLOC: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "4"), ("MALLOC_MMAP_THRE
 const MOST_LOST: usize = 50;
 
 /// For a thousand takeovers on a machine with much else to do.
-const LIMIT_FOR_A_THOUSAND: Duration = Duration::from_secs(60);
+const LIMIT_FOR_A_THOUSAND: Duration = Duration::from_secs(180);
 
 /// What a process holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Held {
     /// Once the last takeover's thread has ended, which the hook does not wait for.
     fn by_in_peace(pid: u32) -> Held {
         let mut last = Held::by(pid);
-        wait_until(Duration::from_secs(10), || {
+        wait_until(Duration::from_secs(60), || {
             thread::sleep(Duration::from_millis(200));
             std::mem::replace(&mut last, Held::by(pid)) == last
         });

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
+use crate::LIMIT;
 use crate::node::Node;
 use crate::uwsgi::{Uwsgi, checkout};
 
@@ -29,7 +29,7 @@ pub fn parsed_by(uwsgi: Uwsgi, lists: &[Vec<u8>]) -> Vec<Vec<Option<Vec<u8>>>> {
     let env = [("LISTS", at("lists")), ("ANSWERS", at("answers"))];
     let env = env.each_ref().map(|(name, path)| (*name, path.to_str().expect("UTF-8")));
     let mut node = Node::start(uwsgi, folder.path(), &plugin, &env);
-    let status = node.wait_for_exit(Duration::from_secs(30)).expect("it ends");
+    let status = node.wait_for_exit(LIMIT).expect("it ends");
     assert!(status.success(), "{}", node.log());
 
     let answers = fs::read(at("answers")).expect("the plugin wrote them");

@@ -38,6 +38,9 @@ pub const USERNAME: &str = "FOO";
 /// See [`USERNAME`].
 pub const PASSWORD: &str = "NOT-A-REAL-PASSWORD";
 
+/// Only what hangs takes longer, however busy the machine.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
 /// For an address that is written in a test.
 pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")

@@ -48,6 +48,8 @@ impl Weather {
 struct Link {
     address: SocketAddr,
     weather: Arc<Mutex<Weather>>,
+    /// How many datagrams have come, whatever became of them.
+    sent: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -124,6 +126,11 @@ impl Links {
         self.set_all(Weather::default());
     }
 
+    /// How many datagrams `from` has sent to `to`.
+    pub fn sent(&self, from: usize, to: usize) -> usize {
+        self.links[&(from, to)].sent.load(Ordering::Relaxed)
+    }
+
     /// How many strays were sent.
     pub fn strays(&self) -> usize {
         self.ends.strays.load(Ordering::Relaxed)
@@ -133,13 +140,13 @@ impl Links {
 fn relay(to: SocketAddr, ends: Arc<Ends>) -> Link {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = socket.local_addr().expect("it is bound");
-    let weather = Arc::default();
-    let current = Arc::clone(&weather);
-    let thread = thread::spawn(move || pass_on(&socket, to, &current, &ends));
-    Link { address, weather, thread: Some(thread) }
+    let (weather, sent) = (Arc::default(), Arc::default());
+    let (current, count) = (Arc::clone(&weather), Arc::clone(&sent));
+    let thread = thread::spawn(move || pass_on(&socket, to, &current, &count, &ends));
+    Link { address, weather, sent, thread: Some(thread) }
 }
 
-fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, ends: &Ends) {
+fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, sent: &AtomicUsize, ends: &Ends) {
     let mut rng = fastrand::Rng::new();
     let mut kinds = Stray::ALL.into_iter().cycle();
     let mut datagram = [0; 65_536];
@@ -158,6 +165,7 @@ fn pass_on(socket: &UdpSocket, to: SocketAddr, weather: &Mutex<Weather>, ends: &
         let wait = next.clamp(Duration::from_millis(1), TICK);
         socket.set_read_timeout(Some(wait)).expect("not zero");
         let Ok(length) = socket.recv(&mut datagram) else { continue };
+        sent.fetch_add(1, Ordering::Relaxed);
         let Weather { cut, loss, duplicate, delay, strays } =
             *weather.lock().unwrap_or_else(PoisonError::into_inner);
         if cut || rng.u8(..100) < loss {
@@ -187,8 +195,8 @@ impl Drop for Links {
 mod tests {
     use super::*;
 
-    /// What two nodes' link lets through of a hundred datagrams, in order.
-    fn arrive(weather: Weather) -> Vec<u8> {
+    /// What two nodes' link lets through of a hundred datagrams, in order, if it is no more than `most`.
+    fn arrive(weather: Weather, most: usize) -> Vec<u8> {
         let nodes = [(); 2].map(|()| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
         let addresses = nodes.each_ref().map(|node| node.local_addr().expect("it is bound"));
         let links = Links::between(&addresses, "secret1");
@@ -196,22 +204,22 @@ mod tests {
         for number in 0..100 {
             nodes[0].send_to(&[number], links.address(1, 2)).expect("the relay is there");
         }
-        nodes[1].set_read_timeout(Some(Duration::from_millis(700))).expect("not zero");
+        nodes[1].set_read_timeout(Some(Duration::from_secs(3))).expect("not zero");
         let mut byte = [0];
-        std::iter::from_fn(|| nodes[1].recv(&mut byte).ok().map(|_| byte[0])).collect()
+        std::iter::from_fn(|| nodes[1].recv(&mut byte).ok().map(|_| byte[0])).take(most).collect()
     }
 
     #[test]
     fn a_link_is_as_its_weather() {
         let good = Weather::default();
         let all: Vec<u8> = (0..100).collect();
-        assert_eq!(arrive(good), all);
-        assert!(arrive(Weather { cut: true, ..good }).is_empty());
-        assert!(arrive(Weather { loss: 100, ..good }).is_empty());
-        let some = arrive(Weather { loss: 50, ..good }).len();
+        assert_eq!(arrive(good, 101), all);
+        assert!(arrive(Weather { cut: true, ..good }, 1).is_empty());
+        assert!(arrive(Weather { loss: 100, ..good }, 1).is_empty());
+        let some = arrive(Weather { loss: 50, ..good }, 100).len();
         assert!((10..90).contains(&some), "{some} of 100");
-        assert_eq!(arrive(Weather { duplicate: 100, ..good }).len(), 200);
-        let mut late = arrive(Weather { delay: Duration::from_millis(400), ..good });
+        assert_eq!(arrive(Weather { duplicate: 100, ..good }, 201).len(), 200);
+        let mut late = arrive(Weather { delay: Duration::from_millis(400), ..good }, 100);
         assert_ne!(late, all, "one overtakes another");
         late.sort_unstable();
         assert_eq!(late, all, "and none is lost");
@@ -224,7 +232,7 @@ mod tests {
         let pairs = ["legion", "valor", "unix"].map(|key| (key.into(), b"1".to_vec()));
         let announcement = Secret::new("secret1").seal(&pairs.to_vec());
         let send = || node.send_to(&announcement, links.address(1, 2)).expect("the relay is there");
-        node.set_read_timeout(Some(Duration::from_secs(5))).expect("not zero");
+        node.set_read_timeout(Some(crate::LIMIT)).expect("not zero");
         let mut datagram = vec![0; 65_536];
         let mut receive = || node.recv(&mut datagram).map(|length| datagram[..length] == announcement);
         send();

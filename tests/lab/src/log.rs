@@ -111,9 +111,7 @@ mod tests {
     use std::sync::mpsc::{self, RecvTimeoutError};
 
     use super::*;
-    use crate::wait_until;
-
-    const LIMIT: Duration = Duration::from_secs(10);
+    use crate::{LIMIT, wait_until};
 
     #[test]
     fn a_blocked_log_holds_up_who_logs_and_loses_nothing() {

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -23,6 +24,8 @@ pub struct Node {
     folder: PathBuf,
     /// Where its log is a pipe.
     piped: Option<PipedLog>,
+    /// Frozen, it answers nobody.
+    is_frozen: AtomicBool,
     /// Where it changes its user.
     _keeper: Option<Keeper>,
 }
@@ -77,7 +80,7 @@ impl Node {
         let child = process::spawn(&mut command).expect("uWSGI starts");
         let changes_user = ini.lines().any(|line| line.starts_with("uid"));
         let keeper = changes_user.then(|| Keeper::of(child.id()).expect("there is a shell"));
-        Node { child, folder: folder.into(), piped, _keeper: keeper }
+        Node { child, folder: folder.into(), piped, is_frozen: AtomicBool::new(false), _keeper: keeper }
     }
 
     /// The id of the master.
@@ -126,8 +129,11 @@ impl Node {
 
     /// All that the stats server says; `None` from a node that does not answer.
     pub fn stats(&self) -> Option<Value> {
+        if self.is_frozen.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut stats = UnixStream::connect(self.folder.join("stats.sock")).ok()?;
-        stats.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        stats.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let mut text = String::new();
         stats.read_to_string(&mut text).ok()?;
         serde_json::from_str(&text).ok()
@@ -140,12 +146,14 @@ impl Node {
 
     /// SIGSTOP to the master and its workers, as when the machine hangs.
     pub fn freeze(&self) {
+        self.is_frozen.store(true, Ordering::Relaxed);
         process::signal_group(self.child.id(), process::SIGSTOP);
     }
 
     /// Ends what [`Node::freeze`] began.
     pub fn thaw(&self) {
         process::signal_group(self.child.id(), process::SIGCONT);
+        self.is_frozen.store(false, Ordering::Relaxed);
     }
 
     /// From now on nobody reads its log, until [`Node::read_log_on`]; one of [`Node::start_piped`].

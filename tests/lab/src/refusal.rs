@@ -1,11 +1,8 @@
 //! A plugin in a uWSGI that it was not built for.
 
-use std::time::Duration;
-
+use super::LIMIT;
 use super::node::Node;
 use super::uwsgi::Uwsgi;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Fails the test unless `uwsgi` ends at once with the plugin that was built for `other`, and with its one sentence.
 #[track_caller]

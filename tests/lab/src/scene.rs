@@ -3,8 +3,9 @@
 
 use std::fmt::Debug;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use crate::LIMIT;
 use crate::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
 use crate::robot::{Config, Failover, Request, Robot};
 use crate::uwsgi::Uwsgi;
@@ -12,8 +13,8 @@ use crate::wait_until;
 
 pub const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
 pub const QUORUM: &str = "legion-freq = 1\nlegion-tolerance = 4\nlegion-quorum = failover 2\n";
-/// For what has no bound of its own in a test.
-pub const LIMIT: Duration = Duration::from_secs(30);
+/// Before a Lord looks again, 30 s after whatever has happened: what it notices at once it has mended by then.
+pub const AT_ONCE: Duration = Duration::from_secs(25);
 
 pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -99,6 +100,18 @@ impl Scene {
         let found = wait_until(limit, || self.is_at(node));
         assert!(found, "not at node {node} within {limit:?}: {}", self.state());
         self.stays_at(node, seconds(4));
+    }
+
+    /// Waits until `node` alone has been Lord, with the IP, for this time without a break. Where there is no quorum, whoever
+    /// could not hear the Lord may be one, too, until it has heard it.
+    #[track_caller]
+    pub fn comes_to_rest_at(&self, node: usize, time: Duration) {
+        let mut since = None;
+        let rests = wait_until(LIMIT, || {
+            since = self.is_at(node).then(|| since.unwrap_or_else(Instant::now));
+            since.is_some_and(|since| since.elapsed() >= time)
+        });
+        assert!(rests, "does not come to rest at node {node}: {}", self.state());
     }
 
     #[track_caller]
