@@ -79,7 +79,8 @@ struct Ears<'a> {
     /// When each node was last heard (Unix time); 0 if it has announced its death. As in uWSGI, the same uuid with another
     /// valor is another node.
     last_heard: HashMap<(Legion, Uuid, u64), i64>,
-    datagram: Box<[u8; DATAGRAM_ROOM]>,
+    /// Room for one; too large for the stack of some systems' threads.
+    datagram: Vec<u8>,
 }
 
 impl<'a> Ears<'a> {
@@ -88,7 +89,7 @@ impl<'a> Ears<'a> {
             election,
             announced: Instant::now(),
             last_heard: HashMap::new(),
-            datagram: Box::new([0; DATAGRAM_ROOM]),
+            datagram: vec![0; DATAGRAM_ROOM],
         };
         // What uWSGI has not read yet counts too: a process that was frozen drops all its peers first, then elects itself.
         ears.hear_all();
@@ -122,8 +123,9 @@ impl<'a> Ears<'a> {
         // As old as uWSGI itself accepts, because the nodes' clocks may differ by as much.
         let oldest = now() - skew_tolerance();
         for _ in 0..MOST_DATAGRAMS {
-            // SAFETY: this is the Legion's own thread, and the socket stays open as long as the process.
-            let length = unsafe { hetzner_call_receive(legion.raw(), &raw mut *self.datagram) };
+            // SAFETY: this is the Legion's own thread, the socket stays open as long as the process, and there is as much
+            // room as that function is declared with.
+            let length = unsafe { hetzner_call_receive(legion.raw(), self.datagram.as_mut_ptr().cast()) };
             let Ok(length) = usize::try_from(length) else { return };
             let said = Announcement::read(&self.datagram[..length], legion.name_bytes(), oldest);
             let Some(said) = said else { continue };
