@@ -45,8 +45,7 @@ pub fn log(text: &str) {
 impl Writer {
     fn hand_over(&mut self, line: String) {
         if self.lost > 0 {
-            let lost =
-                format!("[hetzner-failoverip] {} lines are lost: the log did not take them", self.lost);
+            let lost = self::line(&format!("{} lines are lost: the log did not take them", self.lost));
             match self.lines.try_send(lost) {
                 Ok(()) => (self.lost, self.given) = (0, self.given + 1),
                 Err(_) => return self.lost += 1,

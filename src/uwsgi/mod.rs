@@ -105,7 +105,7 @@ pub fn register_metric(name: &str, oid: &str, kind: MetricKind, value: &'static 
 /// Triggers uWSGI's alarm `name`.
 pub fn alarm(name: &str, message: &str) {
     let Ok(name) = CString::new(name) else { return };
-    let message = format!("[hetzner-failoverip] {message}");
+    let message = line(message);
     // SAFETY: uWSGI passes the message, of that length, to its alarm thread with one write to a pipe.
     unsafe { hetzner_call_alarm(name.as_ptr(), message.as_ptr().cast(), message.len()) }
 }
