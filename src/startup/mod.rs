@@ -11,11 +11,12 @@ pub mod trust;
 mod warnings;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::config::Weight;
 use crate::failover::{FailoverIp, Records};
 use crate::hosters::{self, About, Hoster, Shared, Surroundings, Visitor};
+use crate::sys::lock;
 use crate::uwsgi::{self, Legion};
 pub use tell::refuse;
 use warnings::{Warning, warnings};
@@ -148,7 +149,7 @@ impl Reading {
         let is_it = |hook: &&Hook| {
             hook.legion == legion && name(hook.action) == name(action) && hook.argument == argument
         };
-        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut later = lock(&self.later);
         if let Some(hook) = self.hooks.iter().chain(&*later).find(is_it) {
             return hook.clone();
         }

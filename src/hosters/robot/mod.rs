@@ -11,7 +11,7 @@ mod server;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Outcome, Question};
@@ -20,7 +20,7 @@ use super::{Surroundings, Tls};
 use crate::config::{Common, Secret, host_of, is_local};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
-use crate::sys::{is_here, net};
+use crate::sys::{is_here, lock, net};
 use answer::Reader;
 #[cfg(feature = "fuzz")]
 pub use answer::properties::check as check_answer;
@@ -47,7 +47,7 @@ impl Hoster for Robot {
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
     let Surroundings { legion, shared } = *surroundings;
-    let mut known = shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = lock(&shared.failover_ips);
     known.extend(options.iter().map(|options| options.ip));
     known.sort_unstable();
     known.dedup();
@@ -79,7 +79,7 @@ impl FailoverIp {
         if let Some(known) = active_ip.or_else(|| self.own.get().copied()) {
             return Ok(known);
         }
-        let failover = self.shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failover = lock(&self.shared.failover_ips).clone();
         let found = server::main_ip(self.legion, url, ip.is_ipv6(), &failover)?;
         Ok(*self.own.get_or_init(|| found))
     }
