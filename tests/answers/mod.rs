@@ -9,6 +9,7 @@ mod table;
 
 use std::fs;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,14 @@ const GUARD: Limits = Limits { late: "60", other: "60" };
 /// A look has ten seconds at most, whatever the hook says.
 const LOOK: Limits = Limits { late: "10", other: "10" };
 const STATUS: Limits = Limits { late: "8", other: "60" };
+/// One table at a time over each of the two: each is hundreds of connections at once, and what a check of the route may
+/// take is the plugin's own limit of ten seconds.
+static TURNS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
+
+fn turn(tls: bool) -> MutexGuard<'static, ()> {
+    TURNS[usize::from(tls)].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// In seconds; no takeover gets near it.
 const DEADLINE: f64 = 120.0;
 
@@ -174,6 +183,7 @@ fn lines<'a>(log: &'a str, stage: &Stage) -> impl Iterator<Item = &'a str> {
 
 /// The row's answer, and then one that ends each takeover for good: what was asked shows what was made of the first.
 fn takeovers(uwsgi: Uwsgi, tls: bool) {
+    let _turn = turn(tls);
     let stages = Stage::all(tls, TAKEOVER, |row| vec![row.play.clone(), table::the_end()]);
     let (late, others): (Vec<Stage>, Vec<Stage>) = stages.into_iter().partition(|stage| stage.row.is_late());
     let groups = in_groups(others, 10).into_iter().chain(in_groups(late, 1)).collect();
@@ -304,6 +314,7 @@ fn run_to_the_end(
 
 /// A Lord that has the IP, and whose checks meet the row.
 fn guards(uwsgi: Uwsgi, tls: bool) {
+    let _turn = turn(tls);
     let mut stages = Stage::all(tls, GUARD, |row| {
         let here =
             if row.ipv6 { table::active6(r#""2a01:4f8:0:5176::""#) } else { table::active(r#""1.1.1.1""#) };
@@ -349,7 +360,8 @@ fn guards(uwsgi: Uwsgi, tls: bool) {
         }
         let most = match stage.row.get {
             Get::Unknown(text) if text.contains("HTTP 401") => 2,
-            Get::Unknown(text) if text.contains("HTTP 403") => 1,
+            // One a minute is left.
+            Get::Unknown(text) if text.contains("HTTP 403") => 1 + began.elapsed().as_secs() as usize / 60,
             // None is due more often.
             _ => began.elapsed().as_secs() as usize / 2,
         };
@@ -365,6 +377,7 @@ fn guards(uwsgi: Uwsgi, tls: bool) {
 
 /// What is late has a command of its own, since a command asks one after the other.
 fn statuses(uwsgi: Uwsgi, tls: bool) {
+    let _turn = turn(tls);
     let exit_status = |stage: &Stage| match stage.row.get {
         Get::Here => 0,
         Get::Elsewhere | Get::Nowhere => 2,
