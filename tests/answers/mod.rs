@@ -349,7 +349,8 @@ fn guards(uwsgi: Uwsgi, tls: bool) {
         }
         let most = match stage.row.get {
             Get::Unknown(text) if text.contains("HTTP 401") => 2,
-            Get::Unknown(text) if text.contains("HTTP 403") => 1,
+            // One a minute is left.
+            Get::Unknown(text) if text.contains("HTTP 403") => 1 + began.elapsed().as_secs() as usize / 60,
             // None is due more often.
             _ => began.elapsed().as_secs() as usize / 2,
         };

@@ -46,17 +46,19 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// Waits until `condition` holds; returns whether it did within `limit`, and before Ctrl-C.
+/// Waits until `condition` holds; returns whether it did within `limit`, and before Ctrl-C. Whoever waits for longer asks
+/// less often: dozens of tests that do so at the same time would leave the nodes little of the machine.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
+    let began = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= end || process::interrupted() {
+        let waited = began.elapsed();
+        if waited >= limit || process::interrupted() {
             return false;
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep((waited / 20).clamp(Duration::from_millis(10), Duration::from_millis(100)));
     }
 }
 
