@@ -14,8 +14,7 @@ use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
 use crate::sys::lock;
-use crate::uwsgi::abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
-use crate::uwsgi::{self, Legion, log};
+use crate::uwsgi::{self, Legion, UwsgiLegion, UwsgiOption, UwsgiPlugin, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because with `plugin = 17:hetzner` in the configuration uWSGI writes
 /// `modifier1` into it.

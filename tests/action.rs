@@ -159,8 +159,8 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
         ("post empty 502", Err("HTTP 502 with an empty body")),
         ("post empty 200", Err("HTTP 200 with an empty body: no failover object")),
         ("post truncated", Err("HTTP 200 with truncated or broken JSON (")),
-        ("post oversized", Err("the answer of HOST is longer than 65536 bytes")),
-        ("post huge 1GiB", Err("the answer of HOST is longer than 65536 bytes")),
+        ("post oversized", Err("HOST: the answer is longer than 65536 bytes")),
+        ("post huge 1GiB", Err("HOST: the answer is longer than 65536 bytes")),
         ("post null", Err("HTTP 200, but it is routed nowhere (active_server_ip is null)")),
         ("post missing", Err("HTTP 200 with other JSON (")),
         ("post other 2.2.2.2", Err("HTTP 200, but it is routed to 2.2.2.2;")),
@@ -168,11 +168,11 @@ fn every_bad_answer_is_a_failure_with_its_own_sentence() {
             "post redirect http://127.0.0.1:9/failover/4.4.4.4",
             Err("HTTP 302, a redirect to http://127.0.0.1:9/failover/4.4.4.4: not followed"),
         ),
-        ("post reset", Err("HOST: connection broken before the whole answer was there")),
-        ("post close", Err("HOST: connection broken before the whole answer was there")),
-        ("post cut-half", Err("HOST: connection broken before the whole answer was there")),
-        ("post hang", Err("no whole answer from HOST within 12 s")),
-        ("post trickle 1s", Err("no whole answer from HOST within 12 s")),
+        ("post reset", Err("HOST: connection broken before the answer was complete")),
+        ("post close", Err("HOST: connection broken before the answer was complete")),
+        ("post cut-half", Err("HOST: connection broken before the answer was complete")),
+        ("post hang", Err("HOST: no complete answer within 12 s")),
+        ("post trickle 1s", Err("HOST: no complete answer within 12 s")),
         ("any refuse", Err("HOST: connection refused")),
     ];
     // A uWSGI runs its hooks one after the other, and after most of them there is a pause.
@@ -280,7 +280,10 @@ fn speaks_no_tls_to_a_plain_port_and_nothing_without_trust() {
     let plain = robot(Config::default());
     let https = plain.url(ip("4.4.4.4")).replace("http:", "https:");
     let found = run(Uwsgi::Pypi, &[hook(&https, ",deadline=10")], &[]);
-    assert!(found[0].1[1].contains("failed: it does not speak TLS there: check url"), "{found:?}");
+    assert!(
+        found[0].1[1].contains("failed: the server does not speak TLS on this port: check url"),
+        "{found:?}"
+    );
 
     let tls = robot(Config { tls: Some(Certificate::Right), ..Config::default() });
     let found =

@@ -169,7 +169,7 @@ fn check_names_the_remedy_of_every_fault() {
         ),
         ("any refuse", "connection refused"),
         ("get close", "connection broken"),
-        ("get hang", "no whole answer from"),
+        ("get hang", "no complete answer within"),
     ] {
         let robot = robot(Config::default());
         robot.fault(fault.parse().expect("a rule"));

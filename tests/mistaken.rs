@@ -90,6 +90,15 @@ fn an_ip_that_two_hooks_would_take_from_each_other_ends_uwsgi() {
         assert!(said[0].starts_with("Legion other, legion-lord: ip=127.0.0.9 with"), "{said:?}");
         assert!(said[0].contains("each Legion elects its own Lord"), "{said:?}");
 
+        // What is the same of two hooks is told once for each of their IPs.
+        let three = ["127.0.0.1", "127.0.0.2", "127.0.0.2"].map(|target| hook("127.0.0.9;127.0.0.8", target));
+        let lines =
+            legion(own, "1") + &lord(&three[0]) + &lord(&three[1]) + &lord(&(three[2].clone() + ",verify=9"));
+        let (said, goes_on) = start(uwsgi, &lines.replace("/x,", "/{ip},"));
+        assert!(!goes_on && said.len() == 2, "{said:?}");
+        assert!(said[0].starts_with(&at("127.0.0.9", "127.0.0.2")), "{said:?}");
+        assert!(said[1].starts_with(&at("127.0.0.8", "127.0.0.2")), "{said:?}");
+
         // The same line twice does nobody harm, and a release is no second master.
         let release = hook("127.0.0.9", "127.0.0.1").replace("failoverip:", "failoverip-release:");
         let (said, goes_on) = start(
@@ -165,6 +174,10 @@ fn what_keeps_a_legion_from_having_a_lord_is_told() {
         ),
         (
             format!("{}{right}legion-join = {LEGION} cmdd:true\n", legion(own, "1")),
+            "Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
+        ),
+        (
+            format!("{}{right}legion-join = {LEGION} cmdd:true\nlegion-join = {LEGION} cmdd:false\n", legion(own, "1")),
             "Legion failover, legion-join: unknown action \"cmdd\": no plugin provides it",
         ),
         (format!("{}{right}legion-join = {LEGION} cmd:true\n", legion(own, "1")), ""),

@@ -1,7 +1,7 @@
 //! Installing: `make install`, and the Debian package, from what it says to what is left when it is removed.
 //!
-//! The package is made of the plugin that the other tests load, so nothing is compiled here. Where it cannot be made, for
-//! want of debhelper, its tests say so, and are skipped.
+//! The package is built with the plugin that the other tests load, so nothing is compiled here. Without debhelper and
+//! uwsgi-dev its tests are skipped, with a message.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -48,7 +48,7 @@ fn plugin(uwsgi: Uwsgi) -> PathBuf {
     uwsgi.plugins().join("hetzner_plugin.so")
 }
 
-/// Whether packages can be made here; says why not.
+/// Whether packages can be built here; if not, says why.
 fn can_be_made() -> bool {
     let installed = Command::new("sh")
         .args(["-c", "command -v dpkg-buildpackage && command -v dh && command -v dh_uwsgi"])
@@ -65,14 +65,14 @@ fn can_be_made() -> bool {
     false
 }
 
-/// A command, to be run in a copy of what the package is made of, in `folder`. There cargo has built the plugin already,
-/// and it is the one for `uwsgi`; and what is installed is not asked for, since `can_be_made` has looked at that.
+/// A command that runs in a copy of the package's sources, in `folder`. Its cargo only copies the plugin that was built for
+/// `uwsgi`. Build dependencies are not checked: `can_be_made` has done that.
 fn in_a_copy(folder: &Path, uwsgi: Uwsgi, command: &[&str]) -> Command {
     let copy = folder.join("copy");
     fs::create_dir_all(&copy).expect("a writable folder");
     let parts = ["Cargo.toml", "Makefile", "README.md", "debian", "examples"];
     ask(Command::new("cp").arg("--recursive").args(parts.map(|name| checkout().join(name))).arg(&copy));
-    // That the package is for Debian's uWSGI does not depend on which one the environment names.
+    // The package is for Debian's uWSGI, whatever the environment says.
     let (plugin, other) = (plugin(uwsgi), Uwsgi::Pypi.program().display().to_string());
     let cargo = format!(
         "[ \"$UWSGI\" = {UWSGI_CORE} ] && mkdir -p target/release && cp '{}' target/release/",
@@ -106,7 +106,7 @@ fn left_in(folder: &Path) -> PathBuf {
     folder.join(format!("{NAME}_{}_{architecture}.deb", version()))
 }
 
-/// The package, made once for all tests, if it can be made here.
+/// The package, built once for all tests, if it can be built here.
 fn package() -> Option<PathBuf> {
     static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let make = || {
@@ -190,7 +190,7 @@ fn holds_the_plugin_and_its_documents_as_roots_files() {
 fn lintian_finds_nothing_to_complain_of() {
     let Some(package) = package() else { return };
     let mut lintian = Command::new("lintian");
-    // Its warnings, too; who runs it is none of its business.
+    // It warns of being run by root.
     lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package);
     match lintian.output() {
         Ok(output) => assert!(output.status.success(), "{}", text(&output)),
@@ -202,7 +202,7 @@ fn lintian_finds_nothing_to_complain_of() {
 fn the_same_sources_make_the_same_package() {
     let Some(one) = package() else { return };
     let folder = folder();
-    // Made again, by somebody with another umask, in another time zone.
+    // Built again by somebody with another umask, in another time zone.
     let make = ["sh", "-c", "umask 077 && exec make deb"];
     ask(in_a_copy(folder.path(), Uwsgi::Debian, &make).env("TZ", "Asia/Tokyo"));
     let other = left_in(&folder.path().join("copy/target"));

@@ -7,11 +7,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
 use super::Key;
-use crate::sys::spawn;
+use crate::sys::{lock, spawn};
 use crate::uwsgi;
 
 /// Longer than any secret, shorter than most files that a wrong path may name.
@@ -83,7 +83,7 @@ impl Secret {
 
 impl SecretFile {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     fn read(&self) -> Result<Vec<u8>, String> {

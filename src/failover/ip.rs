@@ -79,9 +79,14 @@ impl FailoverIp {
 
     /// Reports a problem that may last: one alarm, until [`FailoverIp::well`] says that `fine` is true again.
     pub fn trouble(&self, fine: &'static str, line: &str) {
-        let mut troubles = lock(&self.record.troubles);
-        if !troubles.contains(&fine) {
-            troubles.push(fine);
+        // Not under the lock, which uWSGI's main loop takes too: an alarm may be held up by a stuck log.
+        let is_news = {
+            let mut troubles = lock(&self.record.troubles);
+            let is_news = !troubles.contains(&fine);
+            troubles.extend(is_news.then_some(fine));
+            is_news
+        };
+        if is_news {
             self.alarm(line);
         }
     }

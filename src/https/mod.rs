@@ -1,7 +1,7 @@
 //! A request to a host and its answer: names, addresses, proxies, TLS, time limits, and what went wrong on the way.
 //!
-//! [`Client`] is all that a hoster needs of it. It knows no hoster, and each status is an answer: what it means is the
-//! hoster's business. May touch `config`, for the host of a URL, `sys` for a thread, and `text`.
+//! A hoster uses [`Client`]. Nothing here knows a hoster: an answer with any status is an answer, and the hoster decides
+//! what it means. May use `config` for the host of a URL, `sys` for a thread, and `text`.
 
 mod connect;
 mod error;
@@ -14,46 +14,37 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ureq::http::{HeaderValue, Response, Uri};
+use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
-use ureq::{Agent, Body, Proxy, ProxyProtocol, RequestBuilder};
+use ureq::{Agent, Proxy, ProxyProtocol, RequestBuilder};
 
 use crate::config::host_of;
 use connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
-pub use error::{Cause, Error, NoTrust};
+pub use error::{Cause, Error};
 use tls::TlsConnector;
 pub use trust::TrustStore;
 
-/// What is asked for here is half a kilobyte; whatever is longer than this is something else.
+/// The answers that are expected here have half a kilobyte. Anything longer than this is something else.
 const LONGEST_BODY: u64 = 64 * 1024;
-
-/// Headers are under a kilobyte; a proxy may add some.
+/// Headers take less than a kilobyte; a proxy may add some.
 const LONGEST_HEADER: usize = 8 * 1024;
-
-const USER_AGENT: &str = concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION"));
-
-/// A request, but for where it goes.
-pub struct Request<'a> {
-    pub method: Method<'a>,
-    pub authorization: &'a Authorization,
-}
 
 pub enum Method<'a> {
     Get,
     Delete,
-    /// With a form's fields.
+    /// With the fields of a form.
     Post(&'a [(&'a str, &'a str)]),
 }
 
-/// Status and body of an answer, as it came.
+/// An answer, as received.
 pub struct Answer {
     pub status: u16,
-    /// Where a redirect leads.
+    /// Where a redirect leads to.
     pub location: Option<String>,
     pub body: Vec<u8>,
 }
 
-/// The header that a login goes in, marked so that no library shows it.
+/// The header with the login, marked as sensitive, so that no library shows it.
 pub struct Authorization(HeaderValue);
 
 impl Authorization {
@@ -65,17 +56,13 @@ impl Authorization {
         Authorization(header)
     }
 
-    /// What stands for the login in it.
+    /// The login as it is encoded in the header.
     pub fn credentials(&self) -> &str {
-        self.0
-            .to_str()
-            .ok()
-            .and_then(|header| header.split_once(' '))
-            .map_or("", |(_, credentials)| credentials)
+        self.0.to_str().ok().and_then(|header| header.strip_prefix("Basic ")).unwrap_or_default()
     }
 }
 
-/// Asks one URL. Its connections may serve several requests, so it is best kept while there is something to ask.
+/// Sends requests to one URL. Several requests can use the same connection, so it is worth keeping between them.
 pub struct Client {
     url: Uri,
     agent: Agent,
@@ -84,18 +71,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Fails where no request could be sent: by the proxy that the environment names, or for want of a CA to trust.
+    /// Fails if no request could be sent, because the proxy in the environment is not valid or no CA is trusted.
     pub fn new(url: &Uri, ssl_no_verify: bool, trust: &'static TrustStore) -> Result<Client, Error> {
-        let failed = |cause| Error::new(cause, authority(url));
+        let failed = |why| Error { cause: Cause::Setup(why), is_sent: false, host: authority(url).into() };
         let proxy = proxy(url).map_err(failed)?;
         let by_tls = url.scheme_str() == Some("https")
             || proxy.as_ref().is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https);
-        let tls = by_tls.then(|| trust.settings(ssl_no_verify)).transpose();
-        let tls = tls.map_err(|why| failed(Cause::NoTrust(why)))?;
+        let tls = by_tls.then(|| trust.settings(ssl_no_verify)).transpose().map_err(failed)?;
         let config = Agent::config_builder()
             .proxy(proxy)
-            .user_agent(USER_AGENT)
-            // The login is for the configured host alone, so a redirect is an answer like any other.
+            .user_agent(concat!("uwsgi-hetzner/", env!("CARGO_PKG_VERSION")))
+            // The login is only for the configured host, so a redirect is an answer like any other.
             .max_redirects(0)
             .http_status_as_error(false)
             .max_response_header_size(LONGEST_HEADER)
@@ -112,10 +98,10 @@ impl Client {
         Ok(Client { url: url.clone(), agent, way, trust })
     }
 
-    /// Sends a request, and returns its whole answer, or within `limit` what went wrong.
-    pub fn send(&self, request: &Request, limit: Duration) -> Result<Answer, Error> {
+    /// Sends a request. Returns its complete answer, or what went wrong, within `limit`.
+    pub fn send(&self, method: Method, login: &Authorization, limit: Duration) -> Result<Answer, Error> {
         self.way.begin(limit);
-        let answer = self.call(request, limit).and_then(read).map_err(|error| {
+        let answer = self.call(method, login, limit).map_err(|error| {
             let error = Error::of(&error, &self.way, authority(&self.url));
             if matches!(error.cause, Cause::Certificate(rustls::CertificateError::UnknownIssuer)) {
                 self.trust.doubt();
@@ -126,47 +112,44 @@ impl Client {
         Ok(answer)
     }
 
-    fn call(&self, request: &Request, limit: Duration) -> Result<Response<Body>, ureq::Error> {
-        match request.method {
-            Method::Get => equip(self.agent.get(&self.url), request, limit).call(),
-            Method::Delete => equip(self.agent.delete(&self.url), request, limit).call(),
+    fn call(&self, method: Method, login: &Authorization, limit: Duration) -> Result<Answer, ureq::Error> {
+        let mut response = match method {
+            Method::Get => with(self.agent.get(&self.url), login, limit).call(),
+            Method::Delete => with(self.agent.delete(&self.url), login, limit).call(),
             Method::Post(form) => {
-                // On a connection of its own: one that the host is just closing would lose it.
+                // On a new connection: the host may be closing the old one, and then the POST would be lost.
                 let post = self.agent.post(&self.url).config().max_idle_age(Duration::ZERO).build();
-                equip(post, request, limit).send_form(form.iter().copied())
+                with(post, login, limit).send_form(form.iter().copied())
             }
-        }
+        }?;
+        let location = response.headers().get("location");
+        Ok(Answer {
+            status: response.status().as_u16(),
+            location: location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            body: response.body_mut().with_config().limit(LONGEST_BODY + 1).read_to_vec()?,
+        })
     }
 }
 
-fn equip<B>(builder: RequestBuilder<B>, request: &Request, limit: Duration) -> RequestBuilder<B> {
-    let builder = builder.config().timeout_global(Some(limit)).build();
-    builder.header("Authorization", &request.authorization.0)
+fn with<B>(request: RequestBuilder<B>, login: &Authorization, limit: Duration) -> RequestBuilder<B> {
+    request.config().timeout_global(Some(limit)).build().header("Authorization", &login.0)
 }
 
-/// Reads an answer to its end, within the request's time limit.
-fn read(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
-    let location = response.headers().get("location");
-    Ok(Answer {
-        status: response.status().as_u16(),
-        location: location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        body: response.body_mut().with_config().limit(LONGEST_BODY + 1).read_to_vec()?,
-    })
-}
-
-fn proxy(url: &Uri) -> Result<Option<Proxy>, Cause> {
+fn proxy(url: &Uri) -> Result<Option<Proxy>, String> {
     let scheme = url.scheme_str().unwrap_or_default();
     let found = proxy::proxy_for(scheme, host_of(url), |name| std::env::var(name).ok());
-    // Its text may hold a login, so it is not shown.
-    found.map(|proxy| Proxy::new(&proxy).map_err(|_| Cause::BadProxy)).transpose()
+    // Its text may contain a login, so it is not shown.
+    let invalid =
+        "the proxy in the environment (https_proxy, http_proxy, all_proxy) is not a valid proxy URL";
+    found.map(|proxy| Proxy::new(&proxy).map_err(|_| invalid.to_string())).transpose()
 }
 
-/// The host of a URL, and its port where one is named.
+/// The host of a URL, with its port if the URL has one.
 pub fn authority(url: &Uri) -> &str {
     url.authority().map_or("", |authority| authority.as_str())
 }
 
-/// Seconds as they stand in a log line, to the tenth.
+/// Seconds for a log line, to the tenth.
 pub fn seconds(duration: Duration) -> String {
     format!("{}", (duration.as_secs_f64() * 10.0).round() / 10.0)
 }
@@ -176,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_a_login_to_nobody() {
+    fn a_login_is_never_shown() {
         // RFC 7617's own example.
         let authorization = Authorization::basic(b"Aladdin", b"open sesame");
         assert_eq!(authorization.0, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");

@@ -1,25 +1,25 @@
-//! Which proxy the environment asks for, by curl's rules.
+//! Which proxy the environment names, by curl's rules.
 //!
-//! ureq reads these variables too, but in another order, whatever the scheme, and with another meaning of
-//! `no_proxy`; whoever sets them has tried them with curl.
+//! ureq reads these variables too, but in another order, without regard to the scheme, and with another meaning of
+//! `no_proxy`. A sysadmin who sets them has tried them with curl.
 
 use std::net::IpAddr;
 
-/// The proxy's URL for a request to `host` (without port, brackets off) by `scheme`; `None` is a direct
-/// connection. `env` is the environment; an empty variable counts as unset.
+/// The URL of the proxy for a request to `host` (without port or brackets) by `scheme`. `None` is a direct connection.
+/// `env` is the environment; an empty variable counts as unset.
 pub fn proxy_for(scheme: &str, host: &str, env: impl Fn(&str) -> Option<String>) -> Option<String> {
     let first = |names: &[&str]| names.iter().find_map(|name| env(name).filter(|value| !value.is_empty()));
     let proxy = if scheme == "https" {
         first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
     } else {
-        // HTTP_PROXY in capitals is not read: in a CGI it is the request header "Proxy:".
+        // HTTP_PROXY in capitals is not read: in a CGI program it is the client's header "Proxy:".
         first(&["http_proxy", "all_proxy", "ALL_PROXY"])
     }?;
     let excluded = first(&["no_proxy", "NO_PROXY"]).is_some_and(|list| excludes(&list, host));
     (!excluded).then_some(proxy)
 }
 
-/// Whether `no_proxy` holds the host, a domain that it is in, a net that it is in, or `*`.
+/// Whether `no_proxy` contains the host, its domain, its net, or `*`.
 fn excludes(list: &str, host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
@@ -34,19 +34,16 @@ fn excludes(list: &str, host: &str) -> bool {
     })
 }
 
-/// Whether `address` is the one that `entry` names, or in its net (`10.0.0.0/8`).
+/// Whether `entry` is `address`, or a net that contains it (`10.0.0.0/8`).
 fn in_net(entry: &str, address: IpAddr) -> bool {
-    let (net, prefix) = match entry.split_once('/') {
-        Some((net, prefix)) => (net, prefix.parse::<u32>().ok()),
-        None => (entry, Some(128)),
-    };
-    let (Ok(net), Some(prefix)) = (net.parse::<IpAddr>(), prefix) else { return false };
+    let (net, prefix) = entry.split_once('/').unwrap_or((entry, "128"));
+    let (Ok(net), Ok(prefix)) = (net.parse::<IpAddr>(), prefix.parse::<u32>()) else { return false };
     let (net, address, bits) = match (net, address) {
         (IpAddr::V4(net), IpAddr::V4(address)) => (net.to_bits().into(), address.to_bits().into(), 32),
         (IpAddr::V6(net), IpAddr::V6(address)) => (net.to_bits(), address.to_bits(), 128),
         _ => return false,
     };
-    // A prefix of 0 would shift by the whole width, which is no shift at all.
+    // With a prefix of 0 the shift would be by the whole width, which overflows.
     let host_bits = bits - prefix.min(bits);
     host_bits == 128 || net >> host_bits == address >> host_bits
 }

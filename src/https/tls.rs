@@ -1,10 +1,9 @@
-//! How a connection of ureq's gets its TLS.
+//! How a connection gets its TLS.
 //!
-//! ureq could do it itself. But it makes its TLS settings anew for each request that has a time limit of its own, as
-//! all of ours have, and keeps every CA certificate whole. And here what fails in the handshake is told from what fails
-//! later.
+//! Not by ureq's own connector, because that one keeps a copy of every CA certificate, and makes new TLS settings for
+//! each request that has a time limit of its own, as all of them have here. And an error of the handshake must be
+//! distinguished from a later one.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -18,39 +17,29 @@ use ureq::unversioned::transport::{
 
 use super::connect::time_left;
 
-/// ureq's step from a connection to one with TLS, for https; without settings it refuses to take it.
+/// The step that adds TLS to a connection, for https. Without settings it fails.
 #[derive(Debug)]
 pub struct TlsConnector(pub Option<Arc<ClientConfig>>);
 
 impl<In: Transport> Connector<In> for TlsConnector {
     type Out = Either<In, TlsTransport>;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        connected: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        let Some(transport) = connected else { return Ok(None) };
+    fn connect(&self, details: &ConnectionDetails, made: Option<In>) -> Result<Option<Self::Out>, Error> {
+        let Some(transport) = made else { return Ok(None) };
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
         let settings = self.0.as_ref().ok_or(Error::TlsRequired)?;
         let host = details.uri.host().unwrap_or_default().trim_matches(['[', ']']).to_string();
         let name =
-            ServerName::try_from(host).map_err(|_| Error::Tls("no certificate can have such a name"))?;
+            ServerName::try_from(host).map_err(|_| Error::Tls("a certificate cannot have such a name"))?;
         let connection = ClientConnection::new(Arc::clone(settings), name).map_err(in_handshake)?;
         let adapter =
             TransportAdapter::new(Box::new(transport) as Box<dyn Transport>, details.current_time.clone());
         let mut stream = StreamOwned::new(connection, adapter);
-        let mut timeout = details.timeout;
-        timeout.after = time_left(details).into();
-        stream.sock.set_timeout(timeout);
-        stream.conn.complete_io(&mut stream.sock).map_err(|error| {
-            match error.downcast::<rustls::Error>() {
-                Ok(error) => in_handshake(error),
-                Err(error) => error.into(),
-            }
-        })?;
+        stream.sock.set_timeout(NextTimeout { after: time_left(details).into(), ..details.timeout });
+        let handshake = stream.conn.complete_io(&mut stream.sock);
+        handshake.map_err(|error| error.downcast().map_or_else(Error::from, in_handshake))?;
         let (input, output) = (details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(TlsTransport { stream, buffers: LazyBuffers::new(input, output) })))
     }
@@ -63,7 +52,7 @@ pub struct TlsTransport {
 }
 
 impl fmt::Debug for TlsTransport {
-    /// Without its buffers, which hold the login.
+    /// Without its buffers, which contain the login.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TlsTransport")
     }
@@ -95,18 +84,7 @@ impl Transport for TlsTransport {
     }
 }
 
-/// A TLS error before anything was sent.
-#[derive(Debug)]
-pub struct HandshakeError(pub rustls::Error);
-
-impl fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for HandshakeError {}
-
+/// A TLS error before anything was sent. Later ones come inside an I/O error.
 fn in_handshake(error: rustls::Error) -> Error {
-    Error::Other(Box::new(HandshakeError(error)))
+    Error::Other(Box::new(error))
 }

@@ -1,8 +1,7 @@
-//! Whom TLS trusts. The trust store is read once, ahead of the night that needs it, so that a failover needs no disk;
-//! again each day, since it changes with the system's updates; and where a certificate is from an issuer that it does
-//! not know, before the next connection.
+//! Which CAs TLS trusts. The trust store is read ahead of time, so that a failover needs no disk; again each day, because
+//! the system's updates change it; and before the next connection if a certificate is from an unknown issuer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,20 +13,23 @@ use rustls::{
 };
 use rustls_native_certs::CertificateResult;
 
-use super::NoTrust;
+use crate::sys::lock;
+
+/// What a connection needs to know of the CAs; or why there are none.
+type Trusted = Result<Arc<ClientConfig>, String>;
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The CAs that the system trusts, as they were read last.
+/// The CAs that the system trusts, as last read.
 pub struct TrustStore {
     read: Mutex<Read>,
-    /// When they are to be read ahead; never, where that is `None`. Apart from the above, which waits for the disk.
+    /// When to read them ahead of time; `None` is never. A lock of its own, because the other one may wait for the disk.
     next: Mutex<Option<Instant>>,
 }
 
 struct Read {
     settings: Option<Arc<ClientConfig>>,
-    /// Whether a CA may have been added since.
+    /// Whether a CA may have been added since then.
     is_stale: bool,
 }
 
@@ -37,22 +39,22 @@ impl TrustStore {
         TrustStore { read: Mutex::new(read), next: Mutex::new(None) }
     }
 
-    /// Reads the trust store anew. Where that fails, what was read before goes on being trusted.
-    pub fn read(&self) -> Result<(), NoTrust> {
-        // Not under the lock: a takeover does not wait for a disk when it could do without.
-        let read = read()?;
-        self.known().take(read);
+    /// Reads the trust store again. If that fails, the CAs that were read before stay trusted.
+    pub fn read(&self) -> Result<(), String> {
+        // Not under the lock, so that a takeover that has CAs to trust does not wait for the disk.
+        let settings = Some(read()?);
+        *lock(&self.read) = Read { settings, is_stale: false };
         Ok(())
     }
 
-    /// From now on it is due to be read, and again each day.
+    /// Makes it due now, and then once a day.
     pub fn read_each_day(&self) {
-        *self.next() = Some(Instant::now());
+        *lock(&self.next) = Some(Instant::now());
     }
 
-    /// Whether it is due now; who asks is who reads it.
+    /// Whether it is due to be read now. If so, the caller has to read it.
     pub fn is_due(&self, now: Instant) -> bool {
-        let mut next = self.next();
+        let mut next = lock(&self.next);
         let is_due = next.is_some_and(|next| next <= now);
         if is_due {
             *next = Some(now + A_DAY);
@@ -60,72 +62,58 @@ impl TrustStore {
         is_due
     }
 
-    /// Settings for one connection or many. Reads the trust store where nothing has done so yet, or where a CA may have
-    /// been added.
-    pub(super) fn settings(&self, ssl_no_verify: bool) -> Result<Arc<ClientConfig>, NoTrust> {
+    /// Settings for connections. Reads the trust store if that has not been done yet, or if a CA may have been added.
+    pub(super) fn settings(&self, ssl_no_verify: bool) -> Trusted {
         if ssl_no_verify {
             let verifier = Arc::new(NoVerifier(default_provider()));
             let dangerous = builder().dangerous().with_custom_certificate_verifier(verifier);
             return Ok(Arc::new(dangerous.with_no_client_auth()));
         }
-        self.known().settings(read)
+        lock(&self.read).settings(read)
     }
 
-    /// Has the trust store read anew before the next connection: an issuer that was not known may have been added since.
+    /// Makes the next connection read the trust store again, because an unknown issuer may have been added to it.
     pub(super) fn doubt(&self) {
-        self.known().is_stale = true;
-    }
-
-    fn known(&self) -> MutexGuard<'_, Read> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.read).is_stale = true;
     }
 }
 
 impl Read {
-    fn settings(
-        &mut self,
-        read: impl FnOnce() -> Result<Arc<ClientConfig>, NoTrust>,
-    ) -> Result<Arc<ClientConfig>, NoTrust> {
-        match &self.settings {
-            Some(known) if !self.is_stale => Ok(Arc::clone(known)),
-            // What cannot be read now is read at the next try; until then the old ones are better than none.
-            Some(known) => match read() {
-                Ok(read) => Ok(self.take(read)),
-                Err(_) => Ok(Arc::clone(known)),
-            },
-            None => Ok(self.take(read()?)),
+    fn settings(&mut self, read: impl FnOnce() -> Trusted) -> Trusted {
+        let current = self.settings.clone().filter(|_| !self.is_stale);
+        let read = current.map_or_else(read, Ok);
+        if let Ok(read) = &read {
+            *self = Read { settings: Some(Arc::clone(read)), is_stale: false };
         }
-    }
-
-    fn take(&mut self, read: Arc<ClientConfig>) -> Arc<ClientConfig> {
-        *self = Read { settings: Some(Arc::clone(&read)), is_stale: false };
-        read
+        // If it cannot be read now, the next connection tries again. Until then the old CAs are better than none.
+        read.or_else(|why| self.settings.clone().ok_or(why))
     }
 }
 
 /// The system's trusted CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` replace them.
-fn read() -> Result<Arc<ClientConfig>, NoTrust> {
+fn read() -> Trusted {
     let CertificateResult { certs, errors, .. } = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Old CAs that break today's rules are passed over, as by every other client.
+    // Old CAs that break today's rules are ignored, as other clients do.
     roots.add_parsable_certificates(certs);
     if roots.is_empty() {
-        return Err(NoTrust(errors.first().map(ToString::to_string)));
+        let why = errors.first().map(|why| format!(" ({why})")).unwrap_or_default();
+        return Err(format!(
+            "no trusted CA certificates{why}: install ca-certificates, or check SSL_CERT_FILE"
+        ));
     }
     Ok(Arc::new(builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// ring instead of what rustls takes by itself.
+/// With ring instead of rustls's default.
 fn builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    builder.with_safe_default_protocol_versions().expect("ring can do TLS 1.2 and 1.3")
+    builder.with_safe_default_protocol_versions().expect("ring supports TLS 1.2 and 1.3")
 }
 
-/// For `ssl_no_verify`: takes everything, with any signature.
+type Signed = Result<HandshakeSignatureValid, rustls::Error>;
+
+/// For `ssl_no_verify`: accepts every certificate and signature.
 #[derive(Debug)]
 struct NoVerifier(CryptoProvider);
 
@@ -141,21 +129,11 @@ impl ServerCertVerifier for NoVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer, _: &DigitallySignedStruct) -> Signed {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer, _: &DigitallySignedStruct) -> Signed {
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -169,25 +147,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trust_store_that_cannot_be_read_again_replaces_no_good_one() {
+    fn a_trust_store_that_cannot_be_read_again_does_not_replace_a_good_one() {
         let new =
             || Ok(Arc::new(builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()));
-        let unreadable = || Err(NoTrust(None));
+        let unreadable = || Err("no disk".to_string());
         let store = TrustStore::new();
-        let settings = |read: &dyn Fn() -> Result<Arc<ClientConfig>, NoTrust>| store.known().settings(read);
+        let settings = |read: &dyn Fn() -> Trusted| lock(&store.read).settings(read);
         assert!(settings(&unreadable).is_err());
         let first = settings(&new).expect("it was read");
-        let is_first =
-            |found: Result<Arc<ClientConfig>, NoTrust>| Arc::ptr_eq(&found.expect("one is known"), &first);
+        let is_first = |found: Trusted| Arc::ptr_eq(&found.expect("one is known"), &first);
         assert!(is_first(settings(&new)), "read once");
         store.doubt();
         assert!(is_first(settings(&unreadable)));
-        // The next try reads again, and finds what was added.
+        // The next connection reads again, and finds what was added.
         assert!(!is_first(settings(&new)));
     }
 
     #[test]
-    fn it_is_read_ahead_each_day_where_it_is_needed() {
+    fn it_is_read_each_day_if_it_is_needed() {
         let (store, now) = (TrustStore::new(), Instant::now());
         assert!(!store.is_due(now + A_DAY));
         store.read_each_day();

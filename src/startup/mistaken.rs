@@ -32,9 +32,7 @@ pub fn two_masters(hooks: &[Hook]) -> Vec<String> {
     let lords = lord_ips(hooks);
     // The first conflict of each IP is enough.
     let first = |(at, ip): (usize, &&FailoverIp)| lords[..at].iter().find_map(|other| conflict(ip, other));
-    let mut problems: Vec<String> = lords.iter().enumerate().filter_map(first).collect();
-    problems.dedup();
-    problems
+    lords.iter().enumerate().filter_map(first).collect()
 }
 
 fn conflict(ip: &FailoverIp, other: &FailoverIp) -> Option<String> {

@@ -10,11 +10,13 @@ mod tell;
 pub mod trust;
 mod warnings;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use crate::config::Weight;
 use crate::failover::{FailoverIp, Records};
 use crate::hosters::{self, About, Hoster, Shared, Surroundings, Visitor};
+use crate::sys::lock;
 use crate::uwsgi::{self, Legion};
 pub use tell::refuse;
 use warnings::{Warning, warnings};
@@ -124,6 +126,10 @@ impl Reading {
         }
         reading.problems.extend(mistaken::two_masters(&reading.hooks));
         reading.warnings.extend(warnings(&reading.hooks));
+        // The same may be to say of several hooks.
+        let mut told = HashSet::new();
+        reading.problems.retain(|text| told.insert(text.clone()));
+        reading.warnings.retain(|(_, text)| told.insert(text.clone()));
         reading
     }
 
@@ -143,7 +149,7 @@ impl Reading {
         let is_it = |hook: &&Hook| {
             hook.legion == legion && name(hook.action) == name(action) && hook.argument == argument
         };
-        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut later = lock(&self.later);
         if let Some(hook) = self.hooks.iter().chain(&*later).find(is_it) {
             return hook.clone();
         }

@@ -1,6 +1,6 @@
 //! What works, but perhaps not as intended.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, SocketAddrV4};
@@ -32,8 +32,6 @@ pub fn warnings(hooks: &[Hook]) -> Vec<Warning> {
         let all = hook.doubts.iter().cloned().chain(misplaced(hook)).chain(ips);
         warnings.extend(all.map(|text| (Some(hook.legion), hook.with_place(&text))));
     }
-    let mut told = HashSet::new();
-    warnings.retain(|(_, text)| told.insert(text.clone()));
     warnings
 }
 

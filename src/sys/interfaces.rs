@@ -1,4 +1,4 @@
-//! The addresses on this host's interfaces.
+//! The addresses of this host's interfaces.
 
 use std::ffi::CStr;
 use std::io;
@@ -8,15 +8,15 @@ use std::ptr;
 /// Every address on every interface, with the interface's name.
 pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
     let mut first: *mut libc::ifaddrs = ptr::null_mut();
-    // SAFETY: getifaddrs() writes the head of a list into ours, or fails.
+    // SAFETY: getifaddrs() fails, or writes the head of a list to our pointer.
     if unsafe { libc::getifaddrs(&mut first) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let mut found = Vec::new();
     let mut entry = first;
     while !entry.is_null() {
-        // SAFETY: an entry of the list, which is ours until it is freed below. An address is NULL, or of the length
-        // that belongs to its family; a name is NUL-terminated.
+        // SAFETY: an entry of the list, which is freed below. An address is NULL or has the length of its family; a name is
+        // NUL-terminated.
         unsafe {
             let name = || CStr::from_ptr((*entry).ifa_name).to_string_lossy().into_owned();
             let address = (*entry).ifa_addr;
@@ -36,12 +36,12 @@ pub fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
             entry = (*entry).ifa_next;
         }
     }
-    // SAFETY: the list from above, used no more.
+    // SAFETY: the list from above, not used any more.
     unsafe { libc::freeifaddrs(first) };
     Ok(found)
 }
 
-/// Of an IPv6 address, its /64: a server is given as many at once, and may use any of them.
+/// An IPv6 address's /64: a server is assigned the whole net and may use any address in it.
 pub fn net(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -49,10 +49,10 @@ pub fn net(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether `address`, or for IPv6 one of its net, is on an interface of this host. `None` where that cannot be told:
-/// a sandbox may bar what the kernel is asked by (netlink).
+/// Whether `address`, or for IPv6 an address in its net, is on an interface of this host. `None` if the kernel cannot be
+/// asked: a sandbox may forbid netlink.
 pub fn is_here(address: IpAddr) -> Option<bool> {
-    // All of 127.0.0.0/8 is, though only one address is named.
+    // All of 127.0.0.0/8 is, though the interface has only one address.
     if matches!(address, IpAddr::V4(address) if address.is_loopback()) {
         return Some(true);
     }

@@ -1,4 +1,4 @@
-//! What the system does for the plugin beside uWSGI: threads that take no signals, and the addresses of this host.
+//! The operating system: threads that take no signals, and the addresses of this host. Knows nothing of uWSGI.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Threads of ours, and what they share.
+//! Starting threads, and sharing between them.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -7,28 +7,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{ptr, thread};
 
-/// Starts `work` in a thread that takes no signals, nor does any thread that it starts: uWSGI's handlers expect to
-/// run in uWSGI's own. It has this name in ps, top and gdb. `None` when the system has no thread left.
+/// Starts `work` in a thread with this name (for ps, top and gdb). It and the threads that it starts block all signals,
+/// because uWSGI's handlers expect to run in uWSGI's own threads. `None` if the system has no thread left.
 pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the calls write into sets of ours. A thread starts with the mask of the one that starts it, so this
-    // thread holds it for that moment.
+    // SAFETY: the calls write to sets of ours. A thread inherits the mask of the one that starts it, so this thread blocks
+    // the signals for a moment.
     unsafe {
         let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigfillset(blocked.as_mut_ptr());
-        // These say that the thread itself is broken; blocked, they would end uWSGI without its backtrace.
+        // These report a fault of the thread itself. If they were blocked, uWSGI would die without its backtrace.
         for signal in FAULTS {
             libc::sigdelset(blocked.as_mut_ptr(), signal);
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), before.as_mut_ptr());
     }
     let started = thread::Builder::new().name(name.into()).spawn(work);
-    // SAFETY: the mask that the call above has written.
+    // SAFETY: restores the mask that the call above has written.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     started.ok().map(drop)
 }
 
-/// Calls `work` with each item at the same time, in this thread and `most - 1` others; in fewer where the system has none
+/// Calls `work` for all items at the same time, in this thread and `most - 1` others, or fewer if the system has none
 /// left. `None` for an item whose call has panicked.
 pub fn side_by_side<T: Sync, R: Send + Sync>(
     items: &[T],
@@ -54,13 +54,13 @@ pub fn side_by_side<T: Sync, R: Send + Sync>(
     results.into_iter().map(OnceLock::into_inner).collect()
 }
 
-/// Locks `mutex`, also after a panic of a thread that held it: the plugin has to go on, and nothing of ours is left half
-/// changed where it can panic.
+/// Locks `mutex`, even if a thread has panicked while it held it: the plugin must go on, and nothing is left half changed
+/// where it can panic.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a thread gets for its own faults.
+/// The signals for a thread's own faults.
 const FAULTS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP];
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! uWSGI's structs as this plugin sees them.
 //!
-//! uWSGI checks nothing when it loads a plugin, so every size and offset below is compared at build time
-//! with the `uwsgi.h` of the very uWSGI that the plugin is built for (`src/uwsgi/calls.c`, through the
-//! header that cbindgen makes of this file). `struct uwsgi_server` is absent on purpose: it differs by
-//! version and by build flags.
+//! uWSGI checks nothing when it loads a plugin. So every size and offset here is compared at build time with the
+//! `uwsgi.h` of the uWSGI that the plugin is built for: by `src/uwsgi/structs.c`, through the header that cbindgen
+//! generates from this file. `struct uwsgi_server` is missing on purpose: it depends on version and build flags, so only
+//! `src/uwsgi/calls.c` reads it.
 
 use core::ffi::{c_char, c_int, c_void};
 
 /// `struct uwsgi_plugin`, up to the last field that is set here.
 ///
-/// uWSGI reads as much of it as its own version knows. The struct has only ever grown at its end, so the
-/// zeroed tail is longer than any known version's.
+/// uWSGI reads as much of it as its version knows. The struct has only ever grown at its end, so the zeroed tail is longer
+/// than in any known version.
 #[repr(C)]
 pub struct UwsgiPlugin {
     pub name: *const c_char,
@@ -29,7 +29,7 @@ pub struct UwsgiPlugin {
     pub unused_rest: [Option<extern "C" fn()>; 33],
 }
 
-/// `struct uwsgi_option`: one command-line option; a list of them ends with a NULL name.
+/// `struct uwsgi_option`: one command-line option. A list of them ends with a NULL name.
 #[repr(C)]
 pub struct UwsgiOption {
     pub name: *const c_char,
@@ -57,12 +57,12 @@ pub struct UwsgiStringList {
 pub struct UwsgiLegionAction {
     pub name: *const c_char,
     pub func: Option<extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int>,
-    /// What uWSGI logs at each call; unset, it logs the hook with all its arguments.
+    /// What uWSGI logs at each call. If unset, it logs the hook with its argument.
     pub log_msg: *const c_char,
     pub next: *mut UwsgiLegionAction,
 }
 
-/// `struct uwsgi_legion_node`: a peer that was heard within the tolerance.
+/// `struct uwsgi_legion_node`: a peer that was heard from within the tolerance.
 #[repr(C)]
 pub struct UwsgiLegionNode {
     pub name: *const c_char,

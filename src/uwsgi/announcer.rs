@@ -1,7 +1,6 @@
-//! Announces this node from a thread that is not uWSGI's.
+//! Announces this node from a thread that is not uWSGI's, as `uwsgi_legion_announce` in uWSGI's core/legion.c does.
 //!
-//! uWSGI's own announcement uses a cipher that belongs to the Legion's thread, so here is a copy of it. What is said is
-//! uWSGI's own (`uwsgi_legion_announce` in its core/legion.c).
+//! That function uses a cipher that belongs to the Legion's thread, so an announcer has a copy of it.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
@@ -17,42 +16,42 @@ pub struct Announcer {
     cipher: NonNull<c_void>,
 }
 
-// SAFETY: the cipher is this announcer's alone, and OpenSSL's contexts may be used by any thread, one at a time.
+// SAFETY: only this announcer uses the cipher, and any thread may use an OpenSSL context, one at a time.
 unsafe impl Send for Announcer {}
 
 impl Announcer {
-    /// Called before the Legion's thread is started, which uses the cipher that is copied here.
+    /// Must be called before the Legion's thread starts, because that uses the cipher that is copied here.
     pub fn new(legion: Legion) -> Option<Announcer> {
-        // SAFETY: the Legion's cipher is made while the configuration is read, and nobody uses it yet.
+        // SAFETY: the Legion's cipher exists since the configuration was read, and nothing uses it yet.
         let cipher = NonNull::new(unsafe { hetzner_call_copy_cipher(legion.raw()) })?;
         Some(Announcer { legion, cipher })
     }
 
-    /// Says to all nodes that this one is alive, as uWSGI would.
+    /// Tells all nodes that this one is alive.
     pub fn announce(&mut self) {
         self.send(&announcement(self.legion));
     }
 
-    /// Says to all nodes that the one that this was, with that valor, is dead.
+    /// Tells all nodes that the node that this was with another valor is dead.
     pub fn say_farewell(&mut self, valor: u64) {
         self.send(&Announcement { valor, dead: true, ..announcement(self.legion) });
     }
 
     fn send(&mut self, said: &Announcement<'_>) {
         let Some(datagram) = said.write() else { return };
-        // SAFETY: the datagram is of that length, the cipher is ours, and the Legion's list of nodes and its socket stay
-        // as they are since its thread has started.
+        // SAFETY: the datagram has that length, the cipher is ours, and the Legion's list of nodes and its socket do not
+        // change any more once its thread has started.
         unsafe {
             hetzner_call_send(self.legion.raw(), self.cipher.as_ptr(), datagram.as_ptr(), datagram.len());
         }
     }
 }
 
-/// What uWSGI would say of this node now.
+/// What uWSGI would announce now.
 fn announcement(legion: Legion) -> Announcement<'static> {
     let raw = legion.raw();
-    // SAFETY: texts are set before the Legion's thread starts, and stay. The numbers that it changes are aligned, and are
-    // read as a whole; a uuid that is being changed is a vote for nobody, until the next round.
+    // SAFETY: the texts are set before the Legion's thread starts, and do not change. The numbers that it changes are
+    // aligned and read atomically; a uuid read while it changes is a vote for no node, until the next round.
     unsafe {
         let number = |field: *mut u64| AtomicU64::from_ptr(field).load(Ordering::Relaxed);
         let scroll = match (*raw).scroll_len {

@@ -1,9 +1,9 @@
 /*
- * The calls into uWSGI, and what only a C compiler with uWSGI's own uwsgi.h can read of it. src/uwsgi/calls.rs declares
- * each function.
+ * The calls into uWSGI, and what only a C compiler with uWSGI's own uwsgi.h can read. src/uwsgi/calls.rs declares each
+ * function.
  *
- * What is called of uWSGI is weak, so that the Rust unit tests link without a uWSGI, and that the plugin can say a
- * sentence in a uWSGI without Legion, where it would else not load.
+ * uWSGI's symbols are weak, so that the Rust unit tests link without uWSGI, and so that the plugin loads into a uWSGI
+ * without Legion and can say what is missing.
  */
 #include "uwsgi.h"
 #include "uwsgi_hetzner.h"
@@ -41,7 +41,7 @@ void hetzner_call_log(const char *line) {
 		uwsgi_log("%s\n", line);
 }
 
-/* The flags that the running uWSGI was built with; the caller frees them. NULL where there is no uWSGI. */
+/* The flags that the running uWSGI was built with, to be freed by the caller. NULL without a uWSGI. */
 char *hetzner_call_cflags(void) {
 	return uwsgi_get_cflags ? uwsgi_get_cflags() : NULL;
 }
@@ -57,7 +57,7 @@ struct uwsgi_legion *hetzner_call_legions(void) {
 	return &uwsgi ? uwsgi.legions : NULL;
 }
 
-/* Seconds between two announcements. uWSGI sets its default only when its Legion thread starts. */
+/* Seconds between two announcements. uWSGI sets this and the next two defaults only when its Legion thread starts. */
 int hetzner_call_legion_freq(void) {
 	return &uwsgi && uwsgi.legion_freq > 0 ? uwsgi.legion_freq : 3;
 }
@@ -71,31 +71,31 @@ void hetzner_call_announce(struct uwsgi_legion *legion) {
 	uwsgi_legion_announce(legion);
 }
 
-/* Seconds after which a node that is not heard counts as dead. */
+/* Seconds without an announcement after which a node counts as dead. */
 int hetzner_call_legion_tolerance(void) {
 	return &uwsgi && uwsgi.legion_tolerance > 0 ? uwsgi.legion_tolerance : 15;
 }
 
-/* How old an announcement may be, in seconds. uWSGI sets its default only when its Legion thread starts. */
+/* How old an announcement may be, in seconds. */
 int hetzner_call_skew_tolerance(void) {
 	return &uwsgi && uwsgi.legion_skew_tolerance > 0 ? uwsgi.legion_skew_tolerance : 60;
 }
 
 /*
- * Takes one datagram off a Legion's socket and decrypts it: its header of four bytes, and behind that the clear text.
- * Returns their length; 0: the Legion's secret does not open it; -1: there is none. In the Legion's own thread only, which
- * alone uses its keys.
+ * Takes one datagram off a Legion's socket and decrypts it: writes its header of four bytes and the decrypted text, and
+ * returns their length; 0 if it cannot be decrypted; -1 if there is none. Only in the Legion's own thread, which owns the
+ * cipher.
  */
 ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion, uint8_t (*datagram)[HETZNER_DATAGRAM_ROOM]) {
 	uint8_t *text = *datagram + 4;
 	int length, end;
 	ssize_t received;
 
-	_Static_assert(sizeof(*datagram) >= UMAX16, "there is room for what uWSGI reads of one, and a block");
-	/* What cannot be read here is left to uWSGI. */
+	_Static_assert(sizeof(*datagram) >= UMAX16, "no room for a decrypted datagram");
+	/* Without OpenSSL's symbols everything is left to uWSGI. */
 	if (!EVP_DecryptInit_ex)
 		return -1;
-	/* As much as uWSGI itself reads of one. */
+	/* As much as uWSGI itself reads. */
 	received = recv(legion->socket, *datagram, UMAX16 - EVP_MAX_BLOCK_LENGTH - 4, MSG_DONTWAIT);
 	if (received < 0)
 		return -1;
@@ -110,7 +110,7 @@ ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion, uint8_t (*datagram)[
 	return 4 + length + end;
 }
 
-/* A copy of the cipher that a Legion seals its announcements with, for a thread of its own; NULL where there is none. */
+/* A copy of the cipher that a Legion encrypts with, for use in another thread; NULL if that fails. */
 void *hetzner_call_copy_cipher(struct uwsgi_legion *legion) {
 	EVP_CIPHER_CTX *copy = EVP_CIPHER_CTX_new ? EVP_CIPHER_CTX_new() : NULL;
 
@@ -121,15 +121,12 @@ void *hetzner_call_copy_cipher(struct uwsgi_legion *legion) {
 	return copy;
 }
 
-/* What this node calls itself in its announcements. */
+/* The name of this node in its announcements. */
 const char *hetzner_call_name(void) {
 	return &uwsgi ? uwsgi.hostname : "";
 }
 
-/*
- * Sends an announcement to every node that the configuration names: its header of four bytes as it is, the text behind
- * it encrypted by `cipher`.
- */
+/* Encrypts an announcement, except for its header of four bytes, and sends it to every node in the configuration. */
 void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t *datagram, size_t length) {
 	uint8_t *sealed = malloc(length + EVP_MAX_BLOCK_LENGTH);
 	struct uwsgi_string_list *node;
@@ -145,13 +142,13 @@ void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t 
 		free(sealed);
 		return;
 	}
-	/* A node that is not reached now is told again in the next round. */
+	/* Errors are ignored: the next round sends it again. */
 	for (node = legion->nodes; node; node = node->next)
 		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
 	free(sealed);
 }
 
-/* uWSGI makes the lock only when it starts; a command ends before that. */
+/* uWSGI creates the lock only when it starts; a command ends before that. */
 void hetzner_call_read_lock(struct uwsgi_legion *legion) {
 	if (legion->lock)
 		uwsgi_rlock(legion->lock);
@@ -173,16 +170,16 @@ bool hetzner_call_death_on_lord_error(void) {
 }
 
 /*
- * Has uWSGI call func when its whole configuration is read, and nothing is bound, forked or put into the background
- * yet: at its own phase "asap", as an action that the configuration would name.
+ * Has uWSGI call func once it has read its configuration, before it binds, forks or goes to the background: in its phase
+ * "asap", like an action that the configuration names.
  */
 void hetzner_call_asap(const char *name, int (*func)(const char *)) {
 	uwsgi_register_hook((char *) name, (int (*)(char *)) func);
-	/* uWSGI writes into the text, so it has to be a copy. */
+	/* A copy, because uWSGI writes to the text. */
 	uwsgi_string_new_list(&uwsgi.hook_asap, uwsgi_concat2((char *) name, ":"));
 }
 
-/* uWSGI reads the value from where it is, about once a second, in this process. */
+/* uWSGI reads *value about once a second, in this process. */
 void hetzner_call_register_metric(const char *name, const char *oid, bool is_counter, int64_t *value) {
 	uwsgi_register_metric((char *) name, (char *) oid, is_counter ? UWSGI_METRIC_COUNTER : UWSGI_METRIC_GAUGE, "ptr", value, 0, NULL);
 }
@@ -191,11 +188,11 @@ void hetzner_call_alarm(const char *name, const char *message, size_t length) {
 	uwsgi_alarm_trigger((char *) name, (char *) message, length);
 }
 
-/* Whether an alarm of that name is configured. */
+/* Whether the configuration has an alarm of that name. */
 bool hetzner_call_has_alarm(const char *name) {
 	struct uwsgi_string_list *alarm = uwsgi.alarm_list;
 	size_t length = strlen(name);
-	/* Each is "NAME KIND:ARGUMENT"; they are set up only later. */
+	/* Each is "NAME KIND:ARGUMENT"; uWSGI parses them only later. */
 	for (; alarm; alarm = alarm->next)
 		if (!strncmp(alarm->value, name, length) && alarm->value[length] == ' ')
 			return 1;
@@ -203,8 +200,8 @@ bool hetzner_call_has_alarm(const char *name) {
 }
 
 /*
- * The user and the group that uWSGI is to be, as its uwsgi_as_root() finds them; 0 where it stays what it is. Returns what
- * cannot be found, or NULL.
+ * Finds the user and the group that uWSGI will be, as its uwsgi_as_root() does; 0 if it stays what it is. Returns the option
+ * whose value does not exist, or NULL.
  */
 static const char *find_user(uid_t *uid, gid_t *gid) {
 	*uid = uwsgi.uid;
@@ -224,7 +221,7 @@ static const char *find_user(uid_t *uid, gid_t *gid) {
 	return NULL;
 }
 
-/* Who uWSGI is to be for as long as it serves; -1 where nothing is said of it, or its master stays root. */
+/* The user that uWSGI will be; -1 if the configuration does not say, or the master stays root. */
 int64_t hetzner_call_user_to_be(void) {
 	uid_t uid;
 	gid_t gid;
@@ -241,7 +238,7 @@ static const char *set_groups(uid_t uid, gid_t gid) {
 
 	if (uwsgi.no_initgroups || !uid || !user ? setgroups(0, NULL) : initgroups(user->pw_name, gid))
 		return "gid";
-	/* They take the place of the user's own. */
+	/* These replace the user's own. */
 	for (name = uwsgi.additional_gids; name && count < sizeof(groups) / sizeof(*groups); name = name->next) {
 		struct group *group;
 		groups[count] = (gid_t) atoi(name->value);
@@ -257,8 +254,8 @@ static const char *set_groups(uid_t uid, gid_t gid) {
 }
 
 /*
- * Becomes who uWSGI will be, where it will be, in the steps of its uwsgi_as_root(): for good, so only for a command. Returns
- * the option that fails, with errno where the system says why, or NULL.
+ * Becomes the user that uWSGI will be, in its root and working directory, in the steps of its uwsgi_as_root(). There is no
+ * way back. Returns the option that fails, with errno set if the system says why, or NULL.
  */
 const char *hetzner_call_become_user(void) {
 	uid_t uid;
@@ -268,7 +265,7 @@ const char *hetzner_call_become_user(void) {
 	if (!geteuid() && !uwsgi.master_as_root) {
 		if (unknown)
 			return unknown;
-		/* The group's members are named in the file outside. */
+		/* Before the chroot, because /etc/group is outside. */
 		if (gid && (unknown = set_groups(uid, gid)))
 			return unknown;
 		if (uwsgi.chroot && chroot(uwsgi.chroot))
@@ -281,12 +278,12 @@ const char *hetzner_call_become_user(void) {
 	return uwsgi.chdir && chdir(uwsgi.chdir) ? "chdir" : NULL;
 }
 
-/* Whether there is a master, which alone runs Legions. */
+/* Whether there is a master process, which runs the Legions. */
 bool hetzner_call_has_master(void) {
 	return uwsgi.master_process;
 }
 
-/* Whether hooks may name that action: a plugin has registered it, or uWSGI itself will when its Legions start. */
+/* Whether an action exists: a plugin has registered it, or uWSGI will do so when its Legions start. */
 bool hetzner_call_has_action(const char *name) {
 	static const char *own[] = { "cmd", "exec", "signal", "log", "alarm" };
 	size_t i;
@@ -296,7 +293,7 @@ bool hetzner_call_has_action(const char *name) {
 	return uwsgi_legion_action_get((char *) name) != NULL;
 }
 
-/* The number-th option of the configuration, as it was given; 0 behind the last. The value may be NULL. */
+/* An option of the configuration, by number; false after the last. The value may be NULL. */
 bool hetzner_call_option(int number, const char **key, const char **value) {
 	if (number >= uwsgi.exported_opts_cnt)
 		return 0;
@@ -306,8 +303,8 @@ bool hetzner_call_option(int number, const char **key, const char **value) {
 }
 
 /*
- * The file, or UDP address, that uWSGI will log to, or NULL. 0 and 1: opened next, by who it is now; 2 and 3: opened
- * later, by who it will be then; 3: only when the application is loaded.
+ * The file or UDP address that uWSGI will log to, or NULL. 0 and 1 are opened next, by the present user; 2 and 3 later, by
+ * the user that uWSGI will be; 3 only after the application is loaded.
  */
 const char *hetzner_call_log_file(int number) {
 	switch (number) {
@@ -322,12 +319,12 @@ const char *hetzner_call_log_file(int number) {
 	}
 }
 
-/* The directory that becomes this process's root, or NULL. An image that was reloaded is there already. */
+/* The directory that uWSGI will chroot to, or NULL. After a reload it is there already. */
 const char *hetzner_call_chroot(void) {
 	return uwsgi.master_as_root || uwsgi.is_a_reload || getuid() ? NULL : uwsgi.chroot;
 }
 
-/* Whether the master will be another user, in another group or in another root than now. */
+/* Whether the master's user, group or root will change. */
 static int becomes_another(void) {
 	if (geteuid() || uwsgi.master_as_root)
 		return 0;
@@ -335,9 +332,9 @@ static int becomes_another(void) {
 }
 
 /*
- * Whether the master will be able to read that file, found out by a child that becomes who the master will be: 0, or
- * the errno of its try; -1 where it cannot be tried, or nothing will change. *uid is who that is. To be called only
- * while this process has but one thread.
+ * Whether the master will be able to read that file, tried by a child process that becomes the user that the master will
+ * be: 0, or the errno of the attempt; -1 if it cannot be tried or nothing will change. *uid is that user. Only while this
+ * process has one thread.
  */
 int hetzner_call_try_to_read(const char *path, unsigned int *uid) {
 	struct { int error; unsigned int uid; } said = { -1, 0 };

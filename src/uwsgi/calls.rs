@@ -1,14 +1,14 @@
-//! The functions of `src/uwsgi/calls.c`, declared once: `make header` makes their prototypes of this, which the C file
-//! includes, so that the C compiler refuses a function that is not as it is declared here.
+//! The functions of `src/uwsgi/calls.c`, declared once: `make header` generates their prototypes from this file, and the C
+//! file includes them. So the C compiler rejects a function that does not match its declaration here.
 //!
-//! What each does, and where it may be called, stands in the C file.
+//! The C file says what each function does and where it may be called.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-// By their C names, which the prototypes use.
+// Under their C names, for the prototypes.
 use super::abi::{UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action};
 
-/// Room for the longest datagram that there is.
+/// Longer than any datagram.
 pub const DATAGRAM_ROOM: usize = 65_536;
 
 unsafe extern "C" {

@@ -1,5 +1,5 @@
-//! A hook that blocks, and what it owes its Legions: uWSGI runs every Legion and its hooks in one thread, so that while
-//! a hook runs nobody announces this node, and nobody hears the others, unless the hook does.
+//! Keeps the Legions going while a hook runs: uWSGI runs all Legions and their hooks in one thread, so during a hook nobody
+//! announces this node or hears the others unless the hook does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::calls::{DATAGRAM_ROOM, hetzner_call_announce, hetzner_call_receive};
 use super::legion::{Legion, Uuid, is_ending, legions, now, round, skew_tolerance};
 use crate::sys::spawn;
 
-/// How often a hook that waits empties the sockets, and looks whether the process is ending.
+/// How often a waiting hook empties the sockets and checks whether the process is ending.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The most datagrams taken off a socket at one time: a bound, not a limit that is ever met.
+/// The most datagrams taken off a socket in one go, so that a flood cannot hold the hook.
 const MOST_DATAGRAMS: usize = 100_000;
 
-/// Whether a hook still runs for what it was elected for.
+/// The election that a hook runs for, and what was heard since.
 pub struct Election {
     legion: Legion,
     is_outvoted: AtomicBool,
@@ -27,7 +27,7 @@ pub struct Election {
 }
 
 impl Election {
-    /// Called in the Legion's thread, when uWSGI runs the first lord hook of an election.
+    /// To be called in the Legion's thread, when uWSGI runs the first lord hook of an election.
     pub fn of(legion: Legion) -> Arc<Election> {
         Arc::new(Election {
             legion,
@@ -40,12 +40,12 @@ impl Election {
         self.legion
     }
 
-    /// Whether a node that is to be Lord rather than this one is alive after all.
+    /// Whether a node that outranks this one is alive after all.
     pub fn is_outvoted(&self) -> bool {
         self.is_outvoted.load(Ordering::Relaxed)
     }
 
-    /// Whether another node is there that can be Lord: uWSGI knows it, or it was heard since.
+    /// Whether another node could be Lord: one that uWSGI knows, or that was heard since.
     pub fn has_company(&self) -> bool {
         self.has_heard_others.load(Ordering::Relaxed) || self.legion.view().has_another_candidate()
     }
@@ -66,20 +66,21 @@ impl Election {
 /// How a wait ended.
 pub enum Waited<T> {
     Done(T),
-    /// The process is ending, or `work` could not be done or has panicked.
+    /// The process is ending, or `work` could not start or has panicked.
     Gone,
-    /// It took longer than it may.
+    /// It took longer than its limit.
     TooLong,
 }
 
-/// What was heard of others in all Legions of this process while a hook ran: uWSGI itself has not heard it.
+/// What was heard in all Legions of this process while a hook ran, in place of uWSGI.
 struct Ears<'a> {
     election: &'a Election,
     announced: Instant,
-    /// When each node was last heard, in Unix time; 0: it has announced its death. With another valor it is another node,
-    /// as it is for uWSGI.
+    /// When each node was last heard (Unix time); 0 if it has announced its death. As in uWSGI, the same uuid with another
+    /// valor is another node.
     last_heard: HashMap<(Legion, Uuid, u64), i64>,
-    datagram: Box<[u8; DATAGRAM_ROOM]>,
+    /// Room for one; too large for the stack of some systems' threads.
+    datagram: Vec<u8>,
 }
 
 impl<'a> Ears<'a> {
@@ -88,21 +89,20 @@ impl<'a> Ears<'a> {
             election,
             announced: Instant::now(),
             last_heard: HashMap::new(),
-            datagram: Box::new([0; DATAGRAM_ROOM]),
+            datagram: vec![0; DATAGRAM_ROOM],
         };
-        // What uWSGI has not read yet counts: a process that was frozen drops all peers first, and is elected by
-        // itself.
+        // What uWSGI has not read yet counts too: a process that was frozen drops all its peers first, then elects itself.
         ears.hear_all();
         ears
     }
 
-    /// Announces every Legion of this process when that is due, and takes in what others have said.
+    /// Announces this node in every Legion when that is due, and reads what others have announced.
     fn tick(&mut self) {
         let announce = self.announced.elapsed() >= round();
         if announce {
             self.announced = Instant::now();
             for legion in legions() {
-                // SAFETY: this is the Legion's own thread, which is where uWSGI calls it.
+                // SAFETY: this is the Legion's own thread, where uWSGI calls it too.
                 unsafe { hetzner_call_announce(legion.raw()) };
             }
         }
@@ -112,19 +112,20 @@ impl<'a> Ears<'a> {
     fn hear_all(&mut self) {
         for legion in legions() {
             self.hear(legion);
-            // uWSGI drops nobody for what it could not hear, and who has announced its death meanwhile.
+            // So that uWSGI does not drop a peer that it could not hear, but does drop one that has announced its death.
             legion.note_seen(|uuid, valor| self.last_heard.get(&(legion, uuid, valor)).copied());
         }
     }
 
-    /// Takes what has come in off the socket. Unread, it would overflow it, and what is old when uWSGI reads it
-    /// is refused with a line each.
+    /// Empties the socket. Left unread, announcements would overflow it, and uWSGI would reject the old ones later, with a
+    /// log line for each.
     fn hear(&mut self, legion: Legion) {
-        // How old an announcement may be is uWSGI's own measure, since the nodes' clocks may differ by as much.
+        // As old as uWSGI itself accepts, because the nodes' clocks may differ by as much.
         let oldest = now() - skew_tolerance();
         for _ in 0..MOST_DATAGRAMS {
-            // SAFETY: this is the Legion's own thread, and the socket is open as long as the process.
-            let length = unsafe { hetzner_call_receive(legion.raw(), &raw mut *self.datagram) };
+            // SAFETY: this is the Legion's own thread, the socket stays open as long as the process, and there is as much
+            // room as that function is declared with.
+            let length = unsafe { hetzner_call_receive(legion.raw(), self.datagram.as_mut_ptr().cast()) };
             let Ok(length) = usize::try_from(length) else { return };
             let said = Announcement::read(&self.datagram[..length], legion.name_bytes(), oldest);
             let Some(said) = said else { continue };
@@ -136,8 +137,8 @@ impl<'a> Ears<'a> {
     }
 }
 
-/// Listens for so long, announcing this node, until the election is outvoted or the process is ending. In the Legion's
-/// thread.
+/// Listens for `time`, and announces this node meanwhile; ends early if it is outvoted or the process is ending. To be
+/// called in the Legion's thread.
 pub fn listen(election: &Election, time: Duration) {
     let end = Instant::now() + time;
     let mut ears = Ears::open(election);
@@ -151,9 +152,8 @@ pub fn listen(election: &Election, time: Duration) {
     }
 }
 
-/// Runs `work` in a thread of its own and waits for it, but no longer than `limit`: meanwhile this thread, which is the
-/// Legion's, announces every Legion of this process and listens for what becomes of the election. `is_over` is set when
-/// nobody waits any more, so that the work must not act any more.
+/// Runs `work` in a thread of its own and waits for it, but no longer than `limit`. Meanwhile this thread, the Legion's,
+/// announces this node and listens. `is_over` is set if the wait ends before `work` does, which must then stop acting.
 pub fn wait_for<T: Send + 'static>(
     election: &Election,
     is_over: &AtomicBool,
@@ -166,7 +166,7 @@ pub fn wait_for<T: Send + 'static>(
     }
     let began = Instant::now();
     let (done, result) = mpsc::channel();
-    // Nobody waits any more where the process is ending.
+    // The receiver is gone if the process is ending.
     if spawn("hetzner", move || drop(done.send(work()))).is_none() {
         return Waited::Gone;
     }

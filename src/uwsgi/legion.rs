@@ -1,7 +1,7 @@
-//! A Legion of this process: what can be seen of it, and what a hook that blocks owes it.
+//! A Legion of this process: its configuration, its state and its peers.
 //!
-//! uWSGI runs every Legion in one thread of the master, and its hooks in that same thread. That thread alone
-//! adds and removes peers, under the Legion's lock; what others read of them is read under it.
+//! uWSGI runs all Legions, and their hooks, in one thread of the master. Only that thread adds and removes peers, under the
+//! Legion's lock; other threads read them under the same lock.
 
 use std::ffi::{CStr, c_char};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -13,19 +13,18 @@ use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
 use super::calls::*;
 use crate::sys::interface_addresses;
 
-/// What [`Legion::mark`] leaves in a Legion's `suspended_til`: a second of 1970, so that it suspends nobody.
+/// What [`Legion::mark`] puts into `suspended_til`: a second of 1970, so it suspends nothing.
 const MARK: i64 = 1;
 
-/// What tells a node from others: new at each of its starts.
+/// Identifies a node; new each time that it starts.
 pub type Uuid = [u8; 36];
 
-/// One Legion that this process is a member of. uWSGI makes it while it reads the configuration and never frees
-/// it.
+/// A Legion that this process is a member of. uWSGI creates it while it reads the configuration, and never frees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Legion(NonNull<UwsgiLegion>);
 
-// SAFETY: the pointer is valid as long as the process. What other threads than the Legion's touch behind it is
-// either never changed, or atomic, or read under the Legion's lock.
+// SAFETY: the pointer is valid as long as the process. What threads other than the Legion's access through it never
+// changes, or is atomic, or is read under the Legion's lock.
 unsafe impl Send for Legion {}
 // SAFETY: as above.
 unsafe impl Sync for Legion {}
@@ -37,13 +36,13 @@ pub struct HookLine {
     pub argument: Vec<u8>,
 }
 
-/// A peer that was heard within the tolerance.
+/// A node that was heard from within the tolerance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
     pub uuid: Uuid,
-    /// The highest one is to be Lord; with 0 a node only votes.
+    /// The node with the highest is to be Lord; one with 0 only votes.
     pub valor: u64,
-    /// Whether it says that this node is to be Lord.
+    /// Whether it votes for this node as Lord.
     pub votes_for_us: bool,
     /// Unix time, seconds.
     pub last_seen: i64,
@@ -52,32 +51,32 @@ pub struct Peer {
 /// A Legion at one moment.
 #[derive(Debug)]
 pub struct View {
-    /// Unix time (seconds) since which this node is Lord; 0 when it is not.
+    /// Unix time (seconds) since which this node has been Lord; 0 if it is not.
     pub lord_since: i64,
-    /// Whether it announces itself as dead.
+    /// Whether this node announces itself as dead.
     pub dead: bool,
-    /// Unix time (seconds) until which it is suspended; not above 1 when it is not.
+    /// Unix time (seconds) until which it is suspended; 0 or 1 if it is not.
     pub suspended_until: i64,
-    /// Whether a peer is to be Lord rather than this node.
+    /// Whether a peer outranks this node.
     pub is_outranked: bool,
     pub peers: Vec<Peer>,
 }
 
 impl View {
-    /// Since when nobody was heard, of those that are in sight; `None` where nobody is.
+    /// How long ago the last peer in sight was heard; `None` if no peer is in sight.
     pub fn silence(&self) -> Option<Duration> {
-        // uWSGI notes the time a moment after it has added a node.
+        // 0: uWSGI sets the time only a moment after it has added a node.
         let heard = self.peers.iter().map(|peer| peer.last_seen).filter(|seen| *seen > 0).max()?;
         Some(Duration::from_secs(u64::try_from(now() - heard).unwrap_or_default()))
     }
 
-    /// Whether uWSGI would have dropped everybody who is in sight, if its Legion's thread were running: what is seen here
-    /// is of no use then.
+    /// Whether uWSGI would have dropped all peers in sight by now if the Legion's thread were running. Then this view says
+    /// nothing.
     pub fn is_stale(&self) -> bool {
         self.silence().is_some_and(|silence| silence > tolerance() + Duration::from_secs(1))
     }
 
-    /// Whether there is another node that can be Lord.
+    /// Whether there is another node that could be Lord.
     pub fn has_another_candidate(&self) -> bool {
         self.peers.iter().any(|peer| peer.valor > 0)
     }
@@ -99,44 +98,44 @@ impl Legion {
     }
 
     pub(super) fn name_bytes(self) -> &'static [u8] {
-        // SAFETY: a NUL-terminated string that is set once, while the configuration is read.
+        // SAFETY: a NUL-terminated string, set once while the configuration is read.
         unsafe { CStr::from_ptr((*self.raw()).legion) }.to_bytes()
     }
 
-    /// The one that counts most is Lord; 0 is an arbiter's, who never is.
+    /// The node with the highest valor is to be Lord; a node with 0 (an arbiter) never is.
     pub fn valor(self) -> u64 {
-        // SAFETY: aligned, and lives as long as the process.
+        // SAFETY: aligned, and valid as long as the process.
         unsafe { AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).load(Ordering::Acquire) }
     }
 
-    /// Where it listens, as the configuration says it: `HOST:PORT`.
+    /// Where this node listens, as in the configuration: `HOST:PORT`.
     pub fn listens_at(self) -> String {
         // SAFETY: as above.
         unsafe { CStr::from_ptr((*self.raw()).addr) }.to_string_lossy().into_owned()
     }
 
-    /// The address of that, where the configuration names one.
+    /// The address in that, if there is one.
     pub fn address(self) -> Option<IpAddr> {
         self.listens_at().rsplit_once(':')?.0.parse().ok()
     }
 
-    /// What it announces itself to, as the configuration says it: `HOST:PORT` of each.
+    /// Where this node sends its announcements, as in the configuration: `HOST:PORT` of each.
     pub fn node_addresses(self) -> Vec<String> {
-        // SAFETY: the list of addresses is made while the configuration is read, and not changed after.
+        // SAFETY: the list is made while the configuration is read, and does not change after that.
         let addresses = unsafe { strings((*self.raw()).nodes) };
         addresses.iter().map(|address| String::from_utf8_lossy(address).into_owned()).collect()
     }
 
-    /// How many votes make a Lord; 0 where any number does.
+    /// How many votes a Lord needs; 0 if any number is enough.
     pub fn quorum(self) -> i32 {
-        // SAFETY: set once, while the configuration is read.
+        // SAFETY: set once while the configuration is read.
         unsafe { (*self.raw()).quorum }
     }
 
-    /// Its hooks, as they stand in the configuration.
+    /// Its hooks, as in the configuration.
     pub fn hooks(self) -> Vec<HookLine> {
         let raw = self.raw();
-        // SAFETY: the lists are made while the configuration is read, and not changed after.
+        // SAFETY: the lists are made while the configuration is read, and do not change after that.
         let lists = unsafe {
             [
                 ("legion-lord", (*raw).lord_hooks),
@@ -161,12 +160,12 @@ impl Legion {
         hooks
     }
 
-    /// Whether an earlier lord hook, in the order in which uWSGI runs them, has the action of the one with this
-    /// `argument`: the very text that uWSGI has passed.
+    /// Whether uWSGI has run a lord hook with the same action before the one with this `argument`, which must be the very
+    /// text that uWSGI has passed: two hooks may have the same.
     pub fn has_run_one_before(self, argument: &[u8]) -> bool {
         let mut earlier: Vec<&CStr> = Vec::new();
-        // SAFETY: the list is made while the configuration is read, and not changed after; uWSGI has split each
-        // value at its colon, the name into a NUL-terminated string of its own, and the argument begins at `custom`.
+        // SAFETY: the list is made while the configuration is read, and does not change after that. uWSGI has split each
+        // value at its colon: the name is a NUL-terminated string of its own, and the argument begins at `custom`.
         unsafe {
             let mut hook: *const UwsgiStringList = (*self.raw()).lord_hooks;
             while !hook.is_null() {
@@ -181,24 +180,23 @@ impl Legion {
         false
     }
 
-    /// What tells this node from others.
     pub fn uuid(self) -> Uuid {
         // SAFETY: 36 bytes, set before the Legion's thread starts.
         unsafe { uuid(addr_of!((*self.raw()).uuid).cast()) }
     }
 
     /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
-    pub fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
+    pub(super) fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
         let own = self.valor();
         valor > own || valor == own && valor > 0 && *other > self.uuid()
     }
 
-    /// Copies what is known of the Legion now.
+    /// Copies the state of the Legion.
     pub fn view(self) -> View {
         let raw = self.raw();
         let mut peers = Vec::new();
         let own = self.uuid();
-        // SAFETY: the nodes are read under the lock that uWSGI takes to change their list.
+        // SAFETY: the nodes are read under the lock that uWSGI takes to change the list.
         unsafe {
             self.for_each_node(hetzner_call_read_lock, |node| {
                 peers.push(Peer {
@@ -209,7 +207,7 @@ impl Legion {
                 });
             });
         }
-        // SAFETY: the fields are aligned and live as long as the process.
+        // SAFETY: the fields are aligned, and valid as long as the process.
         unsafe {
             View {
                 lord_since: AtomicI64::from_ptr(addr_of_mut!((*raw).i_am_the_lord)).load(Ordering::Relaxed),
@@ -221,9 +219,9 @@ impl Legion {
         }
     }
 
-    /// Sets when peers were last seen to what `seen` says, where it says something.
-    pub fn note_seen(self, seen: impl Fn(Uuid, u64) -> Option<i64>) {
-        // SAFETY: as in `view`, with the lock that uWSGI takes to change the list.
+    /// Sets when a peer was last seen, if `seen` says so for its uuid and valor.
+    pub(super) fn note_seen(self, seen: impl Fn(Uuid, u64) -> Option<i64>) {
+        // SAFETY: under the lock that uWSGI takes to change the list.
         unsafe {
             self.for_each_node(hetzner_call_write_lock, |node| {
                 if let Some(at) = seen(uuid(addr_of!((*node).uuid).cast()), (*node).valor) {
@@ -234,13 +232,13 @@ impl Legion {
     }
 
     /// # Safety
-    /// `lock` is one of uWSGI's that allows what `act` does; `act` only touches the node.
+    /// `lock` allows what `act` does; `act` accesses only the node.
     unsafe fn for_each_node(
         self,
         lock: unsafe extern "C" fn(*mut UwsgiLegion),
         mut act: impl FnMut(*mut UwsgiLegionNode),
     ) {
-        // SAFETY: the list does not change under the lock.
+        // SAFETY: the list does not change while the lock is held.
         unsafe {
             lock(self.raw());
             let mut node = (*self.raw()).nodes_head;
@@ -253,25 +251,25 @@ impl Legion {
     }
 
     fn suspended_until(&self) -> &AtomicI64 {
-        // SAFETY: aligned, and lives as long as the process. uWSGI's Legion thread writes it as a whole.
+        // SAFETY: aligned, and valid as long as the process.
         unsafe { AtomicI64::from_ptr(addr_of_mut!((*self.raw()).suspended_til)) }
     }
 
-    /// Whether uWSGI has announced this node since the last call: it clears the mark that is left each time.
+    /// Whether uWSGI has announced this node since the last call: each time, it clears the mark that is left here.
     pub fn mark(self) -> bool {
         self.suspended_until().compare_exchange(0, MARK, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Keeps a suspended node suspended until then, in Unix time.
+    /// Keeps a suspended node suspended until then (Unix time).
     pub fn suspend_until(self, until: i64) {
         self.suspended_until().store(until, Ordering::Relaxed);
     }
 
-    /// Makes a node that uWSGI has suspended a member again, with this valor: with 0 it only votes, and is never Lord. Its
-    /// peers know a node by its valor too, so that they have to be told that the one it had until now is dead.
+    /// Makes a suspended node a member again, with this valor; with 0 it only votes. For its peers a node with another valor
+    /// is another node, so they must be told that the old one is dead.
     pub fn rejoin(self, valor: u64) {
-        // SAFETY: aligned, and live as long as the process. uWSGI's Legion thread reads them at each of its rounds; valor
-        // first, so that it never takes part with the old one.
+        // SAFETY: aligned, and valid as long as the process. Valor first, so that uWSGI's Legion thread, which reads them
+        // in each of its rounds, never uses the old one.
         unsafe {
             AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).store(valor, Ordering::Release);
             self.suspended_until().store(0, Ordering::Release);
@@ -279,13 +277,13 @@ impl Legion {
         }
     }
 
-    /// The number of nodes that the configuration names, this one included, however often it names one. `None` where
-    /// it names a multicast address, behind which any number may be.
+    /// The number of different nodes in the configuration, including this one. `None` if it has a multicast address, behind
+    /// which any number may be.
     pub fn configured_size(self) -> Option<usize> {
         let mut others: Vec<SocketAddrV4> = Vec::new();
         let own = self.listens_on();
-        // SAFETY: the list of addresses is made while the configuration is read, and not changed after. uWSGI has put
-        // the address that a text stands for behind each.
+        // SAFETY: the list is made while the configuration is read, and does not change after that. `custom_ptr` of each is
+        // its address.
         unsafe {
             let mut node: *const UwsgiStringList = (*self.raw()).nodes;
             while !node.is_null() {
@@ -304,7 +302,7 @@ impl Legion {
         Some(others.len() + 1)
     }
 
-    /// The addresses under which an ini may name this node itself.
+    /// The addresses that stand for this node itself in an ini.
     pub fn listens_on(self) -> Vec<SocketAddrV4> {
         let text = self.listens_at();
         let Some((host, port)) = text.rsplit_once(':') else { return Vec::new() };
@@ -323,40 +321,40 @@ impl Legion {
     }
 }
 
-/// Seconds between two announcements.
+/// The time between two announcements.
 pub fn round() -> Duration {
     // SAFETY: reads one number.
     Duration::from_secs(unsafe { hetzner_call_legion_freq() }.max(1).unsigned_abs().into())
 }
 
-/// After how long a node that is not heard counts as dead.
+/// After how long without an announcement a node counts as dead.
 pub fn tolerance() -> Duration {
     // SAFETY: reads one number.
     Duration::from_secs(unsafe { hetzner_call_legion_tolerance() }.max(1).unsigned_abs().into())
 }
 
 /// How old an announcement may be, in seconds.
-pub fn skew_tolerance() -> i64 {
+pub(super) fn skew_tolerance() -> i64 {
     // SAFETY: reads one number.
     unsafe { hetzner_call_skew_tolerance() }.into()
 }
 
-/// Whether a node whose hook has failed suspends itself, rather than become Lord.
+/// Whether a node whose lord hook fails suspends itself instead of becoming Lord.
 pub fn death_on_lord_error() -> bool {
     // SAFETY: reads one number.
     unsafe { hetzner_call_death_on_lord_error() }
 }
 
-/// Whether this process is about to end, or to reload.
+/// Whether this process is about to end or to reload.
 pub fn is_ending() -> bool {
-    // SAFETY: reads a few flags that the master sets.
+    // SAFETY: reads two flags that the master sets.
     unsafe { hetzner_call_is_ending() }
 }
 
 /// All Legions of this process.
 pub fn legions() -> Vec<Legion> {
     let mut found = Vec::new();
-    // SAFETY: the list is made while the configuration is read, and not changed after.
+    // SAFETY: the list is made while the configuration is read, and does not change after that.
     unsafe {
         let mut legion = hetzner_call_legions();
         while let Some(known) = Legion::new(legion) {
@@ -368,11 +366,11 @@ pub fn legions() -> Vec<Legion> {
 }
 
 /// # Safety
-/// `list` is NULL or the head of a list that is not changed meanwhile.
+/// `list` is NULL or the head of a list that does not change meanwhile.
 unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     while !list.is_null() {
-        // SAFETY: what the caller promises; each value is a NUL-terminated string.
+        // SAFETY: the caller's promise; each value is a NUL-terminated string.
         unsafe {
             found.push(CStr::from_ptr((*list).value).to_bytes().to_vec());
             list = (*list).next;
@@ -382,13 +380,13 @@ unsafe fn strings(mut list: *const UwsgiStringList) -> Vec<Vec<u8>> {
 }
 
 /// # Safety
-/// 36 bytes are readable at `from`. They may be written meanwhile: then the copy is of no Legion's node.
+/// 36 bytes are readable at `from`. If they are written meanwhile, the copy is no node's uuid.
 pub(super) unsafe fn uuid(from: *const c_char) -> Uuid {
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller's promise.
     unsafe { ptr::read_volatile(from.cast()) }
 }
 
-/// Unix time in seconds, as uWSGI counts it.
+/// Unix time in seconds.
 pub fn now() -> i64 {
     // SAFETY: NULL is allowed.
     unsafe { libc::time(ptr::null_mut()) }

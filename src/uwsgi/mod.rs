@@ -1,8 +1,8 @@
-//! Everything that uWSGI does for the plugin, and the only place that knows its structs.
+//! Everything of uWSGI: its structs, its calls, its Legions, its log. Knows nothing of hosters, failover IPs or HTTP.
 
 #![allow(unsafe_code)]
 
-pub mod abi;
+mod abi;
 mod announcement;
 mod announcer;
 mod calls;
@@ -18,7 +18,7 @@ use std::io::Write;
 use std::ptr;
 use std::sync::atomic::AtomicI64;
 
-use abi::UwsgiLegion;
+pub use abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 #[cfg(feature = "fuzz")]
 pub use announcement::properties::check as check_announcement;
 pub use announcer::Announcer;
@@ -33,33 +33,26 @@ pub use start::{
 };
 pub use user::{become_user, end_by_signals, user, user_name, user_to_be};
 
-/// The function behind a Legion action: 0 is success.
-pub type Action = extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int;
-
-/// The function behind one of uWSGI's own hooks: 0 is success.
-pub type Callback = extern "C" fn(*const c_char) -> c_int;
-
-/// Ends the process with what is printed, and nothing else. exit() would run what uWSGI has registered to clean up after
-/// itself: it removes pidfiles and runs exit hooks, which are the running instance's while this process, with the same
-/// ini, is none.
+/// Flushes what was printed and ends the process. exit() would run uWSGI's cleanup too: it removes pidfiles and runs exit
+/// hooks, and with the same ini those belong to the instance that is running.
 pub fn leave(code: c_int) -> ! {
-    // A reader that has gone changes nothing.
+    // If nobody reads it any more, nothing is lost.
     let _ = std::io::stdout().flush();
-    // SAFETY: fflush() with NULL writes what C's own streams hold; both may be called at any time.
+    // SAFETY: fflush() with NULL flushes C's own streams; both may be called at any time.
     unsafe {
         libc::fflush(ptr::null_mut());
         libc::_exit(code)
     }
 }
 
-/// Compares the uWSGI that this process is with the one that the plugin was built for.
+/// Compares the uWSGI of this process with the one that the plugin was built for.
 pub fn check_layout() -> Result<(), String> {
-    // SAFETY: takes nothing, and returns NULL or a NUL-terminated string from malloc() that is ours.
+    // SAFETY: returns NULL, or a NUL-terminated string from malloc() that we own.
     let cflags = unsafe { hetzner_call_cflags() };
     if cflags.is_null() {
         return compat::check("");
     }
-    // SAFETY: not NULL, so a string as above; it is not used after the free().
+    // SAFETY: not NULL, so it is such a string; it is not used after the free().
     unsafe {
         let result = compat::check(&CStr::from_ptr(cflags).to_string_lossy());
         libc::free(cflags.cast::<c_void>());
@@ -67,12 +60,16 @@ pub fn check_layout() -> Result<(), String> {
     }
 }
 
-/// Makes `name` an action that hooks may call. `log_msg` is logged at each call in place of the hook itself,
-/// which holds the password.
-pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action) {
-    // SAFETY: uWSGI keeps both pointers for ever, and they are static. It calls `func` with the Legion and
-    // the argument of a hook. Called while it loads plugins, when it has but one thread. What it returns is its own
-    // list's entry of that name, or NULL where there is no Legion.
+/// Registers `name` as an action for hooks. uWSGI logs `log_msg` at each call instead of the hook's argument, which
+/// contains the password. `func` returns 0 for success.
+pub fn register_action(
+    name: &'static CStr,
+    log_msg: &'static CStr,
+    func: extern "C" fn(*mut UwsgiLegion, *const c_char) -> c_int,
+) {
+    // SAFETY: uWSGI keeps both pointers forever, and they are static. It calls `func` with the Legion and the argument
+    // of a hook. Called while uWSGI loads plugins, when it has one thread. Returns the entry in uWSGI's list, or NULL if
+    // uWSGI has no Legion.
     unsafe {
         let action = hetzner_call_register_action(name.as_ptr(), func);
         if let Some(action) = action.as_mut() {
@@ -81,14 +78,14 @@ pub fn register_action(name: &'static CStr, log_msg: &'static CStr, func: Action
     }
 }
 
-/// Has uWSGI call `func` when its configuration is read, and nothing is bound, forked or in the background yet.
-pub fn call_asap(name: &'static CStr, func: Callback) {
-    // SAFETY: uWSGI keeps the name, which is static, and copies nothing else. Called while it loads plugins, when it
-    // has but one thread.
+/// Has uWSGI call `func` once it has read its configuration, before it binds, forks or goes to the background. `func`
+/// returns 0 for success.
+pub fn call_asap(name: &'static CStr, func: extern "C" fn(*const c_char) -> c_int) {
+    // SAFETY: uWSGI keeps the name, which is static. Called while it loads plugins, when it has one thread.
     unsafe { hetzner_call_asap(name.as_ptr(), func) }
 }
 
-/// What a metric's number is.
+/// How a metric's number behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only grows.
@@ -97,34 +94,34 @@ pub enum MetricKind {
     Gauge,
 }
 
-/// Makes a number known as a metric, before uWSGI sets its metrics up. Does nothing where metrics are off.
+/// Registers a number as a metric, before uWSGI sets up its metrics. Does nothing if they are off.
 pub fn register_metric(name: &str, oid: &str, kind: MetricKind, value: &'static AtomicI64) {
     let (Ok(name), Ok(oid)) = (CString::new(name), CString::new(oid)) else { return };
     let is_counter = kind == MetricKind::Counter;
-    // SAFETY: uWSGI copies both texts, and only reads the number, which is there for ever.
+    // SAFETY: uWSGI copies both texts, and only reads the number, which is static.
     unsafe { hetzner_call_register_metric(name.as_ptr(), oid.as_ptr(), is_counter, value.as_ptr()) }
 }
 
 /// Triggers uWSGI's alarm `name`.
 pub fn alarm(name: &str, message: &str) {
     let Ok(name) = CString::new(name) else { return };
-    let message = format!("[hetzner-failoverip] {message}");
-    // SAFETY: uWSGI hands the message, of that length, to its alarm thread by one write to a pipe.
+    let message = line(message);
+    // SAFETY: uWSGI passes the message, of that length, to its alarm thread with one write to a pipe.
     unsafe { hetzner_call_alarm(name.as_ptr(), message.as_ptr().cast(), message.len()) }
 }
 
 /// Whether the configuration has an alarm of that name.
 pub fn has_alarm(name: &str) -> bool {
-    // SAFETY: reads a list that is not changed once the configuration is read.
+    // SAFETY: reads a list that does not change once the configuration is read.
     CString::new(name).is_ok_and(|name| unsafe { hetzner_call_has_alarm(name.as_ptr()) })
 }
 
-/// The bytes of a C string; NULL has none.
+/// The bytes of a C string; `None` for NULL.
 ///
 /// # Safety
 /// `text` is NULL, or a NUL-terminated string that stays as it is for `'a`.
 pub unsafe fn bytes<'a>(text: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: not NULL, so what the caller promises.
+    // SAFETY: not NULL, and the rest is the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 

@@ -1,4 +1,4 @@
-//! How uWSGI starts: as whom, from what, and where it says so.
+//! How uWSGI starts: from which configuration, in which root, and with which log.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -8,30 +8,30 @@ use std::ptr;
 
 use super::calls::*;
 
-/// Whether this is the image that a reload has put in the place of one that ran. uWSGI counts in the environment, which
-/// is the same whatever the layout of its memory.
+/// Whether uWSGI was reloaded rather than started. uWSGI counts its reloads in the environment, which can be read whatever
+/// its struct layouts are.
 pub fn is_reload() -> bool {
     std::env::var("UWSGI_RELOADS").is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
 }
 
-/// Whether there is a master, which alone runs Legions.
+/// Whether there is a master process, which runs the Legions.
 pub fn has_master() -> bool {
     // SAFETY: reads one number.
     unsafe { hetzner_call_has_master() }
 }
 
-/// Whether hooks may name that action, as far as is known before the application is loaded.
+/// Whether an action of that name exists, as far as is known before the application is loaded.
 pub fn has_action(name: &[u8]) -> bool {
-    // SAFETY: compares the text, which is NUL-terminated, with a list of names.
+    // SAFETY: compares the text, which is NUL-terminated, with a list.
     CString::new(name).is_ok_and(|name| unsafe { hetzner_call_has_action(name.as_ptr()) })
 }
 
-/// Every option of the configuration that has a value, in order.
+/// All options of the configuration that have a value, in order.
 pub fn options() -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for number in 0.. {
         let (mut key, mut value) = (ptr::null(), ptr::null());
-        // SAFETY: writes two pointers to strings that stay as they are, or NULL for the value.
+        // SAFETY: writes two pointers to strings that do not change, or NULL for the value.
         let texts = unsafe {
             if !hetzner_call_option(number, &mut key, &mut value) {
                 break;
@@ -48,13 +48,13 @@ pub fn options() -> Vec<(String, PathBuf)> {
 /// A file that uWSGI logs to.
 pub struct LogFile {
     pub path: PathBuf,
-    /// Whether uWSGI opens it when it has dropped its privileges.
+    /// Whether uWSGI opens it after it has dropped its privileges.
     pub later: bool,
-    /// Whether it does so only when the application is loaded.
+    /// Whether it opens it only after the application is loaded.
     pub last: bool,
 }
 
-/// The files that uWSGI will log to. UDP addresses are none.
+/// The files that uWSGI will log to; not UDP addresses.
 pub fn log_files() -> Vec<LogFile> {
     let file = |number| {
         // SAFETY: returns NULL, or a string of the configuration.
@@ -69,19 +69,19 @@ pub fn log_files() -> Vec<LogFile> {
     (0..4).filter_map(file).collect()
 }
 
-/// The directory that will be this process's root, where that is another than now.
+/// The directory that uWSGI will chroot to, if it has not done so yet.
 pub fn chroot() -> Option<PathBuf> {
     // SAFETY: returns NULL, or a string of the configuration.
     let path = unsafe { super::bytes(hetzner_call_chroot()) };
     path.map(|path| OsStr::from_bytes(path).into())
 }
 
-/// Who the master will be, and whether it will be able to read that file then. `None` where it goes on as it is now, or
-/// where that cannot be tried. While uWSGI reads its configuration, and has but one thread.
+/// The user that the master will be, and whether it will be able to read that file. `None` if its user, group and root stay
+/// as they are, or if that cannot be tried. Only while uWSGI reads its configuration and has one thread.
 pub fn try_to_read(path: &Path) -> Option<(u32, io::Result<()>)> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut uid = 0;
-    // SAFETY: the path is NUL-terminated, the number is ours; a child does what could harm this process.
+    // SAFETY: the path is NUL-terminated, the number is ours; a child process does the rest.
     match unsafe { hetzner_call_try_to_read(path.as_ptr(), &mut uid) } {
         ..0 => None,
         0 => Some((uid, Ok(()))),
@@ -89,7 +89,7 @@ pub fn try_to_read(path: &Path) -> Option<(u32, io::Result<()>)> {
     }
 }
 
-/// Writes one line into the system's log: for the time when uWSGI has none yet.
+/// Writes one line to syslog, for the time when uWSGI has not opened its log yet.
 pub fn syslog(line: &str) {
     let Ok(line) = CString::new(line.replace(['\0', '\n', '\r'], "?")) else { return };
     const IDENT: &CStr = c"uwsgi-hetzner";

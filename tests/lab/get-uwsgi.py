@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Gets what the tests and the lab's programs run: real uWSGIs, into target/uwsgi/ of this checkout, and tools.
+"""Gets the real uWSGIs that the tests and the lab's programs run, into target/uwsgi/ of this checkout, and tools.
 
     tests/lab/get-uwsgi.py [debian] [pypi] [nossl] [init] [versions] [debhelper] [valgrind]
 
@@ -9,11 +9,11 @@
     init       target/uwsgi/init: Debian's package uwsgi, unpacked: its init script; only where there is apt-get
     versions   target/uwsgi/pypi-2.0.15 and so on: each 2.0.x that PyPI has from that one on, built in the same
                way; target/uwsgi/versions: their names, a line each, and behind a name why it is not there
-    debhelper  what makes the Debian package; without root it is not got, and its tests are skipped
-    valgrind   with the names in the C library; without root it has to be there
+    debhelper  to build the Debian package; only root gets it, for others the package's tests are skipped
+    valgrind   with the C library's symbols; only root gets it, for others it must be installed
 
-Beside each uWSGI lies NAME.sum, of what it says of itself, which is written only when that changes.
-target/uwsgi/env is for a shell to read: where a compiler finds the headers.
+Beside each uWSGI is NAME.sum, a checksum of what it says of itself, written only when that changes.
+target/uwsgi/env is for a shell to source: where a compiler finds the headers.
 
 Root gets missing Debian packages installed by apt-get. Anyone else gets them unpacked into
 target/uwsgi/root, nothing outside the checkout is touched. $UWSGI_DEBIAN or $UWSGI_PYPI, set to
@@ -39,8 +39,8 @@ NEWEST = "uwsgi>=2.0.31,<2.1"
 OLDEST = "2.0.15"  # of 2017, the oldest that the plugin promises to work with
 CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
 
-# The packages of each tool, and a command that works where they are installed. valgrind starts only where it finds the
-# names in the C library; dh_uwsgi knows the version that a uWSGI's plugins depend on.
+# The packages of each tool, and a command that succeeds where they are installed. valgrind only starts if it finds the C
+# library's symbols; dh_uwsgi knows what a plugin's package has to depend on.
 TOOLS = {
     "debhelper": (["debhelper", "uwsgi-dev"], ["sh", "-c", "command -v dh && command -v dh_uwsgi"]),
     "valgrind": (["valgrind", "libc6-dbg"], ["valgrind", "--quiet", "true"]),
@@ -157,12 +157,12 @@ def missing_tools(needed):
 
 
 def do_without(tools):
-    """Says which of them only root could get."""
+    """Says which of them only root can get."""
     for tool in tools:
         remedy = f"As root, apt-get install {' '.join(TOOLS[tool][0])}"
         if tool == "valgrind":
             raise Trouble("valgrind is missing", remedy)
-        say(f"{tool}: missing, and tests that need it are skipped. {remedy}")
+        say(f"{tool}: missing, so tests that need it are skipped. {remedy}")
 
 
 def missing_headers():
@@ -285,7 +285,7 @@ def search_paths():
 
 
 def exports(paths):
-    """For a shell: what was unpacked is found, and then what it found before."""
+    """Shell commands that put unpacked files in front of each search path."""
     text = "# Written by tests/lab/get-uwsgi.py: libraries and headers unpacked into the checkout, if any\n"
     for name, places in paths.items():
         text += f"{name}={shlex.quote(colons(places))}${{{name}:+:${name}}}\nexport {name}\n"
@@ -385,7 +385,7 @@ def put(path, content, mode=0o644):
 
 
 def renew(path, content):
-    """Writes it only where it is another one, for make, which looks at its date."""
+    """Writes it only if it differs, since make goes by its date."""
     if not holds(path, content):
         new = path.with_name(f"{path.name}.new")
         put(new, content)

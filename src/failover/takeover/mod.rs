@@ -74,6 +74,7 @@ pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
         sent: false,
         locked_since: None,
         locked_for: Duration::ZERO,
+        asked_at: Duration::ZERO,
         made_by: Duration::ZERO,
         place: None,
     };
@@ -102,6 +103,8 @@ struct Takeover<'a> {
     /// When a lock refused the first request, and how long after that the last.
     locked_since: Option<Duration>,
     locked_for: Duration,
+    /// When the last request for a switch began.
+    asked_at: Duration,
     /// When a switch that an unclear request may have begun is made, if it is made at all.
     made_by: Duration,
     /// Where the last check found the IP.
@@ -113,12 +116,11 @@ impl Takeover<'_> {
     fn run(&mut self) -> Result<String, Verdict> {
         loop {
             let began = self.setting.elapsed();
-            let left = self.time_left()?;
-            let failure = match self.request(left) {
+            let failure = match self.request()? {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            self.note(&failure, began);
+            self.note(&failure);
             match failure.kind {
                 Kind::NotSent if !self.in_doubt() => {
                     self.hand_over(&failure.sentence, began)?;
@@ -139,23 +141,28 @@ impl Takeover<'_> {
         }
     }
 
-    fn request(&mut self, left: Duration) -> Result<String, Failure> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.setting.open()?,
+    /// Asks for the switch; the outer error ends the takeover.
+    fn request(&mut self) -> Result<Result<String, Failure>, Verdict> {
+        let session = match self.session.take().map_or_else(|| self.setting.open(), Ok) {
+            Ok(session) => session,
+            Err(failure) => return Ok(Err(failure)),
         };
+        // After opening, which may take seconds.
+        let left = self.time_left();
         let session = self.session.insert(session);
+        let left = left?;
+        self.asked_at = self.setting.elapsed();
         let (need, share) =
             if self.state.requests == 0 { (self.order.need, 10) } else { (Need::Takeover, 2) };
         let begin = || {
             let (ip, target) = (self.order.ip, session.target());
             self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
         };
-        session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin)
+        Ok(session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin))
     }
 
-    /// Takes in how a request failed that began at `began`.
-    fn note(&mut self, failure: &Failure, began: Duration) {
+    /// Takes in how a request failed.
+    fn note(&mut self, failure: &Failure) {
         let now = self.setting.elapsed();
         self.sent |= failure.was_sent();
         self.state.failure = Some(failure.kind);
@@ -164,7 +171,7 @@ impl Takeover<'_> {
             Kind::Final | Kind::HeldBack | Kind::Refused => return self.state.is_barred = true,
             Kind::NotDone => {}
             Kind::Unknown => {
-                let made_by = now.min(began + LONGEST_WAY) + self.order.pace.longest_switch;
+                let made_by = now.min(self.asked_at + LONGEST_WAY) + self.order.pace.longest_switch;
                 self.made_by = self.made_by.max(made_by);
             }
             Kind::Locked => {
@@ -217,8 +224,8 @@ impl Takeover<'_> {
                 Step::GiveUp => {
                     let (sentence, times) = (&failed.sentence, self.state.requests);
                     return Err(Verdict::Failed(match found {
-                        Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 request"),
-                        Ok(place) => format!("{sentence}; it is {place}, after {times} requests"),
+                        Ok(place) if times == 1 => format!("{sentence}; it is {place}, after 1 attempt"),
+                        Ok(place) => format!("{sentence}; it is {place}, after {times} attempts"),
                         Err(failure) if failure.kind == Kind::Final => failure.sentence,
                         Err(failure) => format!("{sentence}; the route is unknown: {}", failure.sentence),
                     }));

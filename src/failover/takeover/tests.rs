@@ -28,6 +28,12 @@ struct Fake {
     wanted_until: Duration,
     hand_over_after: Option<Duration>,
     sent: Cell<bool>,
+    /// How long it takes to get what is needed to ask, as when the file of a password is on a disk that hangs.
+    opening: Duration,
+    /// How long a request for a switch takes.
+    asking: Duration,
+    /// The limit of the last request for a switch.
+    limit: Cell<Duration>,
 }
 
 impl Session for &Fake {
@@ -39,10 +45,12 @@ impl Session for &Fake {
         "a fake".into()
     }
 
-    fn bring_here(&self, need: Need, _: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+        self.limit.set(limit);
         // Only a request that has reached the hoster counts as the first.
         assert_eq!(need == Need::Election, !self.sent.get());
         self.note('P');
+        self.sleep(self.asking);
         let answer = next(&self.posts);
         if !answer.as_ref().is_err_and(|failure| failure.kind == Kind::HeldBack) {
             begin();
@@ -78,6 +86,9 @@ impl Fake {
             wanted_until: Duration::MAX,
             hand_over_after: None,
             sent: Cell::default(),
+            opening: Duration::ZERO,
+            asking: Duration::ZERO,
+            limit: Cell::default(),
         }
     }
 
@@ -105,6 +116,7 @@ fn next<T: Clone>(answers: &RefCell<Vec<T>>) -> T {
 
 impl Setting for Fake {
     fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
+        self.sleep(self.opening);
         Ok(Box::new(self))
     }
 
@@ -179,7 +191,7 @@ fn a_lost_answer_is_found_by_a_look() {
 fn what_is_not_done_is_asked_for_again_but_three_times_at_most() {
     let last = "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 1.0 s)";
     check(vec![post(Kind::NotDone), ok()], vec![at(OTHER)], Verdict::Here, "P0 G1 P1", last);
-    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 requests (after 7.0 s)";
+    let last = "FAILED to route 4.4.4.4 to 1.1.1.1: a sentence; it is routed to 2.2.2.2, after 3 attempts (after 7.0 s)";
     check(vec![post(Kind::NotDone)], vec![at(OTHER)], FAILED, "P0 G1 P1 G3 P3 G7", last);
 }
 
@@ -284,7 +296,7 @@ fn a_lock_that_does_not_end_is_a_failure_that_says_where_it_is() {
     let (verdict, asked, last) = run(vec![post(Kind::Locked)], vec![at(OTHER)]);
     assert_eq!(verdict, FAILED);
     assert_eq!(asked, "P0 G1 G3 G7 G15 P15 G30 G45 G60 P60 G75");
-    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 requests"), "{last}");
+    assert!(last.contains("a sentence; it is routed to 2.2.2.2, after 3 attempts"), "{last}");
     // No switch takes longer than that: what is still here stays here.
     let (verdict, asked, _) = run(vec![post(Kind::Locked)], vec![at(TARGET)]);
     assert_eq!(verdict, Verdict::Here);
@@ -318,4 +330,27 @@ fn no_switch_is_begun_that_cannot_be_waited_for() {
     let (verdict, asked, _) = Fake::new(vec![post(Kind::NotSent)], vec![]).run(170 * SECOND);
     assert_eq!(verdict, FAILED);
     assert!(asked.ends_with("P135 P150"), "{asked}");
+}
+
+#[test]
+fn nothing_is_asked_once_it_is_no_longer_wanted_though_opening_took_long() {
+    let fake = Fake { opening: 5 * SECOND, wanted_until: 3 * SECOND, ..Fake::new(vec![ok()], vec![]) };
+    assert_eq!(fake.run(DEADLINE), (Verdict::Dropped, "".into(), "".into()));
+}
+
+#[test]
+fn a_request_has_the_time_that_opening_has_left() {
+    let fake = Fake { opening: 5 * SECOND, ..Fake::new(vec![ok()], vec![]) };
+    assert_eq!(fake.run(10 * SECOND).0, Verdict::Here);
+    assert!(fake.limit.get() < 5 * SECOND, "{:?}", fake.limit.get());
+}
+
+#[test]
+fn a_switch_is_in_doubt_from_its_request_on_not_from_opening() {
+    let posts = vec![Err(failure(Kind::Unknown)), Err(failure(Kind::Final))];
+    let looks = vec![Ok(Place::Elsewhere(OTHER.into()))];
+    let fake = Fake { opening: 5 * SECOND, asking: 10 * SECOND, ..Fake::new(posts, looks) };
+    let (verdict, asked, _) = fake.run(DEADLINE);
+    // It may have reached the hoster at 10 s, and takes up to a minute.
+    assert_eq!((verdict, asked), (FAILED, "P5 G16 P16 G28 G32 G40 G55 G70".into()));
 }

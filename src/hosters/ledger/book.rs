@@ -1,8 +1,8 @@
-//! What was asked of each account, and what came of it: whoever retries without a memory has used up what the hoster
-//! allows when it matters.
+//! What was sent for each account, and what came of it. Without this memory, retries would use up what the hoster allows
+//! before it is needed.
 //!
-//! A limit is the account's, and each kind of request's own. Only what was sent counts. A switch is put off for minutes at
-//! most: a Lord without its IP must be able to try again.
+//! A limit is for one account and one kind of request. Only what was sent counts. A switch is delayed by minutes at most,
+//! because a Lord without its IP must be able to try again.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{HashMap, RandomState};
@@ -10,115 +10,148 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Account, Hold, Limits, LockOut, Looks, Outcome, Question, Switches, Why};
-use crate::hosters::{Need, Request};
+use super::{Account, Hold, Limits, LockOut, Outcome, Question};
+use crate::hosters::{Kind, Need, Request};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// While the hoster refuses for the number of requests, or for who we are.
+/// Between two requests while the hoster refuses them, because of their number or because of the account.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-/// More than any limits allow an hour, but for elections, of which only the latest matter.
+/// More than any limits allow in an hour. Only elections can send more, and of those the latest matter.
 pub const REMEMBERED: usize = 4096;
 
-/// A request that may be sent, and counts unless it turns out that it was not.
+/// A request that may be sent. It counts, unless it turns out that it was not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(u64);
 
-struct Sent {
+pub(super) struct Sent {
     slot: Slot,
     at: Instant,
     ip: IpAddr,
     request: Request,
-    /// Whether it holds the next switch of its IP back.
+    /// Whether it delays the next switch of its IP.
     is_try: bool,
     need: Need,
-    /// Whether it was the one try with a new secret.
-    is_pardon: bool,
 }
 
 /// What is known of one account.
-struct Standing {
-    limits: &'static Limits,
+#[derive(Default)]
+pub(super) struct Standing {
     rejected: usize,
     locked_until: Option<Instant>,
     /// Hashes of the secrets that were rejected.
     rejected_secrets: Vec<u64>,
-    /// Whether another secret than those was tried during the lock-out.
-    pardoned: bool,
+    /// The one request of a lock-out that was sent with another secret.
+    pardoned: Option<Slot>,
     refused_until: Option<Instant>,
-    limited_until: Vec<(Request, Instant)>,
+    /// For each kind of request.
+    limited_until: [Option<Instant>; 3],
     /// What was sent within the last hour, the oldest first.
-    sent: VecDeque<Sent>,
-    /// IPs whose switch was put off for the login's others, and when.
+    pub(super) sent: VecDeque<Sent>,
+    /// IPs whose switch was put off because of the account's other IPs, and when.
     put_off: HashMap<IpAddr, Instant>,
     /// How many guards check with this login.
     watched: usize,
 }
 
-/// All that is known, by API and user.
+/// What is known of all accounts, by API and user.
 #[derive(Default)]
 pub struct Book {
-    standings: HashMap<(String, Vec<u8>), Standing>,
+    pub(super) standings: HashMap<(String, Vec<u8>), Standing>,
     next_slot: u64,
     hasher: RandomState,
 }
 
 impl Book {
-    fn standing(&self, account: &Account) -> Option<&Standing> {
-        self.standings.get(&account.key())
-    }
-
-    fn standing_mut(&mut self, account: &Account) -> &mut Standing {
-        self.standings.entry(account.key()).or_insert_with(|| Standing::new(account.limits))
+    fn standing(&mut self, account: &Account) -> &mut Standing {
+        self.standings.entry((account.api.into(), account.user.into())).or_default()
     }
 
     /// Whether this would be held back now.
-    pub fn held(&self, question: &Question, now: Instant) -> Option<Hold> {
-        let standing = self.standing(&question.account)?;
-        let hash = self.hasher.hash_one(question.account.secret);
-        standing
-            .locked(now)
-            .filter(|_| standing.pardoned || standing.rejected_secrets.contains(&hash))
-            .or_else(|| standing.refused(question.request, now))
+    pub fn held(&mut self, question: &Question, now: Instant) -> Option<Hold> {
+        let secret = self.hasher.hash_one(question.account.secret);
+        let standing = self.standing(&question.account);
+        let is_known = standing.pardoned.is_some() || standing.rejected_secrets.contains(&secret);
+        let locked = standing.lock_out_remaining(now).filter(|_| is_known);
+        locked
+            .and_then(|time| Some(Hold::locked_out(time, question.account.limits.lock_out.as_ref()?)))
+            .or_else(|| standing.refused(question, now))
             .or_else(|| standing.over_limit(question, now))
     }
 
     /// Whether this may be sent now. If so, it counts.
     pub fn admit(&mut self, question: &Question, now: Instant) -> Result<Slot, Hold> {
         let Question { account, ip, request, need } = *question;
-        let hold = self.held(question, now);
-        let slot = Slot(self.next_slot);
-        self.next_slot += 1;
-        let standing = self.standing_mut(&account);
-        if let Some(hold) = hold {
-            if matches!(hold.why, Why::Switches(_)) {
-                standing.put_off.insert(ip, now);
+        if let Some(hold) = self.held(question, now) {
+            if hold.is_shared {
+                self.standing(&account).put_off.insert(ip, now);
             }
             return Err(hold);
         }
-        let is_pardon = standing.locked(now).is_some();
-        standing.pardoned |= is_pardon;
-        standing.forget(ip, now);
-        standing.sent.push_back(Sent { slot, at: now, ip, request, is_try: true, need, is_pardon });
+        let slot = Slot(self.next_slot);
+        self.next_slot += 1;
+        let standing = self.standing(&account);
+        if standing.lock_out_remaining(now).is_some() {
+            standing.pardoned = Some(slot);
+        }
+        standing.put_off.retain(|other, at| *other != ip && now.duration_since(*at) < account.limits.turn);
+        standing.forget(now);
+        standing.sent.push_back(Sent { slot, at: now, ip, request, is_try: true, need });
         Ok(slot)
     }
 
-    /// Learns what became of the request that was given this slot.
+    /// Learns what came of the request that was given this slot.
     pub fn learn(&mut self, question: &Question, slot: Slot, outcome: Outcome, now: Instant) {
-        let hash = self.hasher.hash_one(question.account.secret);
-        self.standing_mut(&question.account).learn(question, slot, outcome, hash, now);
+        let Question { account, request, need, .. } = *question;
+        let secret = self.hasher.hash_one(account.secret);
+        let standing = self.standing(&account);
+        match outcome {
+            Outcome::NotSent => {
+                standing.sent.retain(|sent| sent.slot != slot);
+                standing.pardoned = standing.pardoned.filter(|pardoned| *pardoned != slot);
+            }
+            Outcome::Done | Outcome::LoginAccepted => {
+                standing.rejected = 0;
+                standing.locked_until = None;
+                standing.rejected_secrets.clear();
+                standing.pardoned = None;
+                standing.refused_until = None;
+                standing.limited_until[request as usize] = None;
+                // An election that succeeded is no reason to delay the next step of another one.
+                if outcome == Outcome::Done && need == Need::Election {
+                    let this = standing.sent.iter_mut().find(|sent| sent.slot == slot);
+                    this.into_iter().for_each(|sent| sent.is_try = false);
+                }
+            }
+            Outcome::LoginRejected => {
+                let Some(LockOut { rejected, time }) = account.limits.lock_out else { return };
+                if standing.locked_until.is_some_and(|until| until <= now) {
+                    standing.pardoned = None;
+                    standing.rejected_secrets.clear();
+                }
+                standing.rejected += 1;
+                standing.rejected_secrets.push(secret);
+                if standing.rejected >= rejected {
+                    standing.locked_until = Some(now + time);
+                    // After the lock-out one login at a time is tried.
+                    standing.rejected = rejected - 1;
+                }
+            }
+            Outcome::Limited(time) => standing.limited_until[request as usize] = Some(now + time),
+            Outcome::Refused(time) => standing.refused_until = Some(now + time),
+            Outcome::Other => {}
+        }
     }
 
     /// Notes one more guard that checks with this login.
     pub fn watch(&mut self, account: &Account) {
-        self.standing_mut(account).watched += 1;
+        self.standing(account).watched += 1;
     }
 
-    /// How long to wait for the next check where `asked` is what is configured.
-    pub fn check_pause(&self, account: &Account, asked: Duration, now: Instant) -> Duration {
-        let (Some(standing), Some(looks)) = (self.standing(account), &account.limits.looks) else {
-            return asked;
-        };
-        let shortest = account.limits.shortest_check_pause(standing.watched);
+    /// How long to wait for the next check if `asked` is configured.
+    pub fn check_pause(&mut self, account: &Account, asked: Duration, now: Instant) -> Duration {
+        let limits = account.limits;
+        let standing = self.standing(account);
+        let shortest = limits.shortest_check_pause(standing.watched);
         if asked.is_zero() || asked >= shortest {
             return asked;
         }
@@ -126,158 +159,101 @@ impl Book {
             return shortest;
         }
         let checks = standing.within_the_hour(now).filter(|sent| sent.need == Need::Check).count();
-        if checks < looks.quick_checks { asked } else { asked.max(looks.slow_check) }
-    }
-}
-
-#[cfg(test)]
-impl Book {
-    pub fn remembered(&self, account: &Account) -> usize {
-        self.standing(account).map_or(0, |standing| standing.sent.len())
+        if checks < limits.quick_checks { asked } else { asked.max(limits.slow_check) }
     }
 }
 
 impl Standing {
-    fn new(limits: &'static Limits) -> Standing {
-        Standing {
-            limits,
-            rejected: 0,
-            locked_until: None,
-            rejected_secrets: Vec::new(),
-            pardoned: false,
-            refused_until: None,
-            limited_until: Vec::new(),
-            sent: VecDeque::new(),
-            put_off: HashMap::new(),
-            watched: 0,
-        }
+    fn lock_out_remaining(&self, now: Instant) -> Option<Duration> {
+        self.locked_until?.checked_duration_since(now).filter(|time| !time.is_zero())
     }
 
-    fn learn(&mut self, question: &Question, slot: Slot, outcome: Outcome, secret: u64, now: Instant) {
-        let Question { request, need, .. } = *question;
-        let position = self.sent.iter().position(|sent| sent.slot == slot);
-        match outcome {
-            Outcome::NotSent => {
-                if let Some(sent) = position.and_then(|position| self.sent.remove(position)) {
-                    self.pardoned &= !sent.is_pardon;
-                }
-            }
-            Outcome::Done | Outcome::LoginAccepted => {
-                self.rejected = 0;
-                self.locked_until = None;
-                self.rejected_secrets.clear();
-                self.pardoned = false;
-                self.refused_until = None;
-                self.limited_until.retain(|(limited, _)| *limited != request);
-                // An election that went well is no reason to put off the next step of another.
-                if outcome == Outcome::Done && need == Need::Election {
-                    if let Some(position) = position {
-                        self.sent[position].is_try = false;
-                    }
-                }
-            }
-            Outcome::LoginRejected => {
-                let Some(LockOut { rejected, time }) = self.limits.lock_out else { return };
-                if self.locked_until.is_some_and(|until| until <= now) {
-                    self.pardoned = false;
-                    self.rejected_secrets.clear();
-                }
-                self.rejected += 1;
-                self.rejected_secrets.push(secret);
-                if self.rejected >= rejected {
-                    self.locked_until = Some(now + time);
-                    // After the lock-out one login at a time is tried.
-                    self.rejected = rejected - 1;
-                }
-            }
-            Outcome::Limited(time) => {
-                self.limited_until.retain(|(limited, _)| *limited != request);
-                self.limited_until.push((request, now + time));
-            }
-            Outcome::Refused(time) => self.refused_until = Some(now + time),
-            Outcome::Other => {}
-        }
-    }
-
-    fn hold(&self, why: Why, until: Instant, now: Instant) -> Option<Hold> {
-        let remaining = until.saturating_duration_since(now);
-        (!remaining.is_zero()).then_some(Hold { why, remaining, limits: self.limits })
-    }
-
-    fn locked(&self, now: Instant) -> Option<Hold> {
-        self.hold(Why::LockedOut(self.limits.lock_out.as_ref()?), self.locked_until?, now)
-    }
-
-    /// Whether the hoster has said that it wants no more of such requests, but for one a minute.
-    fn refused(&self, request: Request, now: Instant) -> Option<Hold> {
-        let last = |wanted: &dyn Fn(&Sent) -> bool| {
-            self.sent.iter().rev().find(|sent| wanted(sent)).map(|sent| sent.at + REFUSED_PAUSE)
+    /// Whether the hoster refuses such requests for now. One a minute is still sent.
+    fn refused(&self, question: &Question, now: Instant) -> Option<Hold> {
+        let request = question.request;
+        let is_now = |until: Option<Instant>| until.is_some_and(|until| until > now);
+        let (last, kind, what) = if is_now(self.refused_until) {
+            (self.sent.back(), Kind::Refused, "the API refused the last request".to_string())
+        } else if is_now(self.limited_until[request as usize]) {
+            let last = self.sent.iter().rfind(|sent| sent.request == request);
+            let name = question.account.limits.names[request as usize];
+            (last, Kind::HeldBack, format!("the account's limit for {name} is used up"))
+        } else {
+            return None;
         };
-        let all = self.refused_until.filter(|until| *until > now).and_then(|_| last(&|_| true));
-        if let Some(hold) = all.and_then(|next| self.hold(Why::Refused, next, now)) {
-            return Some(hold);
-        }
-        self.limited_until.iter().find(|(limited, until)| *limited == request && *until > now)?;
-        self.hold(Why::UsedUp(request), last(&|sent| sent.request == request)?, now)
+        let why = format!("{what}, so at most one per minute is sent");
+        Hold::until(last?.at + REFUSED_PAUSE, now, kind, why)
     }
 
-    /// Whether as much was sent as we allow ourselves.
+    /// Whether as much was sent as the limits allow.
     fn over_limit(&self, question: &Question, now: Instant) -> Option<Hold> {
-        let Question { ip, request, need, .. } = *question;
-        if request == Request::Look {
-            return self.over_looks(self.limits.looks.as_ref()?, need, now);
+        let Question { account: Account { limits, .. }, ip, request, need } = *question;
+        match (request, need) {
+            (Request::Look, _) => self.over_looks(limits, need, now),
+            (_, Need::Election) => None,
+            (Request::Release, _) => self.over_switches(limits, ip, now),
+            (Request::Switch, _) => {
+                self.over_tries(limits, ip, now).or_else(|| self.over_switches(limits, ip, now))
+            }
         }
-        let switches = self.limits.switches.as_ref().filter(|_| need != Need::Election)?;
-        let next = self.next_try_of(ip, switches).filter(|_| request == Request::Switch);
-        next.and_then(|next| self.hold(Why::Tries(switches), next, now))
-            .or_else(|| self.over_switches(switches, ip, now))
     }
 
-    fn over_looks(&self, looks: &'static Looks, need: Need, now: Instant) -> Option<Hold> {
-        let counts = |sent: &&Sent| looks.are_all_requests || sent.request == Request::Look;
-        let sent: Vec<Instant> = self.within_the_hour(now).filter(counts).map(|sent| sent.at).collect();
+    fn over_looks(&self, limits: &Limits, need: Need, now: Instant) -> Option<Hold> {
+        let looks = || self.within_the_hour(now).filter(|sent| sent.request == Request::Look);
+        let Limits { looks_an_hour, checks_an_hour, look_pause, names, .. } = *limits;
+        let used_up = |most| format!("{most} {} were sent within an hour", names[Request::Look as usize]);
         if need == Need::Check {
-            let first = sent.first().filter(|_| sent.len() >= looks.checks_an_hour)?;
-            return self.hold(Why::Checks(looks), *first + HOUR, now);
+            let first = looks().next().filter(|_| looks().count() >= checks_an_hour)?;
+            return Hold::until(first.at + HOUR, now, Kind::HeldBack, used_up(checks_an_hour));
         }
-        let last = sent.last().filter(|_| sent.len() >= looks.an_hour)?;
-        self.hold(Why::Looks(looks), *last + looks.pause, now)
+        let last = looks().last().filter(|_| looks().count() >= looks_an_hour)?;
+        let (what, minutes) = (used_up(looks_an_hour), look_pause.as_secs() / 60);
+        let why = format!("{what}, so at most one every {minutes} minutes is sent");
+        Hold::until(last.at + look_pause, now, Kind::HeldBack, why)
     }
 
-    /// When the next switch of this IP is due.
-    fn next_try_of(&self, ip: IpAddr, switches: &Switches) -> Option<Instant> {
+    /// Whether the next switch of this IP is not due yet.
+    fn over_tries(&self, limits: &Limits, ip: IpAddr, now: Instant) -> Option<Hold> {
+        let Limits { tries_at_once, try_pauses, calm, .. } = *limits;
         let (mut tries, mut last) = (0_usize, None::<Instant>);
         for sent in self.switches().filter(|sent| sent.ip == ip && sent.is_try) {
-            let is_calm = last.is_some_and(|last| sent.at.duration_since(last) >= switches.calm);
+            let is_calm = last.is_some_and(|last| sent.at.duration_since(last) >= calm);
             (tries, last) = (if is_calm { 1 } else { tries + 1 }, Some(sent.at));
         }
-        let position = tries.checked_sub(switches.at_once)?;
-        let pause = switches.pauses.get(position).or(switches.pauses.last())?;
-        // Calm again by now, it would be due long since.
-        last.map(|last| last + Duration::from_secs(*pause))
+        let position = tries.checked_sub(tries_at_once)?;
+        let pause = try_pauses.get(position).or(try_pauses.last())?;
+        let switch = limits.names[Request::Switch as usize];
+        let why = format!("{tries_at_once} {switch} did not help, so the next ones are spaced out");
+        // Once it is calm again, this time has long passed.
+        Hold::until(last? + Duration::from_secs(*pause), now, Kind::HeldBack, why)
     }
 
-    /// Whether the account's switches of the hour are used up, or left to IPs that have waited longer.
-    fn over_switches(&self, switches: &'static Switches, ip: IpAddr, now: Instant) -> Option<Hold> {
+    /// Whether the account's switches of the hour are used up, or left for IPs that have waited longer.
+    fn over_switches(&self, limits: &Limits, ip: IpAddr, now: Instant) -> Option<Hold> {
+        let Limits { switches_an_hour, switch_pause, turn, .. } = *limits;
         let last_of = |ip: IpAddr| self.switches().rev().find(|sent| sent.ip == ip).map(|sent| sent.at);
         let comes_first = |(other, at): &(&IpAddr, &Instant)| {
-            **other != ip && now.duration_since(**at) < switches.turn && last_of(**other) < last_of(ip)
+            **other != ip && now.duration_since(**at) < turn && last_of(**other) < last_of(ip)
         };
         let first = self.put_off.iter().filter(comes_first).count();
-        let used_up = self.within_the_hour(now).filter(|sent| sent.request != Request::Look).count();
-        if used_up + first < switches.an_hour {
+        let sent = self.within_the_hour(now).filter(|sent| sent.request != Request::Look).count();
+        if sent + first < switches_an_hour {
             return None;
         }
-        // Those of elections are sent in any case, and keep nobody from what is left. Two in twice the time, so that
-        // nothing is lost where the one whose turn it is comes late.
+        // Switches of elections are always sent, and delay no other IP. The rest are two in twice the pause, so that none is
+        // lost if the IP whose turn it is asks late.
         let last = self.switches().rev().filter(|sent| sent.need != Need::Election).nth(1);
-        let next =
-            last.filter(|_| used_up >= switches.an_hour).map_or(now, |sent| sent.at + 2 * switches.pause);
+        let next = last.filter(|_| sent >= switches_an_hour).map_or(now, |last| last.at + 2 * switch_pause);
         let next = if first > 0 { next.max(now + REFUSED_PAUSE) } else { next };
-        self.hold(Why::Switches(switches), next, now)
+        let (switch, minutes) = (limits.names[Request::Switch as usize], 2 * switch_pause.as_secs() / 60);
+        let why = format!(
+            "{switches_an_hour} {switch} were sent within an hour, so at most two every {minutes} minutes are sent, \
+             for all IPs together"
+        );
+        Hold::until(next, now, Kind::HeldBack, why).map(|hold| Hold { is_shared: true, ..hold })
     }
 
-    /// Releases among them.
+    /// Switches and releases.
     fn switches(&self) -> impl DoubleEndedIterator<Item = &Sent> {
         self.sent.iter().filter(|sent| sent.request != Request::Look)
     }
@@ -286,10 +262,8 @@ impl Standing {
         self.sent.iter().filter(move |sent| now.duration_since(sent.at) < HOUR)
     }
 
-    /// Makes room for a request for `ip`, whose turn it was.
-    fn forget(&mut self, ip: IpAddr, now: Instant) {
-        let turn = self.limits.switches.as_ref().map_or(Duration::ZERO, |switches| switches.turn);
-        self.put_off.retain(|other, at| *other != ip && now.duration_since(*at) < turn);
+    /// Makes room for one more.
+    fn forget(&mut self, now: Instant) {
         let is_old = |sent: &Sent| now.duration_since(sent.at) >= HOUR;
         while self.sent.len() >= REMEMBERED || self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();

@@ -1,42 +1,32 @@
-//! What a hoster is spared, in this process and across elections: how much it allows ([`Limits`]) against what was sent to
-//! it ([`book`]), and for the other processes of this machine which logins it has rejected ([`rejected`]). May touch
-//! `uwsgi`, for whose files those are.
+//! Keeps a hoster's limits ([`Limits`]) across elections: remembers what this process has sent ([`book`]), and tells the
+//! other processes of this server which logins were rejected ([`rejected`]). May use `uwsgi`, to know whose files these are.
 
 mod book;
-mod hold;
 mod limits;
 mod rejected;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::hosters::{Need, Request};
-use book::Book;
-pub use book::Slot;
-pub use hold::{Hold, Why};
-pub use limits::{Limits, LockOut, Looks, Switches};
+use crate::hosters::{Failure, Kind, Need, Request, Stage};
+use crate::sys::lock;
+use book::{Book, Slot};
+pub use limits::{Limits, LockOut};
 
-/// Who asks where.
+/// A login at an API, and its limits.
 #[derive(Clone, Copy)]
 pub struct Account<'a> {
     pub api: &'a str,
     pub user: &'a [u8],
-    /// Kept as a hash alone.
+    /// Only a hash of it is kept.
     pub secret: &'a [u8],
     pub limits: &'static Limits,
 }
 
-impl Account<'_> {
-    /// What is the same for all who share its limits.
-    fn key(&self) -> (String, Vec<u8>) {
-        (self.api.to_string(), self.user.to_vec())
-    }
-}
-
-/// Who asks for what.
+/// A request that is to be sent.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     pub account: Account<'a>,
@@ -45,25 +35,58 @@ pub struct Question<'a> {
     pub need: Need,
 }
 
-/// What came back, as far as it matters here.
+/// What came of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// Nothing was sent.
     NotSent,
-    /// What was asked for is done.
+    /// It was done.
     Done,
-    /// An answer for which the login must have been right.
+    /// It was not done, but the answer shows that the login is right.
     LoginAccepted,
     LoginRejected,
-    /// Over the limit of such requests, for so long.
+    /// Over the limit for this kind of request, for this time.
     Limited(Duration),
-    /// Refused whatever is asked, and for so long only now and then worth a request.
+    /// The hoster refuses all requests, probably for this time.
     Refused(Duration),
-    /// Nothing that tells.
     Other,
 }
 
-/// The memory of a process.
+/// Why a request must not be sent now, and for how long.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Hold {
+    kind: Kind,
+    why: String,
+    pub remaining: Duration,
+    /// Whether the reason is what was sent for all IPs of the account together.
+    is_shared: bool,
+}
+
+impl Hold {
+    /// `None` if that time has come.
+    fn until(until: Instant, now: Instant, kind: Kind, why: String) -> Option<Hold> {
+        let remaining = until.saturating_duration_since(now);
+        (!remaining.is_zero()).then_some(Hold { kind, why, remaining, is_shared: false })
+    }
+
+    fn locked_out(remaining: Duration, LockOut { rejected, .. }: &LockOut) -> Hold {
+        let why =
+            format!("{rejected} logins were rejected, and another would lock this server's address out");
+        Hold { kind: Kind::Final, why, remaining, is_shared: false }
+    }
+}
+
+/// Says when it ends instead of how much time remains, so that the text stays the same until then.
+impl From<Hold> for Failure {
+    fn from(hold: Hold) -> Failure {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let until = (now + hold.remaining).as_secs();
+        let (hour, minute, second) = (until / 3600 % 24, until / 60 % 60, until % 60);
+        let sentence = format!("held back until {hour:02}:{minute:02}:{second:02} UTC: {}", hold.why);
+        Failure::new(hold.kind, Stage::Way, sentence)
+    }
+}
+
+/// The memory of this process.
 #[derive(Default)]
 pub struct Ledger(Mutex<Book>);
 
@@ -75,34 +98,20 @@ impl Ledger {
 
     /// Whether this may be sent now. If so, it counts, unless [`Ledger::learn`] is told that it was not sent.
     pub fn admit(&self, question: &Question) -> Result<Slot, Hold> {
-        match rejected::held(&question.account) {
-            Some(hold) => Err(hold),
-            None => self.book().admit(question, Instant::now()),
-        }
+        rejected::held(&question.account).map_or_else(|| self.book().admit(question, Instant::now()), Err)
     }
 
-    /// Learns what became of the request that was given this slot.
+    /// Learns what came of the request that was given this slot.
     pub fn learn(&self, question: &Question, slot: Slot, outcome: Outcome) {
         match outcome {
             Outcome::LoginRejected => rejected::add(&question.account),
             Outcome::Done | Outcome::LoginAccepted => rejected::forget(&question.account),
-            _ => {}
-        }
+            _ => None,
+        };
         self.book().learn(question, slot, outcome, Instant::now());
     }
 
-    /// Notes one more guard that checks with this login, for [`Ledger::check_pause`].
-    pub fn watch(&self, account: &Account) {
-        self.book().watch(account);
-    }
-
-    /// How long a guard waits for its next check where `asked` is what is configured: that, or longer where all IPs of the
-    /// login together would use up what is allowed an hour. Zero is never.
-    pub fn check_pause(&self, account: &Account, asked: Duration) -> Duration {
-        self.book().check_pause(account, asked, Instant::now())
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.0)
     }
 }

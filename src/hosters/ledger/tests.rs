@@ -1,4 +1,4 @@
-//! Hours in a moment: what is sent, and what is held back.
+//! Hours, in a moment: what is sent, and what is held back.
 
 use std::collections::HashMap;
 
@@ -40,13 +40,18 @@ impl Clock {
         Question { account: self.account(), ip: self.ip, request, need }
     }
 
-    /// Whether it may be sent, and if so what comes of it.
+    /// Whether it is sent; if so, with this outcome.
     fn ask_for(&mut self, what: (Request, Need), outcome: Outcome) -> bool {
         let question = self.question(what);
         let held = self.ledger.held(&question, self.now);
-        let slot = self.ledger.admit(&question, self.now);
-        assert_eq!(slot.err(), held);
-        slot.map(|slot| self.ledger.learn(&question, slot, outcome, self.now)).is_ok()
+        let admitted = self.ledger.admit(&question, self.now);
+        let sent = admitted.map(|slot| self.ledger.learn(&question, slot, outcome, self.now));
+        assert_eq!(sent.err(), held);
+        held.is_none()
+    }
+
+    fn remembered(&self) -> usize {
+        self.ledger.standings.values().map(|standing| standing.sent.len()).sum()
     }
 
     fn ask(&mut self, what: (Request, Need)) -> bool {
@@ -75,7 +80,7 @@ fn what_was_not_sent_does_not_count() {
 }
 
 #[test]
-fn three_tries_at_once_and_then_less_and_less_often() {
+fn three_tries_at_once_then_with_longer_and_longer_pauses() {
     let mut clock = Clock::new();
     assert!((0..3).all(|_| clock.ask(POST)));
     assert!(!clock.ask(POST));
@@ -85,7 +90,7 @@ fn three_tries_at_once_and_then_less_and_less_often() {
         clock.wait(1);
         assert!(clock.ask(POST) && !clock.ask(POST), "{pause}");
     }
-    assert!(clock.ask(FIRST_POST), "an election's first goes out");
+    assert!(clock.ask(FIRST_POST), "the first of an election is always sent");
     let sent = clock.ask_for_seconds(POST, 3600);
     assert!((14..=15).contains(&sent), "{sent}");
     clock.wait(3600);
@@ -93,30 +98,30 @@ fn three_tries_at_once_and_then_less_and_less_often() {
 }
 
 #[test]
-fn elections_that_go_well_are_no_tries() {
+fn elections_that_succeed_are_not_tries() {
     let mut clock = Clock::new();
     assert!((0..10).all(|_| clock.ask_for(FIRST_POST, Outcome::Done)));
     assert!((0..3).all(|_| clock.ask(POST)) && !clock.ask(POST));
 }
 
-/// However many elections fail before.
+/// However many elections have failed before.
 #[test]
-fn nobody_waits_longer_than_four_minutes_for_its_own_tries() {
+fn no_ip_waits_longer_than_four_minutes_for_its_own_tries() {
     let mut clock = Clock::new();
     assert!((0..2 * REMEMBERED).all(|_| clock.ask(FIRST_POST)));
-    assert_eq!(clock.ledger.remembered(&clock.account()), REMEMBERED);
+    assert_eq!(clock.remembered(), REMEMBERED);
     clock.wait(240);
     assert!(clock.ask(POST));
 }
 
 #[test]
-fn the_ips_of_a_login_take_turns_when_its_posts_are_used_up() {
+fn the_ips_of_a_login_take_turns_when_its_limit_is_used_up() {
     let mut clock = Clock::new();
     let ips: Vec<IpAddr> = (1..=9).map(|last| IpAddr::from([4, 4, 4, last])).collect();
     let mut sent: HashMap<IpAddr, Vec<u64>> = HashMap::new();
     for second in 0..4 * 3600_u64 {
         clock.wait(1);
-        // A guard asks again after two minutes at most, and each at its own time.
+        // A guard asks again after two minutes at most, each at its own time.
         for (number, ip) in ips.iter().enumerate() {
             clock.ip = *ip;
             if second % 120 == 7 * number as u64 && clock.ask(POST) {
@@ -133,9 +138,9 @@ fn the_ips_of_a_login_take_turns_when_its_posts_are_used_up() {
     assert!((14..=15).contains(&last_hour), "{last_hour}");
 }
 
-/// Elections of one Legion leave the Lord of another its tries.
+/// Elections of one Legion leave tries for the Lord of another.
 #[test]
-fn elections_put_nobody_off() {
+fn elections_put_no_ip_off() {
     let mut clock = Clock::new();
     let mut sent = 0;
     for _ in 0..60 {
@@ -171,7 +176,7 @@ fn a_new_password_is_tried_once_during_the_lock_out() {
     }
     assert!(!clock.ask(FIRST_POST), "the same password");
     clock.password = b"new";
-    assert!(clock.ask_for(POST, Outcome::NotSent), "it did not get there");
+    assert!(clock.ask_for(POST, Outcome::NotSent), "it was not sent");
     assert!(clock.ask_for(POST, Outcome::LoginRejected));
     for password in [b"new".as_slice(), b"old", b"newer"] {
         clock.password = password;
@@ -183,9 +188,9 @@ fn a_new_password_is_tried_once_during_the_lock_out() {
     assert!(clock.ask_for(POST, Outcome::LoginAccepted) && clock.ask(GET));
 }
 
-/// Each of the two was wrong: neither is worth the third.
+/// Both were wrong, so neither is worth a third login.
 #[test]
-fn a_password_that_was_rejected_is_no_new_one() {
+fn a_password_that_was_rejected_is_not_a_new_one() {
     let mut clock = Clock::new();
     for password in [b"old".as_slice(), b"new"] {
         clock.password = password;
@@ -196,7 +201,7 @@ fn a_password_that_was_rejected_is_no_new_one() {
 }
 
 #[test]
-fn a_right_login_is_forgiven_an_earlier_wrong_one() {
+fn an_accepted_login_clears_earlier_rejections() {
     let mut clock = Clock::new();
     for outcome in [Outcome::LoginRejected, Outcome::LoginAccepted, Outcome::LoginRejected, Outcome::Other] {
         assert!(clock.ask_for(GET, outcome));
@@ -205,13 +210,13 @@ fn a_right_login_is_forgiven_an_earlier_wrong_one() {
 }
 
 #[test]
-fn a_limit_holds_its_own_method_alone() {
+fn a_limit_applies_to_its_own_method_only() {
     for (limited, others) in [(GET, [FIRST_POST, DELETE]), (FIRST_POST, [GET, DELETE]), (DELETE, [GET, POST])]
     {
         let mut clock = Clock::new();
         assert!(clock.ask_for(limited, Outcome::Limited(Duration::from_secs(150))));
         assert!(others.into_iter().all(|other| clock.ask_for(other, Outcome::LoginAccepted)), "{limited:?}");
-        // One a minute is left.
+        // One a minute is still sent.
         assert_eq!(clock.ask_for_seconds(limited, 149), 2, "{limited:?}");
         clock.wait(1);
         assert!(clock.ask(limited));
@@ -219,7 +224,7 @@ fn a_limit_holds_its_own_method_alone() {
 }
 
 #[test]
-fn another_refusal_holds_everything_but_one_request_a_minute() {
+fn another_refusal_holds_all_requests_back_but_one_a_minute() {
     let mut clock = Clock::new();
     assert!(clock.ask_for(GET, Outcome::Refused(Duration::from_secs(150))));
     assert!(!clock.ask(FIRST_POST) && !clock.ask(DELETE));
@@ -237,14 +242,14 @@ fn checks_of_all_ips_together_leave_takeovers_their_looks() {
     }
     assert!((0..15).all(|_| clock.ask(GET)));
     assert!(!clock.ask(GET) && clock.ask(POST));
-    // Nor is a takeover blind for an hour then.
+    // And a takeover is not blind for the rest of the hour.
     assert_eq!(clock.ask_for_seconds(GET, 1200), 10);
     clock.wait(3600);
     assert!(clock.ask(CHECK) && clock.ask(GET));
 }
 
 #[test]
-fn checks_are_as_frequent_as_all_of_a_login_can_keep_up() {
+fn checks_are_as_frequent_as_the_login_allows_for_all_its_ips() {
     for (ips, asked, most) in
         [(1, 1, 45), (1, 60, 45), (1, 300, 12), (3, 300, 36), (4, 300, 45), (9, 300, 45)]
     {
@@ -264,84 +269,40 @@ fn checks_are_as_frequent_as_all_of_a_login_can_keep_up() {
         }
         assert!(sent <= 2 * (most + ips) && sent >= 24, "{ips} {asked:?}: {sent}");
     }
-    let clock = Clock::new();
+    let mut clock = Clock::new();
     assert!(clock.ledger.check_pause(&clock.account(), Duration::ZERO, clock.now).is_zero());
 }
 
-/// As a command has them.
-const NONE: Limits =
-    Limits { lock_out: None, looks: None, switches: None, names: ["look", "switch", "release"] };
-
 #[test]
-fn where_there_is_no_limit_nothing_is_held_back() {
-    let mut clock = Clock { limits: const { &NONE }, ..Clock::new() };
-    for what in [POST, GET, CHECK, DELETE, FIRST_POST] {
-        assert!((0..1000).all(|_| clock.ask_for(what, Outcome::LoginRejected)), "{what:?}");
-    }
-    clock.ledger.watch(&clock.account());
-    let second = Duration::from_secs(1);
-    assert_eq!(clock.ledger.check_pause(&clock.account(), second, clock.now), second);
-    assert_eq!(clock.ledger.remembered(&clock.account()), REMEMBERED);
-}
-
-/// As where an account has one number of requests an hour, whatever they are.
-#[test]
-fn what_all_requests_use_up_holds_looks_back() {
-    static ALL: Limits = Limits {
-        looks: Some(Looks {
-            an_hour: 30,
-            checks_an_hour: 20,
-            are_all_requests: true,
-            pause: Duration::from_secs(60),
-            check_pause: Duration::from_secs(2),
-            quick_checks: 10,
-            slow_check: Duration::from_secs(10),
-        }),
-        ..NONE
-    };
-    let mut clock = Clock { limits: &ALL, ..Clock::new() };
-    assert!((0..10).all(|_| clock.ask(POST) && clock.ask(CHECK)));
-    assert!(!clock.ask(CHECK));
-    assert!((0..10).all(|_| clock.ask(DELETE)));
-    assert!(!clock.ask(GET) && clock.ask(POST));
-    clock.wait(60);
-    assert!(clock.ask(GET) && !clock.ask(GET));
+fn without_a_lock_out_rejected_logins_hold_nothing_back() {
+    const LENIENT: Limits = Limits { lock_out: None, ..LIMITS };
+    let mut clock = Clock { limits: &LENIENT, ..Clock::new() };
+    assert!((0..1000).all(|_| clock.ask_for(FIRST_POST, Outcome::LoginRejected)));
 }
 
 #[test]
 fn each_reason_has_its_words() {
-    let words = |what, outcome, times| {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (limited, refused) = (Outcome::Limited(MINUTE), Outcome::Refused(MINUTE));
+    let logins = "2 logins were rejected, and another would lock this server's address out";
+    let posts =
+        "15 POST were sent within an hour, so at most two every 8 minutes are sent, for all IPs together";
+    for (what, outcome, times, expected) in [
+        (GET, Outcome::LoginRejected, 2, logins),
+        (GET, refused, 1, "the API refused the last request, so at most one per minute is sent"),
+        (GET, limited, 1, "the account's limit for GET is used up, so at most one per minute is sent"),
+        (POST, limited, 1, "the account's limit for POST is used up, so at most one per minute is sent"),
+        (DELETE, limited, 1, "the account's limit for DELETE is used up, so at most one per minute is sent"),
+        (CHECK, Outcome::Other, 45, "45 GET were sent within an hour"),
+        (GET, Outcome::Other, 60, "60 GET were sent within an hour, so at most one every 2 minutes is sent"),
+        (POST, Outcome::Other, 3, "3 POST did not help, so the next ones are spaced out"),
+        (DELETE, Outcome::Other, 15, posts),
+    ] {
         let mut clock = Clock::new();
         (0..times).for_each(|_| assert!(clock.ask_for(what, outcome)));
-        clock.ledger.held(&clock.question(what), clock.now).expect("it is held back").to_string()
-    };
-    let limited = Outcome::Limited(Duration::from_secs(60));
-    for (what, outcome, times, expected) in [
-        (
-            GET,
-            Outcome::LoginRejected,
-            2,
-            "two logins were rejected, a third would lock this server's address out",
-        ),
-        (
-            GET,
-            Outcome::Refused(Duration::from_secs(60)),
-            1,
-            "the API refused the last request, so at most one a minute is sent",
-        ),
-        (GET, limited, 1, "the account's limit of GET is used up, so at most one a minute is sent"),
-        (POST, limited, 1, "the account's limit of POST is used up, so at most one a minute is sent"),
-        (DELETE, limited, 1, "the account's limit of DELETE is used up, so at most one a minute is sent"),
-        (CHECK, Outcome::Other, 45, "45 GET were sent within an hour"),
-        (GET, Outcome::Other, 60, "60 GET were sent within an hour, so at most one each two minutes is sent"),
-        (POST, Outcome::Other, 3, "three POST brought nothing, so that the next ones are spread"),
-        (
-            DELETE,
-            Outcome::Other,
-            15,
-            "15 POST were sent within an hour, so at most two each eight minutes are sent for all IPs",
-        ),
-    ] {
-        assert_eq!(words(what, outcome, times), expected);
+        assert_eq!(
+            clock.ledger.held(&clock.question(what), clock.now).expect("it is held back").why,
+            expected
+        );
     }
 }

@@ -3,29 +3,24 @@
 
 use std::time::Duration;
 
-use crate::hosters::ledger::{Limits, LockOut, Looks, Switches};
+use crate::hosters::ledger::{Limits, LockOut};
 
-pub static LIMITS: Limits = Limits {
+pub const LIMITS: Limits = Limits {
     // The third rejected login locks the address out.
     lock_out: Some(LockOut { rejected: 2, time: Duration::from_secs(600) }),
-    looks: Some(Looks {
-        an_hour: 60,
-        checks_an_hour: 45,
-        are_all_requests: false,
-        pause: Duration::from_secs(120),
-        // 40 an hour, which leaves some for takeovers.
-        check_pause: Duration::from_secs(90),
-        quick_checks: 15,
-        slow_check: Duration::from_secs(120),
-    }),
-    switches: Some(Switches {
-        an_hour: 15,
-        pause: Duration::from_secs(240),
-        turn: Duration::from_secs(300),
-        at_once: 3,
-        pauses: &[30, 60, 120, 240],
-        calm: Duration::from_secs(600),
-    }),
+    looks_an_hour: 60,
+    checks_an_hour: 45,
+    look_pause: Duration::from_secs(120),
+    // 40 an hour, which leaves some for takeovers.
+    check_pause: Duration::from_secs(90),
+    quick_checks: 15,
+    slow_check: Duration::from_secs(120),
+    switches_an_hour: 15,
+    switch_pause: Duration::from_secs(240),
+    turn: Duration::from_secs(300),
+    tries_at_once: 3,
+    try_pauses: &[30, 60, 120, 240],
+    calm: Duration::from_secs(600),
     names: ["GET", "POST", "DELETE"],
 };
 

@@ -11,8 +11,8 @@ mod server;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
@@ -20,7 +20,7 @@ use super::{Surroundings, Tls};
 use crate::config::{Common, Secret, host_of, is_local};
 use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
-use crate::sys::{is_here, net};
+use crate::sys::{is_here, lock, net};
 use answer::Reader;
 #[cfg(feature = "fuzz")]
 pub use answer::properties::check as check_answer;
@@ -47,7 +47,7 @@ impl Hoster for Robot {
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
     let Surroundings { legion, shared } = *surroundings;
-    let mut known = shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = lock(&shared.failover_ips);
     known.extend(options.iter().map(|options| options.ip));
     known.sort_unstable();
     known.dedup();
@@ -79,7 +79,7 @@ impl FailoverIp {
         if let Some(known) = active_ip.or_else(|| self.own.get().copied()) {
             return Ok(known);
         }
-        let failover = self.shared.failover_ips.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failover = lock(&self.shared.failover_ips).clone();
         let found = server::main_ip(self.legion, url, ip.is_ipv6(), &failover)?;
         Ok(*self.own.get_or_init(|| found))
     }
@@ -156,11 +156,12 @@ impl Remote for FailoverIp {
     }
 
     fn note_guard(&self) {
-        self.shared.ledger.watch(&self.ledger_account(b""));
+        self.shared.ledger.book().watch(&self.ledger_account(b""));
     }
 
     fn check_pause(&self) -> Duration {
-        self.shared.ledger.check_pause(&self.ledger_account(b""), self.common.verify)
+        let account = self.ledger_account(b"");
+        self.shared.ledger.book().check_pause(&account, self.common.verify, Instant::now())
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -234,7 +235,7 @@ impl Asking<'_> {
             Request::Release => Method::Delete,
         };
         let limit = limit.min(self.of.common.timeout);
-        let sent = client.send(&https::Request { method, authorization: &self.authorization }, limit);
+        let sent = client.send(method, &self.authorization, limit);
         let (outcome, result) = match sent {
             // A request that did not reach the host does not count against any limit.
             Err(error) => {
@@ -251,7 +252,8 @@ impl Asking<'_> {
         ledger.learn(&question, slot, outcome);
         result.map_err(|mut failure| {
             count(&self.metrics.api_errors);
-            if let Some(hold) = ledger.held(&question).filter(|_| failure.is_rejected_login()) {
+            let hold = failure.is_rejected_login().then(|| ledger.held(&question)).flatten();
+            if let Some(hold) = hold {
                 failure.sentence += &format!("; from now on {}", Failure::from(hold).sentence);
             }
             failure
@@ -337,11 +339,11 @@ mod tests {
     fn a_request_that_was_sent_may_have_been_carried_out() {
         use https::Cause;
         for (cause, is_sent, expected) in [
-            (Cause::Unreachable, false, (Kind::NotSent, Stage::Way)),
+            (Cause::Other("network unreachable".into()), false, (Kind::NotSent, Stage::Way)),
             // A connection ends like this when the host goes away before it answers.
-            (Cause::Unreachable, true, (Kind::Unknown, Stage::Host)),
-            (Cause::NotHttp, true, (Kind::Unknown, Stage::Host)),
-            (Cause::BadProxy, false, (Kind::Final, Stage::Way)),
+            (Cause::Other("network unreachable".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Tls("of an answer".into()), true, (Kind::Unknown, Stage::Host)),
+            (Cause::Setup("no CA".into()), false, (Kind::Final, Stage::Way)),
         ] {
             let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
             assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);

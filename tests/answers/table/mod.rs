@@ -213,15 +213,15 @@ fn server_hello(version: u8) -> Vec<u8> {
 const NO_OBJECT: &str = "HTTP 200 with other JSON (";
 const BROKEN_JSON: &str = "HTTP 200 with truncated or broken JSON (";
 const NO_JSON: &str = "HTTP 200 with text that is not JSON (";
-const NO_HTTP: &str = "the answer of HOST is no HTTP";
-const BROKEN: &str = "HOST: connection broken before the whole answer was there";
+const NO_HTTP: &str = "HOST: the answer is not HTTP";
+const BROKEN: &str = "HOST: connection broken before the answer was complete";
 const NOTHING_SENT: &str = "HOST: connection broken before anything was sent";
 const STALLED: &str = "HOST: body data reading stalled";
-const LATE: &str = "no whole answer from HOST within TIME s";
-const LONG: &str = "the answer of HOST is longer than 65536 bytes";
-const ENDLESS_HEADER: &str = "the answer of HOST has a header without end";
+const LATE: &str = "HOST: no complete answer within TIME s";
+const LONG: &str = "HOST: the answer is longer than 65536 bytes";
+const ENDLESS_HEADER: &str = "HOST: the answer's headers exceed 8 KiB";
 const OLD_TLS: &str = "TLS with HOST failed: peer is incompatible: ";
-const NO_TLS: &str = "TLS with HOST failed: it does not speak TLS there: check url";
+const NO_TLS: &str = "TLS with HOST failed: the server does not speak TLS on this port: check url";
 
 pub fn rows() -> Vec<Row> {
     let themes = [

@@ -67,7 +67,7 @@ pub fn sequences() -> Vec<Sequence> {
             open([active(r#""2.2.2.2""#), active(r#""1.1.1.1""#)].concat()),
             &[elsewhere()],
             "PGPGPG",
-            Err("HTTP 200, but it is routed to 2.2.2.2; it is routed to 2.2.2.2, after 3 requests"),
+            Err("HTTP 200, but it is routed to 2.2.2.2; it is routed to 2.2.2.2, after 3 attempts"),
         ),
         seq("connection-used-again", open_elsewhere(), &[here()], "PG", found),
         seq(
@@ -83,7 +83,7 @@ pub fn sequences() -> Vec<Sequence> {
             &[elsewhere(), failed(), elsewhere(), failed(), elsewhere()],
             "PGPGPG",
             Err(
-                "HTTP 500 FAILOVER_FAILED \"a message\": the switch failed; it is routed to 2.2.2.2, after 3 requests",
+                "HTTP 500 FAILOVER_FAILED \"a message\": the switch failed; it is routed to 2.2.2.2, after 3 attempts",
             ),
         ),
         refused("refused-400", error(400, "INVALID_INPUT"), "HTTP 400 INVALID_INPUT "),

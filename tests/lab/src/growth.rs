@@ -143,7 +143,7 @@ fn kinds(trusted: &Robot, untrusted: &Robot) -> Vec<Kind> {
         (hook(USERNAME, &right, two), "2a01:4f8:4:: is routed to 2a01:4f9:: (HTTP 200, "),
         (hook(USERNAME, &right, two), "4.4.4.4 is routed to 2.2.2.2 (HTTP 409 FAILOVER_ALREADY_ROUTED, "),
         (hook("ELSE", &right, one), "HTTP 404 FAILOVER_NEW_SERVER_NOT_FOUND"),
-        (hook("HALF", &right, &short), "connection broken before the whole answer"),
+        (hook("HALF", &right, &short), "connection broken before the answer was complete"),
         (hook(USERNAME, &wrong, one), "from an unknown issuer"),
         (hook(USERNAME, "127.0.0.1:1", &short), "connection refused"),
         (hook("WRONG", &right, one), "held back until "),

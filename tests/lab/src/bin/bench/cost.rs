@@ -29,7 +29,7 @@ const ROUNDS: usize = 9;
 /// For a process to start and to make its first request; then for all the others.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const FLOOR_BESIDE_THE_LIMIT: f64 = 1.3;
+const FLOOR_BESIDE_THE_LIMIT: f64 = 2.0;
 const FLOOR_BESIDE_THE_PEER: f64 = 0.1;
 
 /// What a side has taken in one round, in milliseconds.
@@ -97,7 +97,7 @@ fn with_floor(figure: Figure) -> Figure {
     if peer < limit {
         figure.at_most(peer, "a tenth of the C plugin's")
     } else {
-        figure.at_most(limit, "1.3 × limit")
+        figure.at_most(limit, "2 × limit")
     }
 }
 

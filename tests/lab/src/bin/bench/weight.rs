@@ -37,7 +37,7 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     })
     .map_err(|error| error.to_string())?;
     let trust = Trust::in_ca(robot.ca_file().expect("with TLS"));
-    for (name, first_takeover, floor) in [("before", false, (0.5, Some(1.0))), ("after", true, (1.5, None))] {
+    for (name, first_takeover, floor) in [("before", false, (1.0, Some(1.0))), ("after", true, (2.5, None))] {
         // By side, and by round.
         let mut added: Vec<Vec<Weight>> = plugins.iter().map(|_| Vec::new()).collect();
         for round in 1..=ROUNDS {
@@ -64,7 +64,7 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     }
     let size = |path: &PathBuf| fs::metadata(path).map_or(0.0, |file| file.len() as f64 / 1e6);
     let sizes = plugins.iter().map(|(side, path)| (*side, Samples::one(size(path)))).collect();
-    figures.push(Figure::new("size of the file", "MB", sizes).at_most(2.0, ""));
+    figures.push(Figure::new("size of the file", "MB", sizes).at_most(2.2, ""));
     Ok(figures)
 }
 
