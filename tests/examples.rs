@@ -256,7 +256,7 @@ fn of_two_servers_and_an_arbiter_one_is_lord(uwsgi: Uwsgi) {
     servers.start_all();
     servers.wait_for(1, LIMIT);
     // uWSGI's own word for a node that is never Lord.
-    assert!(servers.node(1).log().contains("arbiter: "), "{}", servers.node(1).log());
+    servers.node(1).wait_for_log("arbiter: ", LIMIT);
     servers.kill(1);
     servers.wait_for(2, LIMIT);
     servers.start(1);
