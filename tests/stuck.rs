@@ -39,7 +39,7 @@ fn stuck_during_a_takeover(uwsgi: Uwsgi, more: &str, rule: &str) -> Scene {
 
 /// The answer that never comes is asked for again, whether or not that can be logged.
 fn a_log_that_nobody_reads_does_not_hold_a_takeover(uwsgi: Uwsgi) {
-    let scene = stuck_during_a_takeover(uwsgi, ",timeout=3,deadline=30", "post target=1.1.1.1 times=1 hang");
+    let scene = stuck_during_a_takeover(uwsgi, ",timeout=5,deadline=60", "post target=1.1.1.1 times=1 hang");
     let at_1 = || scene.robot.route(failover_ip()) == route_of(1);
     assert!(wait_until(LIMIT, at_1), "{}", scene.state());
     scene.legion.node(1).read_log_on();
