@@ -46,8 +46,13 @@ impl Page {
         let (address, folder) = (self.address, self.folder.display());
         format!(
             "http-socket = {address}\ncheck-static = {folder}/pages\n\
-             route-if-not = exists:{folder}/pages/page break:404 Not Found\nexec-pre-app = sh {folder}/load\n"
+             route-if-not = exists:{folder}/pages/page break:404 Not Found\n"
         )
+    }
+
+    /// The line for the app, which serves nothing; it only has to be loaded.
+    pub fn app(&self) -> String {
+        format!("exec-pre-app = sh {}/load\n", self.folder.display())
     }
 
     pub fn url(&self) -> String {
@@ -229,7 +234,7 @@ mod tests {
         for uwsgi in Uwsgi::ALL {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let page = Page::new(free_address().ip(), folder.path());
-            let node = Node::start(uwsgi, folder.path(), &page.ini(), &[]);
+            let node = Node::start(uwsgi, folder.path(), &(page.ini() + &page.app()), &[]);
             let (address, switching) = (page.address, Arc::new(AtomicBool::new(false)));
             let client = Client::start({
                 let switching = Arc::clone(&switching);

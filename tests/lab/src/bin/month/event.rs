@@ -12,6 +12,8 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// How long an app loads that loads slowly.
 const SLOW: Duration = seconds(8);
+/// Between the end of one process and the start of the next, so that in all it is less than the tolerance.
+const RESTART: Duration = seconds(1);
 /// For how long a machine is away that is rebooted.
 const REBOOT: Duration = seconds(20);
 /// For how long the Lord's service answers 404.
@@ -39,7 +41,7 @@ pub const EVENTS: [Event; 9] = [
     Event { name: "deploy on the Lord", switches: 0, dark: Duration::ZERO, play: deploy },
     Event { name: "deploy on the Lord, 8 s", switches: 0, dark: Duration::ZERO, play: slow_deploy },
     Event { name: "reload of all at once", switches: 0, dark: Duration::ZERO, play: reload_all },
-    Event { name: "restart of the Lord", switches: 0, dark: seconds(1), play: restart },
+    Event { name: "restart of the Lord", switches: 0, dark: seconds(2), play: restart },
     Event {
         name: "reboot of the Lord",
         switches: 1,
@@ -81,6 +83,7 @@ fn reload_all(site: &mut Site) {
 fn restart(site: &mut Site) {
     let lord = site.lord();
     stop(site, lord);
+    site.watch(RESTART, |_| false);
     site.start_node(lord);
 }
 

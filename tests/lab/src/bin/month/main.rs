@@ -132,12 +132,19 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("A month takes about four minutes. A switch takes 8 s, the tolerance is 5 s.");
+    println!("A month takes about four minutes. A switch takes 8 s, the tolerance is 5 s.\n");
+    if campaign.months == 1 {
+        println!("{}", table::head());
+    }
     let (months, picture) = campaign.run();
     if interrupted() {
         println!("Interrupted.");
     }
-    print!("{}", table::table(&months));
+    if campaign.months > 1 {
+        // Those of one month alone have been told one by one.
+        print!("\n{}\n{}", table::head(), table::rows(&months));
+    }
+    println!("{}", table::total(&months));
     let file = checkout().join("target/month.svg");
     match fs::write(&file, picture) {
         Ok(()) => println!("As a picture, for a browser: {}", file.display()),

@@ -57,11 +57,12 @@ impl Site {
             File::create(folder.join("reload")).expect("a writable folder");
             let mut ini = format!(
                 "plugin = {plugin}\nlog-date = true\nlegion-freq = 1\nlegion-tolerance = {}\n\
-                 legion-quorum = {LEGION} 2\nlegion-lord = {LEGION} hetzner-failoverip:{}\ntouch-reload = {}\n{}",
+                 legion-quorum = {LEGION} 2\nlegion-lord = {LEGION} hetzner-failoverip:{}\ntouch-reload = {}\n{}{}",
                 TOLERANCE.as_secs(),
                 hook(node, &robot.url(failover_ip()), ""),
                 folder.join("reload").display(),
                 page.ini(),
+                page.app(),
             );
             if options {
                 ini += &options_of(page, &folder);

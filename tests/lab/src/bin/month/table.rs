@@ -1,7 +1,5 @@
 //! What is told of months: how often the IP was moved, and for how long nobody could use the service.
 
-use std::fmt::Write as _;
-
 use lab::service::Seconds;
 
 use crate::event::{EVENTS, Event};
@@ -51,9 +49,8 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-const HEAD: &str = "\
-                           switches  ideal   dark  ideal  of it: IP nowhere  not served   served late
-";
+const HEAD: [&str; 8] =
+    ["", "switches", "ideal", "dark", "ideal", "of it: IP nowhere", "not served", "served late"];
 
 /// An event of all months: the switches of each month or their sum, the seconds of the middle one.
 pub fn row(event: &Event, outcomes: &[Outcome]) -> String {
@@ -73,38 +70,79 @@ pub fn row(event: &Event, outcomes: &[Outcome]) -> String {
 }
 
 fn cells(name: &str, (switches, ideal): (usize, usize), dark: [f64; 2], of_it: [f64; 3]) -> String {
-    let [dark, ideal_dark] = dark;
-    let [nowhere, unserved, late] = of_it;
-    format!(
-        "{name:<26} {switches:>8}  {ideal:>5}  {dark:>5.1}  {ideal_dark:>5.1}  {nowhere:>17.1}  {unserved:>10.1}  {late:>12.1}"
-    )
+    let seconds = |time: &f64| format!("{time:.1}");
+    let numbers = [switches, ideal].map(|number| number.to_string());
+    let cells = numbers.into_iter().chain(dark.iter().chain(&of_it).map(seconds));
+    let cells =
+        HEAD[1..].iter().zip(cells).map(|(head, cell)| format!("  {cell:>0$}", head.chars().count().max(5)));
+    format!("{name:<25}{}", cells.collect::<String>())
 }
 
-/// All events of all months, and their total.
-pub fn table(months: &[Vec<Outcome>]) -> String {
-    let mut text = HEAD.to_string();
+/// What stands above each column.
+pub fn head() -> String {
+    let cells = HEAD[1..].iter().map(|head| format!("  {head:>5}"));
+    format!("{:<25}{}", HEAD[0], cells.collect::<String>())
+}
+
+/// Each event of all months.
+pub fn rows(months: &[Vec<Outcome>]) -> String {
     let of = |number: usize| -> Vec<Outcome> { months.iter().map(|month| month[number]).collect() };
-    for (number, event) in EVENTS.iter().enumerate() {
-        let _ = writeln!(text, "{}", row(event, &of(number)));
-    }
+    EVENTS.iter().enumerate().map(|(number, event)| row(event, &of(number)) + "\n").collect()
+}
+
+/// All events together.
+pub fn total(months: &[Vec<Outcome>]) -> String {
+    let count = months.len();
     let (ideal, ideal_dark) = ideal();
-    let each = |of: fn(&Outcome) -> f64| {
-        let sum: f64 = months.iter().flatten().map(of).sum();
-        sum / months.len().max(1) as f64
-    };
+    let each = |of: fn(&Outcome) -> f64| months.iter().flatten().map(of).sum::<f64>() / count.max(1) as f64;
     let total = cells(
         "in all",
-        (months.iter().map(|month| switches(month)).sum(), ideal * months.len()),
+        (months.iter().map(|month| switches(month)).sum(), ideal * count),
         [each(Outcome::dark), ideal_dark],
         [each(|it| it.seconds.nowhere), each(|it| it.seconds.unserved), each(|it| it.seconds.late)],
     );
-    let _ = writeln!(text, "{total}");
-    if months.len() > 1 {
-        let _ = writeln!(
-            text,
-            "Switches are of {} months; seconds of the middle one, in all of the mean.",
-            months.len()
-        );
+    let remark = format!("\nSwitches of {count} months; seconds of the middle one, and in all of the mean.");
+    if count > 1 { total + &remark } else { total }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn month(switches: [usize; EVENTS.len()]) -> Vec<Outcome> {
+        let seconds = Seconds { late: 1.0, nowhere: 8.0, unserved: 0.2 };
+        switches.map(|switches| Outcome { switches, seconds, settled: true }).into()
     }
-    text
+
+    #[test]
+    fn a_month_is_ideal_when_the_ip_was_moved_as_often_as_it_must() {
+        let ideal = EVENTS.each_ref().map(|event| event.switches);
+        assert_eq!(ideal.iter().sum::<usize>(), 3);
+        assert_eq!(line(&month(ideal)), "3 switches where 3 do, 74 s dark");
+        // As many in all, and yet a sick service that stays where it is.
+        let mut other = ideal;
+        other.swap(0, 6);
+        let said = line(&month(other));
+        assert!(
+            said.contains("; deploy on the Lord: 1 switches; 404 on the Lord, 40 s: 0 switches"),
+            "{said}"
+        );
+        let mut lost = month(ideal);
+        lost[3].settled = false;
+        assert!(line(&lost).ends_with("; restart of the Lord: 0 switches, and the IP not at the one Lord"));
+    }
+
+    #[test]
+    fn columns_stand_below_their_names() {
+        let mut months = vec![month([0; EVENTS.len()]), month([2; EVENTS.len()]), month([1; EVENTS.len()])];
+        months[1][0].seconds.late = 30.5;
+        months[2][0].seconds.late = 12.5;
+        let rows = rows(&months);
+        let first: Vec<&str> = rows.lines().next().expect("one for each").split_whitespace().collect();
+        assert_eq!(first[4..], ["3", "0", "8.2", "0.0", "8.0", "0.2", "12.5"]);
+        for line in rows.lines().chain(total(&months).lines().next()) {
+            assert_eq!(line.chars().count(), head().chars().count(), "{line}");
+        }
+        assert!(total(&months).contains("Switches of 3 months") && !total(&months[..1]).contains("months"));
+    }
 }
