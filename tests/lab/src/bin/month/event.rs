@@ -13,7 +13,7 @@ const fn seconds(seconds: u64) -> Duration {
 /// How long an app loads that loads slowly.
 const SLOW: Duration = seconds(8);
 /// Between the end of one process and the start of the next, so that in all it is less than the tolerance.
-const RESTART: Duration = seconds(1);
+const RESTART: Duration = seconds(2);
 /// For how long a machine is away that is rebooted.
 const REBOOT: Duration = seconds(20);
 /// For how long the Lord's service answers 404.
@@ -41,7 +41,12 @@ pub const EVENTS: [Event; 9] = [
     Event { name: "deploy on the Lord", switches: 0, dark: Duration::ZERO, play: deploy },
     Event { name: "deploy on the Lord, 8 s", switches: 0, dark: Duration::ZERO, play: slow_deploy },
     Event { name: "reload of all at once", switches: 0, dark: Duration::ZERO, play: reload_all },
-    Event { name: "restart of the Lord", switches: 0, dark: seconds(2), play: restart },
+    Event {
+        name: "restart of the Lord",
+        switches: 0,
+        dark: RESTART.saturating_add(seconds(1)),
+        play: restart,
+    },
     Event {
         name: "reboot of the Lord",
         switches: 1,
