@@ -139,6 +139,11 @@ impl Client {
         wait_until(PATIENCE * 4, known);
         seconds(&locked(&self.visits), from, until)
     }
+
+    /// The times up to now in which visits were in vain, from the first to the last of each.
+    pub fn dark(&self) -> Vec<(Instant, Instant)> {
+        dark(&locked(&self.visits))
+    }
 }
 
 impl Drop for Client {
@@ -171,6 +176,21 @@ fn seconds(visits: &[(Instant, Option<Visit>)], from: Instant, until: Instant) -
         }
     }
     seconds
+}
+
+fn dark(visits: &[(Instant, Option<Visit>)]) -> Vec<(Instant, Instant)> {
+    let mut times: Vec<(Instant, Instant)> = Vec::new();
+    for (number, (began, how)) in visits.iter().enumerate() {
+        if !matches!(how, Some(Visit::Nowhere | Visit::Unserved)) {
+            continue;
+        }
+        let next = visits.get(number + 1).map_or(*began + TICK, |(next, _)| *next);
+        match times.last_mut() {
+            Some(last) if last.1 == *began => last.1 = next,
+            _ => times.push((*began, next)),
+        }
+    }
+    times
 }
 
 fn visit(leads_to: &(dyn Fn() -> Option<SocketAddr> + Send + Sync), began: Instant) -> Visit {
@@ -227,6 +247,7 @@ mod tests {
         assert_eq!(of(0, 20), [5, 2, 4]);
         assert_eq!(of(2, 10), [5, 1, 0]);
         assert_eq!(of(3, 4), [0, 0, 0]);
+        assert_eq!(dark(&visits), [(at(0), at(2)), (at(9), at(11))]);
     }
 
     #[test]

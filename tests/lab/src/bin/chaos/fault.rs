@@ -116,7 +116,7 @@ impl fmt::Display for Fault {
             Fault::Hook(nodes) => write!(f, "hook fails on {nodes:?}"),
             Fault::Away => write!(f, "API away"),
             Fault::Strays(strays) => write!(f, "strays {strays}"),
-            Fault::Deploy(node, load) => write!(f, "deploy {node}, loads {load:?}"),
+            Fault::Deploy(node, load) => write!(f, "deploy {node}, loads {} s", load.as_secs()),
             Fault::Sick(nodes) => write!(f, "sick {nodes:?}"),
             Fault::Drain(node) => write!(f, "drain {node}"),
         }

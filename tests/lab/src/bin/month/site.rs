@@ -169,12 +169,13 @@ impl Site {
         self.watch(LIMIT, |site| site.images(node) >= images);
     }
 
-    pub fn picture(&self) -> String {
+    pub fn picture(&mut self) -> String {
+        self.timeline.dark(&self.client.dark());
         self.timeline.svg()
     }
 
     /// For whoever wants to know why it was not ideal.
-    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+    pub fn keep(&mut self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         for node in 1..=NODES {
             fs::write(folder.join(format!("node-{node}.log")), self.legion.node(node).log())?;

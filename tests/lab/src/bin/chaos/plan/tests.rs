@@ -132,7 +132,7 @@ fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn()
         ", clocks ahead [0, 10]",
         ", two hooks",
         ", two IPs in a hook",
-        "deploy 1, loads 12s",
+        "deploy 1, loads 12 s",
         "sick [1]",
         "sick [1, 2, 3]",
         "drain 1",
