@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::abi::UwsgiStringList;
 use super::announcement::Announcement;
@@ -81,7 +81,7 @@ fn announcement(legion: Legion) -> Announcement<'static> {
     // SAFETY: the texts are set before the Legion's thread starts, and do not change. The numbers that it changes are
     // aligned and read atomically; a uuid read while it changes is a vote for no node, until the next round.
     unsafe {
-        let number = |field: *mut u64| AtomicU64::from_ptr(field).load(Ordering::Relaxed);
+        let (lord_valor, lord_uuid, checksum) = legion.vote();
         let scroll = match (*raw).scroll_len {
             length if length > 0 && !(*raw).scroll.is_null() => {
                 &*ptr::slice_from_raw_parts((*raw).scroll.cast::<u8>(), length.into())
@@ -96,9 +96,9 @@ fn announcement(legion: Legion) -> Announcement<'static> {
             name: CStr::from_ptr(hetzner_call_name()).to_bytes(),
             pid: (*raw).pid,
             uuid: uuid(addr_of!((*raw).uuid).cast()),
-            checksum: number(addr_of_mut!((*raw).checksum)),
-            lord_valor: number(addr_of_mut!((*raw).lord_valor)),
-            lord_uuid: uuid(addr_of!((*raw).lord_uuid).cast()),
+            checksum,
+            lord_valor,
+            lord_uuid,
             scroll,
             dead: false,
         }

@@ -61,6 +61,8 @@ pub struct View {
     pub suspended_until: i64,
     /// Whether a peer outranks this node.
     pub is_outranked: bool,
+    /// Who is to be Lord, and of which nodes, as this node announces it: valor, uuid and checksum.
+    pub vote: (u64, Uuid, u64),
     pub peers: Vec<Peer>,
 }
 
@@ -228,8 +230,20 @@ impl Legion {
                 dead: AtomicI32::from_ptr(addr_of_mut!((*raw).dead)).load(Ordering::Relaxed) != 0,
                 suspended_until: self.suspended_until().load(Ordering::Relaxed),
                 is_outranked: peers.iter().any(|peer| self.is_outranked_by(peer.valor, &peer.uuid)),
+                vote: self.vote(),
                 peers,
             }
+        }
+    }
+
+    /// Whom this node votes for: the Lord's valor and uuid, and the checksum of all nodes.
+    pub(super) fn vote(self) -> (u64, Uuid, u64) {
+        let raw = self.raw();
+        // SAFETY: aligned, and valid as long as the process. A uuid read while it changes is a vote for no node.
+        unsafe {
+            let number = |field: *mut u64| AtomicU64::from_ptr(field).load(Ordering::Relaxed);
+            let (valor, checksum) = (addr_of_mut!((*raw).lord_valor), addr_of_mut!((*raw).checksum));
+            (number(valor), uuid(addr_of!((*raw).lord_uuid).cast()), number(checksum))
         }
     }
 

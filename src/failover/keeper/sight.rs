@@ -187,6 +187,7 @@ mod tests {
             dead: false,
             suspended_until: 0,
             is_outranked: false,
+            vote: (0, [0; 36], 0),
             peers: peers.iter().map(peer).collect(),
         }
     }

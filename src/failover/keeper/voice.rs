@@ -2,7 +2,7 @@
 //!
 //! uWSGI announces a node itself, but falls silent while datagrams come in faster than `legion-freq`, and says that the node
 //! is dead whenever it reloads. So while the keeper runs, uWSGI's announcements go nowhere, and the voice announces the
-//! node: at each `legion-freq`, as long as uWSGI's Legion thread is alive.
+//! node: at each `legion-freq`, as long as uWSGI's Legion thread is alive, and when this node votes for another Lord.
 //!
 //! For its peers a node with another valor is another node. So the new one is announced first, and then, when all have heard
 //! it, that the old one is dead.
@@ -27,8 +27,10 @@ pub struct Voice {
     alive: Instant,
     /// How often the last change is still to be announced.
     repeats: u32,
-    /// As uWSGI had it when it was last looked at.
+    began: Instant,
+    /// As uWSGI had them when they were last looked at.
     lord_since: i64,
+    vote: (u64, Uuid, u64),
     is_dead: bool,
     left: Vec<Left>,
 }
@@ -60,7 +62,9 @@ impl Voice {
             announced: now,
             alive: now,
             repeats: 0,
+            began: now,
             lord_since: 0,
+            vote: (0, [0; 36], 0),
             is_dead: false,
             left: Vec::new(),
         }
@@ -70,7 +74,7 @@ impl Voice {
     pub fn begin(&mut self, now: Instant) {
         if let Some(announcer) = &mut self.announcer {
             announcer.silence_uwsgi();
-            self.alive = now;
+            (self.began, self.alive) = (now, now);
             self.announce(now);
         }
     }
@@ -102,8 +106,16 @@ impl Voice {
         if view.dead || is_suspended || now.duration_since(self.alive) > round + LATE {
             return;
         }
-        let is_news = std::mem::replace(&mut self.lord_since, view.lord_since) != view.lord_since;
-        if is_news || self.repeats > 0 || now.duration_since(self.announced) >= round {
+        if std::mem::replace(&mut self.lord_since, view.lord_since) != view.lord_since {
+            self.repeats = self.repeats.max(1);
+        }
+        // So that the nodes soon agree on the next Lord. But nodes that start together hear each other first.
+        if std::mem::replace(&mut self.vote, view.vote) != view.vote
+            && now.duration_since(self.began) > uwsgi::tolerance()
+        {
+            self.repeats = self.repeats.max(2);
+        }
+        if self.repeats > 0 || now.duration_since(self.announced) >= round {
             self.repeats = self.repeats.saturating_sub(1);
             self.announce(now);
         }
