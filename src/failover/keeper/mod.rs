@@ -172,7 +172,9 @@ impl Keeper {
 
     fn watch(&'static self) {
         let mut clock = Clock::start();
+        // A process that ends is looked at once more, for what its last hooks have to know.
         while !uwsgi::is_dying() {
+            thread::sleep(TICK);
             self.note_beat();
             let has_paused = clock.tick(TICK);
             for legion in uwsgi::legions() {
@@ -187,7 +189,6 @@ impl Keeper {
                     self.check(legion, ips);
                 }
             }
-            thread::sleep(TICK);
         }
     }
 
