@@ -185,6 +185,14 @@ impl Legion {
         unsafe { uuid(addr_of!((*self.raw()).uuid).cast()) }
     }
 
+    /// Makes this node, for its peers, the one that had this uuid. Before the Legion's thread starts.
+    pub fn set_uuid(self, uuid: &Uuid) {
+        // SAFETY: 36 bytes of 37, which nobody else uses yet.
+        unsafe {
+            ptr::copy_nonoverlapping(uuid.as_ptr(), addr_of_mut!((*self.raw()).uuid).cast(), uuid.len())
+        }
+    }
+
     /// Whether a node with this valor and uuid is to be Lord rather than this one, by uWSGI's rule.
     pub(super) fn is_outranked_by(self, valor: u64, other: &Uuid) -> bool {
         let own = self.valor();
@@ -349,6 +357,12 @@ pub fn death_on_lord_error() -> bool {
 pub fn is_ending() -> bool {
     // SAFETY: reads two flags that the master sets.
     unsafe { hetzner_call_is_ending() }
+}
+
+/// Whether it is about to reload: to become the same uWSGI anew.
+pub fn is_reloading() -> bool {
+    // SAFETY: reads flags that the master sets.
+    unsafe { hetzner_call_is_reloading() }
 }
 
 /// All Legions of this process.

@@ -6,6 +6,7 @@
 //! whether the process ran all the time (`sight`).
 
 mod comeback;
+mod handed;
 mod sight;
 
 use std::panic::{self, AssertUnwindSafe};
