@@ -10,22 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use super::keeper::Lordship;
+use crate::health::State;
 use crate::sys::lock;
 use crate::text::printable;
 use crate::uwsgi::{self, Bridge, BridgeBuilder, LONGEST_BRIDGE, Legion, Uuid};
-
-/// A Legion of which this node is Lord, or was when it was reloaded and has not been elected again yet.
-#[derive(Clone)]
-pub struct Lordship {
-    pub legion: Legion,
-    /// The valor in the configuration, and the one that was announced.
-    pub configured_valor: u64,
-    pub announced_valor: u64,
-    /// What its checks have said: for `health` alone to read.
-    pub health: u8,
-    /// How many reloads it has survived.
-    pub reloads: u64,
-}
 
 /// What the old image hands over. None of it is secret. A later version may add to it.
 #[derive(Serialize, Deserialize, Default)]
@@ -43,7 +32,7 @@ struct Handed {
     uuid: String,
     configured_valor: u64,
     announced_valor: u64,
-    health: u8,
+    health: String,
     reloads: u64,
 }
 
@@ -77,6 +66,11 @@ impl Identity {
 impl Handed {
     fn uuid(&self) -> Option<Uuid> {
         self.uuid.as_bytes().try_into().ok()
+    }
+
+    fn health(&self) -> State {
+        let all = [State::Healthy, State::Sick, State::Drained];
+        all.into_iter().find(|state| state.to_string() == self.health).unwrap_or(State::Unknown)
     }
 
     /// Why this node is another one now; `now` is `None` if it is no member of that Legion any more.
@@ -164,13 +158,21 @@ impl Node {
         legion.set_uuid(&uuid);
         let lordship = Lordship {
             legion,
-            configured_valor: handed.configured_valor,
-            announced_valor: handed.announced_valor,
-            health: handed.health,
-            reloads: handed.reloads + 1,
+            configured: handed.configured_valor,
+            announced: handed.announced_valor,
+            health: handed.health(),
+            reloads: handed.reloads,
         };
         self.keeper.take_back(legion, &lordship);
         log("this node was Lord before the reload, and is the same node for the others");
+    }
+
+    /// Before the keeper's first cycle: a second reload may have begun by then, and finds this node a member only if the
+    /// keeper runs.
+    pub fn before_cycle(&'static self) {
+        if lock(&self.reload.crossing).is_some() {
+            self.keeper.start();
+        }
     }
 
     /// This image announces the node itself from now on.
@@ -190,7 +192,7 @@ impl Node {
             return;
         }
         let spans: Vec<(Legion, u64)> =
-            lordships.iter().map(|lordship| (lordship.legion, lordship.announced_valor)).collect();
+            lordships.iter().map(|lordship| (lordship.legion, lordship.announced)).collect();
         let legions = lordships.iter().map(|lordship| hand_over(lordship, builder)).collect();
         let facts = serde_json::to_vec(&Facts { legions }).unwrap_or_default();
         if let Err(error) = builder.build(&spans, facts) {
@@ -235,9 +237,9 @@ fn hand_over(lordship: &Lordship, builder: &mut BridgeBuilder) -> Handed {
     Handed {
         identity: identity(lordship.legion, builder),
         uuid: String::from_utf8_lossy(&lordship.legion.uuid()).into_owned(),
-        configured_valor: lordship.configured_valor,
-        announced_valor: lordship.announced_valor,
-        health: lordship.health,
+        configured_valor: lordship.configured,
+        announced_valor: lordship.announced,
+        health: lordship.health.to_string(),
         reloads: lordship.reloads,
     }
 }
@@ -257,7 +259,7 @@ mod tests {
             uuid: "5e3b0d4e-7c4b-4f0e-9b59-0c3f3f9f6c11".into(),
             configured_valor: 100,
             announced_valor: 100 + 16_384 + 32_768,
-            health: 3,
+            health: "drained".into(),
             reloads: 7,
         }
     }
@@ -302,9 +304,13 @@ mod tests {
         let later = text.replace("{\"legion\"", "{\"later\":[1],\"legion\"").replace("[{", "[{\"new\":{},");
         assert_ne!(later, text);
         assert_eq!(read(&later).unwrap(), [handed()]);
-        let earlier = text.replace(",\"health\":3", "");
+        let earlier = text.replace(",\"health\":\"drained\"", "");
         assert_ne!(earlier, text);
-        assert_eq!(read(&earlier).unwrap(), [Handed { health: 0, ..handed() }]);
+        assert_eq!(read(&earlier).unwrap(), [Handed { health: String::new(), ..handed() }]);
+        let healths = ["healthy", "sick", "drained", "unknown", "", "later"];
+        let healths = healths.map(|health| Handed { health: health.into(), ..handed() }.health());
+        let unknown = State::Unknown;
+        assert_eq!(healths, [State::Healthy, State::Sick, State::Drained, unknown, unknown, unknown]);
         assert!(read("").is_err() && read("{}").unwrap().is_empty());
     }
 }
