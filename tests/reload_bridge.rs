@@ -192,14 +192,13 @@ fn it_listens_to_nobody_but_its_own_master(uwsgi: Uwsgi) {
         assert_eq!(answer, b"", "{question:?}");
     }
     assert_eq!(reloaded.bridge(), Some(bridge));
+    reloaded.load();
+    reloaded.wait_until_it_is_back(posts);
     squatter.set_nonblocking(true).expect("our own");
     let (mut asked, _) = squatter.accept().expect("the new image has asked here first");
     let mut question = Vec::new();
     let _ = asked.read_to_end(&mut question);
     assert_eq!(question, b"");
-    drop(asked);
-    reloaded.load();
-    reloaded.wait_until_it_is_back(posts);
 }
 
 fn where_there_can_be_none_the_node_says_farewell(uwsgi: Uwsgi) {
@@ -234,7 +233,8 @@ fn without_the_plugin_in_the_new_ini_it_says_farewell(uwsgi: Uwsgi) {
 }
 
 fn a_node_that_is_another_one_now_says_farewell_at_once(uwsgi: Uwsgi) {
-    let changes: [(&str, fn(&str) -> String); 3] = [
+    type Change = fn(&str) -> String;
+    let changes: [(&str, Change); 3] = [
         ("its secret or cipher has changed", |ini| ini.replace("aes-128-cbc:secret1", "aes-128-cbc:another")),
         ("its secret or cipher has changed", |ini| ini.replace("aes-128-cbc:", "aes-192-cbc:")),
         ("it is no longer a member", |ini| ini.replace(LEGION, "other")),

@@ -195,10 +195,10 @@ impl Child {
                 if libc::syscall(libc::SYS_close_range, *first, *last, 0) != 0 {
                     // Before Linux 5.9, or where a sandbox forbids it.
                     for descriptor in *first..(*last).min(self.most_descriptors) {
-                        libc::close(descriptor.cast_signed());
+                        libc::close(descriptor as c_int);
                     }
                     // The range's last one, which the loop leaves out.
-                    libc::close((*last).cast_signed());
+                    libc::close(*last as c_int);
                 }
             }
         }

@@ -91,7 +91,7 @@ impl BridgeBuilder {
         let mut kept: Vec<c_int> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         kept.extend([listener.as_raw_fd(), theirs.as_raw_fd()]);
         let child = Child {
-            parent: process::id().cast_signed(),
+            parent: own_id(),
             listener: listener.as_raw_fd(),
             exec: theirs.as_raw_fd(),
             facts,
@@ -165,6 +165,10 @@ fn socket(legion: Legion) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+fn own_id() -> libc::pid_t {
+    process::id() as libc::pid_t
+}
+
 fn listen(number: u32) -> io::Result<UnixListener> {
     let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name(number))?)?;
     listener.set_nonblocking(true)?;
@@ -176,7 +180,8 @@ fn gaps(mut kept: Vec<c_int>) -> Vec<(c_uint, c_uint)> {
     kept.sort_unstable();
     let mut first = 0;
     let mut gaps = Vec::new();
-    for descriptor in kept.into_iter().map(c_int::cast_unsigned) {
+    for descriptor in kept {
+        let descriptor = descriptor as c_uint;
         if first < descriptor {
             gaps.push((first, descriptor - 1));
         }
@@ -239,7 +244,7 @@ impl Bridge {
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: writes to a struct of ours; whatever it says, it fails for what is no child.
         self.id > 0
-            && unsafe { libc::waitid(libc::P_PID, self.id.cast_unsigned(), info.as_mut_ptr(), options) } == 0
+            && unsafe { libc::waitid(libc::P_PID, self.id as libc::id_t, info.as_mut_ptr(), options) } == 0
     }
 
     /// The span of that number is this node's again: its Legion starts now. False if the child announces it no more.
@@ -276,7 +281,7 @@ impl Bridge {
         let mut stream = UnixStream::connect_addr(&address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         // Somebody else may have taken the name. It is of the process that has opened the socket: this one.
-        if child::peer(stream.as_raw_fd()) != process::id().cast_signed() {
+        if child::peer(stream.as_raw_fd()) != own_id() {
             return None;
         }
         stream.write_all(question).ok()?;
