@@ -15,8 +15,11 @@
 /* uWSGI's own, of its uwsgi.h. */
 struct uwsgi_legion;
 struct uwsgi_legion_action;
+struct uwsgi_string_list;
 
 #define HETZNER_DATAGRAM_ROOM 65536
+
+#define HETZNER_SEAL 64
 
 #define HETZNER_NEED_READ 0
 
@@ -135,13 +138,21 @@ extern char *hetzner_call_cflags(void);
 
 extern bool hetzner_call_has_master(void);
 
-extern bool hetzner_call_is_ending(void);
+extern bool hetzner_call_is_reloading(void);
+
+extern bool hetzner_call_is_dying(void);
+
+extern bool hetzner_call_exits_on_reload(void);
 
 extern const char *hetzner_call_name(void);
 
 extern struct uwsgi_legion_action *hetzner_call_register_action(const char *name,
                                                                 int (*func)(struct uwsgi_legion*,
                                                                             const char*));
+
+extern void hetzner_call_register_hook(struct uwsgi_legion *legion,
+                                       const char *event,
+                                       const char *hook);
 
 extern bool hetzner_call_has_action(const char *name);
 
@@ -179,7 +190,13 @@ extern ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion,
 
 extern void *hetzner_call_copy_cipher(struct uwsgi_legion *legion);
 
+extern ptrdiff_t hetzner_call_seal(void *cipher,
+                                   const uint8_t *datagram,
+                                   size_t length,
+                                   uint8_t *sealed);
+
 extern void hetzner_call_send(struct uwsgi_legion *legion,
+                              struct uwsgi_string_list *nodes,
                               void *cipher,
                               const uint8_t *datagram,
                               size_t length);

@@ -9,6 +9,7 @@ mod ip;
 mod keeper;
 mod readiness;
 mod reign;
+mod reload;
 mod run;
 mod takeover;
 
@@ -16,11 +17,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::config::LegionOptions;
 use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
 use guard::Guard;
 pub use ip::{FailoverIp, Records};
 use keeper::Keeper;
+use reload::Reload;
+pub use reload::give_up;
 pub use takeover::Verdict;
 
 /// How far a takeover may exceed its deadline. If it takes longer, something outside holds it up, such as a log that
@@ -34,6 +38,7 @@ pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 pub struct Node {
     pub records: Records,
     pub keeper: Keeper,
+    reload: Reload,
     /// The failover IPs of its lord hooks.
     ips: OnceLock<Vec<FailoverIp>>,
     /// Whether the thread of the daily check runs.
@@ -44,12 +49,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Registers the metrics, and takes in the failover IPs of all lord hooks. Before uWSGI starts its Legions.
-    pub fn prepare(&self, ips: Vec<FailoverIp>) {
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI starts its Legions.
+    pub fn prepare(&self, ips: Vec<FailoverIp>, options: impl Fn(Legion) -> LegionOptions) {
         for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
             record.metrics.register(*legion, ip, number);
         }
-        self.keeper.prepare(&ips);
+        self.keeper.prepare(&ips, options);
         let _ = self.ips.set(ips);
     }
 
