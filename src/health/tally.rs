@@ -27,11 +27,6 @@ impl Tally {
         self.verdict
     }
 
-    /// How many results in a row are against the verdict.
-    pub fn against(&self) -> u32 {
-        self.against
-    }
-
     /// Goes on from the verdict of the process before a reload.
     pub fn go_on(&mut self, verdict: Option<bool>, excused_until: Instant) {
         *self = Tally { verdict, against: 0, excused_until: Some(excused_until) };
