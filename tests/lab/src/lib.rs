@@ -3,7 +3,7 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one. `scene` puts a Legion and a stand-in together.
+//! front of one. `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it.
 
 pub mod clock;
 pub mod growth;
@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod robot;
 pub mod scene;
 pub mod seal;
+pub mod service;
 pub mod shim;
 pub mod strays;
 pub mod svg;
