@@ -79,6 +79,12 @@ pub fn signal_group(pid: u32, number: i32) {
     unsafe { libc::kill(-raw(pid), number) };
 }
 
+/// The group of a process, if there is that process.
+pub fn group(pid: u32) -> Option<u32> {
+    // SAFETY: takes and returns numbers.
+    u32::try_from(unsafe { libc::getpgid(raw(pid)) }).ok()
+}
+
 /// Runs `work` in a thread that has a network of its own, with nothing but loopback, and so have all processes and threads
 /// that it starts. `None` where this process may not make one.
 pub fn in_own_network<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
