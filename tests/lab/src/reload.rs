@@ -4,9 +4,8 @@
 //! would load one, and the test may write another before the next image does.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -128,41 +127,6 @@ impl Node {
 /// Ends what [`Node::stop_workers`] began.
 pub fn let_go_on(workers: &[u32]) {
     workers.iter().for_each(|worker| process::signal(*worker, SIGCONT));
-}
-
-/// A download that its client does not go on with: the worker is in a request as long as this lives.
-pub struct Download(UnixStream);
-
-impl Download {
-    /// Lets node N serve one; before it is started.
-    pub fn prepare(legion: &mut Legion, node: usize) {
-        let folder = legion.folder(node);
-        // More than the kernel holds for a client that does not read.
-        fs::write(folder.join("large"), vec![b'x'; 8 << 20]).expect("our own folder");
-        let folder = folder.display();
-        // Without a plugin for requests, uWSGI reads what is asked for only where there is a route.
-        let more = format!(
-            "http-socket = {folder}/web.sock\nstatic-map = /large={folder}/large\nroute-run = continue:\n\
-             socket-timeout = 120\n"
-        );
-        *legion.ini_mut(node) += &more;
-    }
-
-    /// Begins it; returns when the worker is at it.
-    pub fn begin(legion: &Legion, node: usize, limit: Duration) -> Download {
-        let path = legion.folder(node).join("web.sock");
-        let mut stream = UnixStream::connect(path).expect("it serves");
-        stream.write_all(b"GET /large HTTP/1.0\r\n\r\n").expect("it is read");
-        stream.set_read_timeout(Some(limit)).expect("not zero");
-        stream.read_exact(&mut [0; 1]).expect("the first byte");
-        Download(stream)
-    }
-
-    /// Reads the rest; returns how much that was.
-    pub fn finish(mut self) -> std::io::Result<usize> {
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest)
-    }
 }
 
 /// Waits for the end of node N's master; returns when that was.
