@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use lab::process::SIGKILL;
+use lab::process::{self, SIGKILL};
 use lab::reload::{Way, death};
 use lab::remains::Remains;
 use lab::robot::Config;
@@ -39,9 +39,10 @@ enum Fault {
 
 /// A script that takes the place of uWSGI.
 fn replace(program: &Path, script: &str) {
-    fs::remove_file(program).expect("our own copy");
-    fs::write(program, format!("#!/bin/sh\n{script}\n")).expect("our own folder");
-    fs::set_permissions(program, Permissions::from_mode(0o755)).expect("our own file");
+    let file = program.with_extension("sh");
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("our own folder");
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("our own file");
+    process::copy_program(&file, program).expect("our own folder");
 }
 
 /// With node 1 a copy of its uWSGI, so that another can be put there.

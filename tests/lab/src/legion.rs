@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::links::Links;
 use super::node::{Node, free_address};
+use super::process;
 use super::uwsgi::Uwsgi;
 use super::{PASSWORD, USERNAME, wait_until};
 
@@ -174,7 +175,7 @@ impl Legion {
     /// Lets node N run a copy of its uWSGI, from its next start on; returns where that is.
     pub fn copy_program(&mut self, node: usize) -> PathBuf {
         let copy = self.folder(node).join("uwsgi");
-        fs::copy(self.uwsgi.program(), &copy).expect("a writable folder");
+        process::copy_program(&self.uwsgi.program(), &copy).expect("a writable folder");
         self.how[node - 1] = How::Copied(copy.clone());
         copy
     }
