@@ -15,8 +15,15 @@
 /* uWSGI's own, of its uwsgi.h. */
 struct uwsgi_legion;
 struct uwsgi_legion_action;
+struct uwsgi_string_list;
 
 #define HETZNER_DATAGRAM_ROOM 65536
+
+#define HETZNER_NEED_READ 0
+
+#define HETZNER_NEED_RUN 1
+
+#define HETZNER_NEED_ENTER 2
 
 struct hetzner_uwsgi_option {
   const char *name;
@@ -129,7 +136,9 @@ extern char *hetzner_call_cflags(void);
 
 extern bool hetzner_call_has_master(void);
 
-extern bool hetzner_call_is_ending(void);
+extern bool hetzner_call_is_reloading(void);
+
+extern bool hetzner_call_is_dying(void);
 
 extern const char *hetzner_call_name(void);
 
@@ -174,6 +183,7 @@ extern ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion,
 extern void *hetzner_call_copy_cipher(struct uwsgi_legion *legion);
 
 extern void hetzner_call_send(struct uwsgi_legion *legion,
+                              struct uwsgi_string_list *nodes,
                               void *cipher,
                               const uint8_t *datagram,
                               size_t length);
@@ -188,6 +198,6 @@ extern int64_t hetzner_call_user_to_be(void);
 
 extern const char *hetzner_call_become_user(void);
 
-extern int hetzner_call_try_to_read(const char *path, unsigned int *uid);
+extern int hetzner_call_try(const char *path, int need, unsigned int *uid);
 
 #endif  /* UWSGI_HETZNER_H */

@@ -169,13 +169,15 @@ mod tests {
             uuid: [u8::try_from(number).unwrap(); 36],
             valor: 1,
             votes_for_us,
+            checksum: 0,
             last_seen: 0,
         };
         votes.iter().enumerate().map(peer).collect()
     }
 
     fn view(votes: &[bool]) -> View {
-        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, peers: peers(votes) }
+        let (vote, peers) = ((0, [0; 36], 0), peers(votes));
+        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, vote, peers }
     }
 
     #[test]

@@ -62,9 +62,14 @@ int hetzner_call_legion_freq(void) {
 	return &uwsgi && uwsgi.legion_freq > 0 ? uwsgi.legion_freq : 3;
 }
 
-/* Whether this process is about to end or to reload. */
-bool hetzner_call_is_ending(void) {
-	return &uwsgi && (uwsgi_instance_is_reloading || uwsgi_instance_is_dying);
+/* Whether this process is about to reload: to become the same uWSGI anew. */
+bool hetzner_call_is_reloading(void) {
+	return &uwsgi && uwsgi_instance_is_reloading;
+}
+
+/* Whether it is about to end. */
+bool hetzner_call_is_dying(void) {
+	return &uwsgi && uwsgi_instance_is_dying;
 }
 
 void hetzner_call_announce(struct uwsgi_legion *legion) {
@@ -126,8 +131,9 @@ const char *hetzner_call_name(void) {
 	return &uwsgi ? uwsgi.hostname : "";
 }
 
-/* Encrypts an announcement, except for its header of four bytes, and sends it to every node in the configuration. */
-void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t *datagram, size_t length) {
+/* Encrypts an announcement, except for its header of four bytes, and sends it to every one of the Legion's nodes. */
+void hetzner_call_send(struct uwsgi_legion *legion, struct uwsgi_string_list *nodes, void *cipher,
+    const uint8_t *datagram, size_t length) {
 	uint8_t *sealed = malloc(length + EVP_MAX_BLOCK_LENGTH);
 	struct uwsgi_string_list *node;
 	int begin, end;
@@ -143,7 +149,7 @@ void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t 
 		return;
 	}
 	/* Errors are ignored: the next round sends it again. */
-	for (node = legion->nodes; node; node = node->next)
+	for (node = nodes; node; node = node->next)
 		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
 	free(sealed);
 }
@@ -331,24 +337,42 @@ static int becomes_another(void) {
 	return uwsgi.uid || uwsgi.uidname || uwsgi.gid || uwsgi.gidname || uwsgi.chroot;
 }
 
+/* What a path is needed for. Returns 0, or the errno of the attempt. */
+static int try_path(const char *path, int need) {
+	struct stat found;
+	int file;
+
+	if (need == HETZNER_NEED_READ) {
+		file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+		/* In a command this process goes on. */
+		return file < 0 ? errno : (close(file), 0);
+	}
+	if (stat(path, &found))
+		return errno;
+	if (need == HETZNER_NEED_RUN ? !S_ISREG(found.st_mode) : !S_ISDIR(found.st_mode))
+		return need == HETZNER_NEED_RUN ? EACCES : ENOTDIR;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) ? errno : 0;
+}
+
 /*
- * Whether the master will be able to read that file, tried by a child process that becomes the user that the master will
- * be: 0, or the errno of the attempt; -1 if it cannot be tried or nothing will change. *uid is that user. Only while this
- * process has one thread.
+ * Whether the master will be able to do with that path what it needs: 0, or the errno of the attempt. If the master's user,
+ * group or root will change, a child process becomes that user and tries it, and *uid is that user; -1 if that is not
+ * possible. Else *uid stays as it is. Only while this process has one thread.
  */
-int hetzner_call_try_to_read(const char *path, unsigned int *uid) {
-	struct { int error; unsigned int uid; } said = { -1, 0 };
-	int ends[2], file;
+int hetzner_call_try(const char *path, int need, unsigned int *uid) {
+	struct { int error; unsigned int uid; } said = { -1, *uid };
+	int ends[2];
 	pid_t child;
 
-	if (!becomes_another() || pipe(ends))
+	if (!becomes_another())
+		return try_path(path, need);
+	if (pipe(ends))
 		return -1;
 	child = fork();
 	if (!child) {
 		if (!hetzner_call_become_user()) {
 			said.uid = getuid();
-			file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-			said.error = file < 0 ? errno : 0;
+			said.error = try_path(path, need);
 		}
 		_exit(write(ends[1], &said, sizeof(said)) != sizeof(said));
 	}

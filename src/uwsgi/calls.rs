@@ -6,16 +6,27 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 // Under their C names, for the prototypes.
-use super::abi::{UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action};
+use super::abi::{
+    UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action,
+    UwsgiStringList as uwsgi_string_list,
+};
 
 /// Longer than any datagram.
 pub const DATAGRAM_ROOM: usize = 65_536;
+
+/// To read a file.
+pub const NEED_READ: c_int = 0;
+/// To run a program.
+pub const NEED_RUN: c_int = 1;
+/// To look into a folder.
+pub const NEED_ENTER: c_int = 2;
 
 unsafe extern "C" {
     pub fn hetzner_call_log(line: *const c_char);
     pub fn hetzner_call_cflags() -> *mut c_char;
     pub fn hetzner_call_has_master() -> bool;
-    pub fn hetzner_call_is_ending() -> bool;
+    pub fn hetzner_call_is_reloading() -> bool;
+    pub fn hetzner_call_is_dying() -> bool;
     pub fn hetzner_call_name() -> *const c_char;
 
     pub fn hetzner_call_register_action(
@@ -47,6 +58,7 @@ unsafe extern "C" {
     pub fn hetzner_call_copy_cipher(legion: *mut uwsgi_legion) -> *mut c_void;
     pub fn hetzner_call_send(
         legion: *mut uwsgi_legion,
+        nodes: *mut uwsgi_string_list,
         cipher: *mut c_void,
         datagram: *const u8,
         length: usize,
@@ -57,5 +69,5 @@ unsafe extern "C" {
     pub fn hetzner_call_chroot() -> *const c_char;
     pub fn hetzner_call_user_to_be() -> i64;
     pub fn hetzner_call_become_user() -> *const c_char;
-    pub fn hetzner_call_try_to_read(path: *const c_char, uid: *mut c_uint) -> c_int;
+    pub fn hetzner_call_try(path: *const c_char, need: c_int, uid: *mut c_uint) -> c_int;
 }

@@ -25,11 +25,13 @@ pub use announcer::Announcer;
 use calls::*;
 pub use election::{Election, Waited, listen, wait_for};
 pub use legion::{
-    HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
+    HookLine, Legion, Peer, Uuid, View, checksum_part, death_on_lord_error, is_dying, is_ending,
+    is_reloading, legions, now, round, tolerance,
 };
 pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
 pub use start::{
-    LogFile, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_to_read,
+    LogFile, Need, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_path,
+    try_to_read,
 };
 pub use user::{become_user, end_by_signals, user, user_name, user_to_be};
 
