@@ -78,7 +78,8 @@ fn an_image_that_does_not_start_is_a_failover(uwsgi: Uwsgi) {
             App(after) => scene.legion.set_app(1, &format!("sleep {after}; exit 1")),
             ProgramGone => fs::remove_file(&program).expect("it is there"),
             OtherProgram => replace(&program, "exit 1"),
-            Killed(_) | AllKilled => scene.legion.set_app(1, "sleep 60"),
+            // It ends with its master.
+            Killed(_) | AllKilled => scene.legion.set_app(1, "exec sleep 60"),
             KilledBefore => {
                 scene.legion.node(1).stop_workers();
             }
