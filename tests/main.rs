@@ -23,6 +23,7 @@ mod promise;
 mod readiness;
 mod rejected;
 mod reload;
+mod reload_bridge;
 mod startup;
 mod strays;
 mod stuck;
