@@ -3,11 +3,8 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-<<<<<<< HEAD
-//! front of one. `reload` makes a node start anew, `remains` is what that leaves. `scene` puts a Legion and a stand-in together.
-=======
 //! front of one. `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it.
->>>>>>> main
+//! `reload` makes a node start anew, `remains` is what that leaves.
 
 pub mod clock;
 pub mod growth;
