@@ -21,6 +21,9 @@ pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
 /// Node N's valor is this less N.
 const HIGHEST: u64 = 10_000;
 
+/// What a node adds to its valor for its rank is a multiple of this.
+const RANK: u64 = 16_384;
+
 /// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, 3.3.3.3; then 14.14.14.14 and on, for
 /// the failover IPs are 4.4.4.4 and 5.5.5.5.
 pub fn address(node: usize) -> String {
@@ -233,7 +236,7 @@ impl Legion {
         let members = state["members"].as_array().cloned().unwrap_or_default();
         let valors = members.iter().filter_map(|member| member["valor"].as_u64());
         let mut members: Vec<usize> =
-            valors.filter_map(|valor| usize::try_from(HIGHEST - valor).ok()).collect();
+            valors.filter_map(|valor| usize::try_from(HIGHEST - valor % RANK).ok()).collect();
         members.sort_unstable();
         members
     }

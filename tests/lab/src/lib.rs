@@ -3,8 +3,9 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one. `scene` puts a Legion and a stand-in together.
+//! front of one; `checked` is what a node's health checks ask. `scene` puts a Legion and a stand-in together.
 
+pub mod checked;
 pub mod clock;
 pub mod growth;
 pub mod kvlist;
