@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum Answers {
     /// Over HTTP, with this status; a 3xx leads to another path of the same service.
     Status(u16),
+    /// The same with these in turn, and again from the first.
+    InTurn(&'static [u16]),
     /// Connections are accepted, and nothing is ever said.
     Nothing,
     /// 200, but so slowly that the status line takes six seconds.
@@ -42,6 +44,8 @@ pub struct Service {
 
 struct Shared {
     answers: Mutex<Answers>,
+    /// How many were answered since.
+    turn: AtomicUsize,
     connections: AtomicUsize,
     /// The first line of each.
     requests: Mutex<Vec<String>>,
@@ -58,9 +62,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Service {
     pub fn start(answers: Answers) -> Service {
-        let connections = AtomicUsize::new(0);
-        let shared =
-            Arc::new(Shared { answers: Mutex::new(answers), connections, requests: Mutex::default() });
+        let (turn, connections) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let requests = Mutex::default();
+        let shared = Arc::new(Shared { answers: Mutex::new(answers), turn, connections, requests });
         let address = SocketAddr::new(free_address().ip(), 8000);
         let service = Service { address, shared, listening: Mutex::default() };
         service.set(answers);
@@ -75,6 +79,7 @@ impl Service {
     /// How it answers from now on; what has begun to be answered goes on.
     pub fn set(&self, answers: Answers) {
         *lock(&self.shared.answers) = answers;
+        self.shared.turn.store(0, Ordering::Relaxed);
         let mut listening = lock(&self.listening);
         if answers == Answers::Refused {
             self.close(&mut listening);
@@ -150,6 +155,10 @@ impl Shared {
         lock(&self.requests).push(request.lines().next().unwrap_or_default().to_string());
         match answers {
             Answers::Status(status) => connection.write_all(answer(status).as_bytes())?,
+            Answers::InTurn(all) => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                connection.write_all(answer(all[turn % all.len()]).as_bytes())?;
+            }
             Answers::Trickle => {
                 for byte in answer(200).bytes() {
                     connection.write_all(&[byte])?;
@@ -211,7 +220,11 @@ mod tests {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
             assert_eq!(answer.contains("\r\nLocation: "), status == 301);
         }
-        assert_eq!(service.requests(), ["GET /health HTTP/1.1"; 5]);
+        service.set(Answers::InTurn(&[404, 200]));
+        for status in ["404", "200", "404"] {
+            assert!(ask(&service, crate::LIMIT).expect("it listens").contains(&format!(" {status} ")));
+        }
+        assert_eq!(service.requests(), ["GET /health HTTP/1.1"; 8]);
         let a_moment = Duration::from_millis(300);
         service.set(Answers::Nothing);
         assert_eq!(ask(&service, a_moment).expect("it listens"), "");
@@ -220,7 +233,7 @@ mod tests {
         assert!("HTTP/1.1 ".starts_with(&answer) && !answer.is_empty(), "{answer}");
         service.set(Answers::Closed);
         assert_eq!(ask(&service, crate::LIMIT).expect("it listens"), "");
-        assert_eq!(service.requests().len(), 7);
+        assert_eq!(service.requests().len(), 10);
         for _ in 0..3 {
             service.set(Answers::Refused);
             assert_eq!(
@@ -230,6 +243,6 @@ mod tests {
             service.set(Answers::Status(200));
             assert!(ask(&service, crate::LIMIT).expect("it listens again").ends_with("hello"));
         }
-        assert_eq!(service.connections(), 11, "of those that were accepted");
+        assert_eq!(service.connections(), 14, "of those that were accepted");
     }
 }

@@ -230,15 +230,20 @@ impl Legion {
         started.filter(|(_, node)| node.is_lord(LEGION)).map(|(number, _)| number).collect()
     }
 
-    /// The nodes that node N counts as members, without itself.
-    pub fn members(&self, node: usize) -> Vec<usize> {
+    /// The nodes that node N counts as members, without itself, and what each adds to its valor, in 16,384s.
+    pub fn ranks(&self, node: usize) -> Vec<(usize, u64)> {
         let state = self.node(node).legion(LEGION).unwrap_or_default();
         let members = state["members"].as_array().cloned().unwrap_or_default();
         let valors = members.iter().filter_map(|member| member["valor"].as_u64());
-        let mut members: Vec<usize> =
-            valors.filter_map(|valor| usize::try_from(HIGHEST - valor % RANK).ok()).collect();
+        let known = |valor| Some((usize::try_from(HIGHEST - valor % RANK).ok()?, valor / RANK));
+        let mut members: Vec<_> = valors.filter_map(known).collect();
         members.sort_unstable();
         members
+    }
+
+    /// The nodes that node N counts as members, without itself.
+    pub fn members(&self, node: usize) -> Vec<usize> {
+        self.ranks(node).into_iter().map(|(member, _)| member).collect()
     }
 
     /// Waits until node N alone is Lord; fails the test when it is not within `limit`.

@@ -16,6 +16,7 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod ranked;
 pub mod raw;
 pub mod refusal;
 pub mod robot;

@@ -1,0 +1,93 @@
+//! A Legion whose nodes have a rank: each has a service that is checked, a check that is a command, and a drain file, where
+//! the test wants them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::checked::{Answers, Service};
+use super::legion::LEGION;
+use super::links::Weather;
+use super::robot::Config;
+use super::scene::{QUICK, Scene};
+use super::uwsgi::Uwsgi;
+
+/// The Lord stays Lord.
+pub const NOPREEMPT: &str = "legion-nopreempt = failover\n";
+/// A majority of three.
+pub const TWO: &str = "legion-quorum = failover 2\n";
+/// So long that a third of all datagrams may be lost, and nobody is.
+pub const PATIENT: &str = "legion-tolerance = 10\n";
+pub const LOSSY: Weather =
+    Weather { cut: false, loss: 30, duplicate: 0, delay: std::time::Duration::ZERO, strays: 0 };
+
+/// A Legion with links, whose nodes are not started yet.
+pub fn scene(uwsgi: Uwsgi, nodes: usize, options: &str) -> Scene {
+    let mut scene = Scene::new(uwsgi, nodes, Config::default(), "", &format!("{QUICK}{options}"));
+    scene.legion = scene.legion.with_links();
+    scene
+}
+
+/// The same, whose nodes are all checked each second, by HTTP: their services are well.
+pub fn checked(uwsgi: Uwsgi, nodes: usize, options: &str) -> (Scene, Vec<Service>) {
+    let mut scene = scene(uwsgi, nodes, options);
+    let services: Vec<Service> = (0..nodes).map(|_| Service::well()).collect();
+    for (service, node) in services.iter().zip(1..) {
+        check(&mut scene, node, &service.http());
+    }
+    (scene, services)
+}
+
+/// Checks node N, from its next start on, each second.
+pub fn check(scene: &mut Scene, node: usize, what: &str) {
+    let ini = scene.legion.ini_mut(node);
+    let often = format!("legion-check-interval = {LEGION} 1\nlegion-check-timeout = {LEGION} 1\n");
+    if !ini.contains(&often) {
+        *ini += &often;
+    }
+    *ini += &format!("legion-check = {LEGION} {what}\n");
+}
+
+/// All of these answer so from now on.
+pub fn set_all(services: &[Service], answers: Answers) {
+    services.iter().for_each(|service| service.set(answers));
+}
+
+/// A script that a check runs by a shell, as nobody can run a file that is being written.
+pub struct Script(PathBuf);
+
+impl Script {
+    pub fn new(scene: &Scene, node: usize, text: &str) -> Script {
+        let script = Script(scene.legion.folder(node).join("check.sh"));
+        script.set(text);
+        script
+    }
+
+    /// What it does from now on.
+    pub fn set(&self, text: &str) {
+        let new = self.0.with_extension("new");
+        fs::write(&new, format!("{text}\n")).expect("a writable folder");
+        fs::rename(new, &self.0).expect("a writable folder");
+    }
+
+    /// For a check.
+    pub fn command(&self) -> String {
+        format!("/bin/sh {}", self.0.display())
+    }
+}
+
+/// The drain file of node N, which it looks for from its next start on.
+pub fn drain_file(scene: &mut Scene, node: usize) -> PathBuf {
+    let path = scene.legion.folder(node).join("drain");
+    *scene.legion.ini_mut(node) += &format!("legion-drain-file = {LEGION} {}\n", path.display());
+    path
+}
+
+/// From now on node N is drained.
+pub fn drain(file: &PathBuf) {
+    fs::write(file, "").expect("a writable folder");
+}
+
+/// And no longer.
+pub fn undrain(file: &PathBuf) {
+    fs::remove_file(file).expect("it is there");
+}
