@@ -15,6 +15,7 @@
 /* uWSGI's own, of its uwsgi.h. */
 struct uwsgi_legion;
 struct uwsgi_legion_action;
+struct uwsgi_string_list;
 
 #define HETZNER_DATAGRAM_ROOM 65536
 
@@ -129,7 +130,9 @@ extern char *hetzner_call_cflags(void);
 
 extern bool hetzner_call_has_master(void);
 
-extern bool hetzner_call_is_ending(void);
+extern bool hetzner_call_is_reloading(void);
+
+extern bool hetzner_call_is_dying(void);
 
 extern const char *hetzner_call_name(void);
 
@@ -174,6 +177,7 @@ extern ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion,
 extern void *hetzner_call_copy_cipher(struct uwsgi_legion *legion);
 
 extern void hetzner_call_send(struct uwsgi_legion *legion,
+                              struct uwsgi_string_list *nodes,
                               void *cipher,
                               const uint8_t *datagram,
                               size_t length);

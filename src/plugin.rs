@@ -154,7 +154,7 @@ extern "C" fn init() -> c_int {
 extern "C" fn master_cycle() {
     door(|| {
         if is_fit() {
-            PROCESS.node.keeper.start();
+            PROCESS.node.keeper.cycle();
             PROCESS.first_cycle.call_once(|| reading().trigger_alarms());
             startup::trust::read_if_due(&PROCESS.shared.trust);
             PROCESS.node.start_missing_guards();
@@ -167,6 +167,9 @@ extern "C" fn master_cycle() {
 /// The master is about to end, or to reload.
 extern "C" fn master_cleanup() {
     door(|| {
+        if is_fit() && !uwsgi::is_reloading() {
+            PROCESS.node.keeper.end();
+        }
         uwsgi::flush_log(LONGEST_FLUSH);
         true
     });

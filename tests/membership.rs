@@ -20,7 +20,7 @@ on_each_uwsgi! {
     a_node_that_was_outvoted_takes_nothing_before_it_hears_the_lord_again
     a_node_that_was_frozen_takes_none_of_two_ips
     a_node_that_left_the_ip_to_another_is_a_member_at_once
-    a_node_whose_end_takes_long_is_gone_at_once
+    a_node_whose_end_takes_long_is_gone
     a_node_that_is_named_twice_counts_once
     a_lord_without_the_ip_takes_it_from_nobody_higher
 }
@@ -204,24 +204,22 @@ fn a_node_that_left_the_ip_to_another_is_a_member_at_once(uwsgi: Uwsgi) {
     scene.wait_for(2, LIMIT);
 }
 
-/// It has announced its death, and nothing may bring it back to life while it waits for a worker.
-fn a_node_whose_end_takes_long_is_gone_at_once(uwsgi: Uwsgi) {
-    side_by_side(&[SIGHUP, SIGINT], |signal| {
-        let scene = Scene::settled(uwsgi, 3, "", QUICK);
-        assert!(wait_until(LIMIT, || scene.see_each_other(&[1, 2, 3])), "{}", scene.state());
-        let workers = scene.legion.node(1).workers();
-        workers.iter().for_each(|worker| process::signal(*worker, process::SIGSTOP));
-        scene.legion.node(1).signal(signal);
-        let at_2 = || {
-            scene.legion.node(2).is_lord(LEGION)
-                && scene.legion.members(2) == [3]
-                && scene.robot.route(failover_ip()) == route_of(2)
-        };
-        assert!(wait_until(LIMIT, at_2), "{}", scene.state());
-        assert!(!wait_until(seconds(15), || !at_2()), "{}", scene.state());
-        workers.iter().for_each(|worker| process::signal(*worker, process::SIGCONT));
-        scene.wait_for(if signal == SIGHUP { 1 } else { 2 }, LIMIT);
-    });
+/// It is about to end, and nothing may bring it back to life while it waits for a worker.
+fn a_node_whose_end_takes_long_is_gone(uwsgi: Uwsgi) {
+    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    assert!(wait_until(LIMIT, || scene.see_each_other(&[1, 2, 3])), "{}", scene.state());
+    let workers = scene.legion.node(1).workers();
+    workers.iter().for_each(|worker| process::signal(*worker, process::SIGSTOP));
+    scene.legion.node(1).signal(SIGINT);
+    let at_2 = || {
+        scene.legion.node(2).is_lord(LEGION)
+            && scene.legion.members(2) == [3]
+            && scene.robot.route(failover_ip()) == route_of(2)
+    };
+    assert!(wait_until(LIMIT, at_2), "{}", scene.state());
+    assert!(!wait_until(seconds(15), || !at_2()), "{}", scene.state());
+    workers.iter().for_each(|worker| process::signal(*worker, process::SIGCONT));
+    scene.wait_for(2, LIMIT);
 }
 
 // An ini that names a node twice.

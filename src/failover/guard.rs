@@ -89,7 +89,6 @@ impl Guard {
     }
 
     fn watch(&self) {
-        let configured_size = self.ip.legion.configured_size();
         let mut most_members = 1;
         let mut reign: Option<Reign> = None;
         let mut clock = Clock::start();
@@ -109,7 +108,7 @@ impl Guard {
                 Some(reign) if reign.since == view.lord_since => reign,
                 other => other.insert(Reign::new(&view, self.ip.common.verify, self.failed())),
             };
-            reign.size = self.keeper.voters(self.ip.legion, configured_size.unwrap_or(most_members));
+            reign.size = self.keeper.voters(self.ip.legion, most_members);
             reign.observe(&view, frozen);
             reign.verify = self.ip.remote.check_pause();
             // A check waits while the lordship is in doubt: this node's hook may have heard a node that uWSGI does not

@@ -169,6 +169,7 @@ mod tests {
             uuid: [u8::try_from(number).unwrap(); 36],
             valor: 1,
             votes_for_us,
+            checksum: 0,
             last_seen: 0,
         };
         votes.iter().enumerate().map(peer).collect()

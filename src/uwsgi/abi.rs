@@ -117,6 +117,7 @@ pub struct UwsgiLegion {
     pub scrolls_max_size: u64,
     pub nodes_head: *mut UwsgiLegionNode,
     pub nodes_tail: *mut UwsgiLegionNode,
+    /// None while an announcer has them.
     pub nodes: *mut UwsgiStringList,
     pub lord_hooks: *mut UwsgiStringList,
     pub unlord_hooks: *mut UwsgiStringList,

@@ -1,11 +1,14 @@
-//! Announces this node from a thread that is not uWSGI's, as `uwsgi_legion_announce` in uWSGI's core/legion.c does.
+//! Announces this node from a thread that is not uWSGI's, as `uwsgi_legion_announce` in uWSGI's core/legion.c does, and in
+//! its place.
 //!
-//! That function uses a cipher that belongs to the Legion's thread, so an announcer has a copy of it.
+//! That function uses a cipher that belongs to the Legion's thread, so an announcer has a copy of it. It sends to a list of
+//! nodes in the Legion's struct: without them it sends nothing, so an announcer takes them.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::abi::UwsgiStringList;
 use super::announcement::Announcement;
 use super::calls::{hetzner_call_copy_cipher, hetzner_call_name, hetzner_call_send};
 use super::legion::{Legion, now, uuid};
@@ -14,9 +17,12 @@ use super::legion::{Legion, now, uuid};
 pub struct Announcer {
     legion: Legion,
     cipher: NonNull<c_void>,
+    /// To whom uWSGI would announce, if it is silenced.
+    taken: *mut UwsgiStringList,
 }
 
-// SAFETY: only this announcer uses the cipher, and any thread may use an OpenSSL context, one at a time.
+// SAFETY: only this announcer uses the cipher, and any thread may use an OpenSSL context, one at a time. The list of nodes
+// does not change.
 unsafe impl Send for Announcer {}
 
 impl Announcer {
@@ -24,7 +30,27 @@ impl Announcer {
     pub fn new(legion: Legion) -> Option<Announcer> {
         // SAFETY: the Legion's cipher exists since the configuration was read, and nothing uses it yet.
         let cipher = NonNull::new(unsafe { hetzner_call_copy_cipher(legion.raw()) })?;
-        Some(Announcer { legion, cipher })
+        Some(Announcer { legion, cipher, taken: ptr::null_mut() })
+    }
+
+    /// From now on uWSGI announces this node to nobody.
+    pub fn silence_uwsgi(&mut self) {
+        let nodes = self.legion.take_nodes();
+        if !nodes.is_null() {
+            self.taken = nodes;
+        }
+    }
+
+    /// From now on uWSGI announces this node itself again.
+    pub fn let_uwsgi_speak(&mut self) {
+        let nodes = std::mem::replace(&mut self.taken, ptr::null_mut());
+        if !nodes.is_null() {
+            self.legion.give_nodes_back(nodes);
+        }
+    }
+
+    pub fn has_silenced_uwsgi(&self) -> bool {
+        !self.taken.is_null()
     }
 
     /// Tells all nodes that this one is alive.
@@ -42,7 +68,9 @@ impl Announcer {
         // SAFETY: the datagram has that length, the cipher is ours, and the Legion's list of nodes and its socket do not
         // change any more once its thread has started.
         unsafe {
-            hetzner_call_send(self.legion.raw(), self.cipher.as_ptr(), datagram.as_ptr(), datagram.len());
+            let nodes = if self.taken.is_null() { (*self.legion.raw()).nodes } else { self.taken };
+            let (cipher, length) = (self.cipher.as_ptr(), datagram.len());
+            hetzner_call_send(self.legion.raw(), nodes, cipher, datagram.as_ptr(), length);
         }
     }
 }
@@ -53,7 +81,7 @@ fn announcement(legion: Legion) -> Announcement<'static> {
     // SAFETY: the texts are set before the Legion's thread starts, and do not change. The numbers that it changes are
     // aligned and read atomically; a uuid read while it changes is a vote for no node, until the next round.
     unsafe {
-        let number = |field: *mut u64| AtomicU64::from_ptr(field).load(Ordering::Relaxed);
+        let (lord_valor, lord_uuid, checksum) = legion.vote();
         let scroll = match (*raw).scroll_len {
             length if length > 0 && !(*raw).scroll.is_null() => {
                 &*ptr::slice_from_raw_parts((*raw).scroll.cast::<u8>(), length.into())
@@ -68,9 +96,9 @@ fn announcement(legion: Legion) -> Announcement<'static> {
             name: CStr::from_ptr(hetzner_call_name()).to_bytes(),
             pid: (*raw).pid,
             uuid: uuid(addr_of!((*raw).uuid).cast()),
-            checksum: number(addr_of_mut!((*raw).checksum)),
-            lord_valor: number(addr_of_mut!((*raw).lord_valor)),
-            lord_uuid: uuid(addr_of!((*raw).lord_uuid).cast()),
+            checksum,
+            lord_valor,
+            lord_uuid,
             scroll,
             dead: false,
         }

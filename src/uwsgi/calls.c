@@ -62,9 +62,14 @@ int hetzner_call_legion_freq(void) {
 	return &uwsgi && uwsgi.legion_freq > 0 ? uwsgi.legion_freq : 3;
 }
 
-/* Whether this process is about to end or to reload. */
-bool hetzner_call_is_ending(void) {
-	return &uwsgi && (uwsgi_instance_is_reloading || uwsgi_instance_is_dying);
+/* Whether this process is about to reload: to become the same uWSGI anew. */
+bool hetzner_call_is_reloading(void) {
+	return &uwsgi && uwsgi_instance_is_reloading;
+}
+
+/* Whether it is about to end. */
+bool hetzner_call_is_dying(void) {
+	return &uwsgi && uwsgi_instance_is_dying;
 }
 
 void hetzner_call_announce(struct uwsgi_legion *legion) {
@@ -126,8 +131,9 @@ const char *hetzner_call_name(void) {
 	return &uwsgi ? uwsgi.hostname : "";
 }
 
-/* Encrypts an announcement, except for its header of four bytes, and sends it to every node in the configuration. */
-void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t *datagram, size_t length) {
+/* Encrypts an announcement, except for its header of four bytes, and sends it to every one of the Legion's nodes. */
+void hetzner_call_send(struct uwsgi_legion *legion, struct uwsgi_string_list *nodes, void *cipher,
+    const uint8_t *datagram, size_t length) {
 	uint8_t *sealed = malloc(length + EVP_MAX_BLOCK_LENGTH);
 	struct uwsgi_string_list *node;
 	int begin, end;
@@ -143,7 +149,7 @@ void hetzner_call_send(struct uwsgi_legion *legion, void *cipher, const uint8_t 
 		return;
 	}
 	/* Errors are ignored: the next round sends it again. */
-	for (node = legion->nodes; node; node = node->next)
+	for (node = nodes; node; node = node->next)
 		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
 	free(sealed);
 }

@@ -6,7 +6,10 @@
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
 // Under their C names, for the prototypes.
-use super::abi::{UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action};
+use super::abi::{
+    UwsgiLegion as uwsgi_legion, UwsgiLegionAction as uwsgi_legion_action,
+    UwsgiStringList as uwsgi_string_list,
+};
 
 /// Longer than any datagram.
 pub const DATAGRAM_ROOM: usize = 65_536;
@@ -15,7 +18,8 @@ unsafe extern "C" {
     pub fn hetzner_call_log(line: *const c_char);
     pub fn hetzner_call_cflags() -> *mut c_char;
     pub fn hetzner_call_has_master() -> bool;
-    pub fn hetzner_call_is_ending() -> bool;
+    pub fn hetzner_call_is_reloading() -> bool;
+    pub fn hetzner_call_is_dying() -> bool;
     pub fn hetzner_call_name() -> *const c_char;
 
     pub fn hetzner_call_register_action(
@@ -47,6 +51,7 @@ unsafe extern "C" {
     pub fn hetzner_call_copy_cipher(legion: *mut uwsgi_legion) -> *mut c_void;
     pub fn hetzner_call_send(
         legion: *mut uwsgi_legion,
+        nodes: *mut uwsgi_string_list,
         cipher: *mut c_void,
         datagram: *const u8,
         length: usize,

@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::ptr::{self, NonNull, addr_of, addr_of_mut};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::abi::{UwsgiLegion, UwsgiLegionNode, UwsgiStringList};
@@ -44,6 +44,8 @@ pub struct Peer {
     pub valor: u64,
     /// Whether it votes for this node as Lord.
     pub votes_for_us: bool,
+    /// Of all the nodes that it knows, itself included.
+    pub checksum: u64,
     /// Unix time, seconds.
     pub last_seen: i64,
 }
@@ -59,6 +61,8 @@ pub struct View {
     pub suspended_until: i64,
     /// Whether a peer outranks this node.
     pub is_outranked: bool,
+    /// Who is to be Lord, and of which nodes, as this node announces it: valor, uuid and checksum.
+    pub vote: (u64, Uuid, u64),
     pub peers: Vec<Peer>,
 }
 
@@ -80,6 +84,17 @@ impl View {
     pub fn has_another_candidate(&self) -> bool {
         self.peers.iter().any(|peer| peer.valor > 0)
     }
+
+    /// What uWSGI's checksum of these nodes is, this one among them with that valor and uuid.
+    pub fn checksum(&self, valor: u64, uuid: &Uuid) -> u64 {
+        let others = self.peers.iter().map(|peer| checksum_part(peer.valor, &peer.uuid));
+        others.fold(checksum_part(valor, uuid), u64::wrapping_add)
+    }
+}
+
+/// A node's part of uWSGI's checksum.
+pub fn checksum_part(valor: u64, uuid: &Uuid) -> u64 {
+    uuid.iter().fold(valor, |sum, byte| sum.wrapping_add((*byte).into()))
 }
 
 impl Legion {
@@ -119,7 +134,7 @@ impl Legion {
         self.listens_at().rsplit_once(':')?.0.parse().ok()
     }
 
-    /// Where this node sends its announcements, as in the configuration: `HOST:PORT` of each.
+    /// Where this node sends its announcements, as in the configuration: `HOST:PORT` of each. Before an announcer takes them.
     pub fn node_addresses(self) -> Vec<String> {
         // SAFETY: the list is made while the configuration is read, and does not change after that.
         let addresses = unsafe { strings((*self.raw()).nodes) };
@@ -203,6 +218,7 @@ impl Legion {
                     uuid: uuid(addr_of!((*node).uuid).cast()),
                     valor: (*node).valor,
                     votes_for_us: uuid(addr_of!((*node).lord_uuid).cast()) == own,
+                    checksum: AtomicU64::from_ptr(addr_of_mut!((*node).checksum)).load(Ordering::Relaxed),
                     last_seen: AtomicI64::from_ptr(addr_of_mut!((*node).last_seen)).load(Ordering::Relaxed),
                 });
             });
@@ -214,8 +230,20 @@ impl Legion {
                 dead: AtomicI32::from_ptr(addr_of_mut!((*raw).dead)).load(Ordering::Relaxed) != 0,
                 suspended_until: self.suspended_until().load(Ordering::Relaxed),
                 is_outranked: peers.iter().any(|peer| self.is_outranked_by(peer.valor, &peer.uuid)),
+                vote: self.vote(),
                 peers,
             }
+        }
+    }
+
+    /// Whom this node votes for: the Lord's valor and uuid, and the checksum of all nodes.
+    pub(super) fn vote(self) -> (u64, Uuid, u64) {
+        let raw = self.raw();
+        // SAFETY: aligned, and valid as long as the process. A uuid read while it changes is a vote for no node.
+        unsafe {
+            let number = |field: *mut u64| AtomicU64::from_ptr(field).load(Ordering::Relaxed);
+            let (valor, checksum) = (addr_of_mut!((*raw).lord_valor), addr_of_mut!((*raw).checksum));
+            (number(valor), uuid(addr_of!((*raw).lord_uuid).cast()), number(checksum))
         }
     }
 
@@ -265,16 +293,45 @@ impl Legion {
         self.suspended_until().store(until, Ordering::Relaxed);
     }
 
-    /// Makes a suspended node a member again, with this valor; with 0 it only votes. For its peers a node with another valor
-    /// is another node, so they must be told that the old one is dead.
-    pub fn rejoin(self, valor: u64) {
-        // SAFETY: aligned, and valid as long as the process. Valor first, so that uWSGI's Legion thread, which reads them
-        // in each of its rounds, never uses the old one.
+    /// For its peers a node with another valor is another node, so they must be told that the old one is dead.
+    pub fn set_valor(self, valor: u64) {
+        // SAFETY: aligned, and valid as long as the process.
         unsafe {
             AtomicU64::from_ptr(addr_of_mut!((*self.raw()).valor)).store(valor, Ordering::Release);
+        }
+    }
+
+    /// Makes a suspended node a member again. Its valor must be right by then, because uWSGI's Legion thread reads both in
+    /// each of its rounds.
+    pub fn revive(self) {
+        // SAFETY: aligned, and valid as long as the process.
+        unsafe {
             self.suspended_until().store(0, Ordering::Release);
             AtomicI32::from_ptr(addr_of_mut!((*self.raw()).dead)).store(0, Ordering::Release);
         }
+    }
+
+    /// Makes this node, for its peers, the one that had this uuid. Before the Legion's thread starts.
+    pub fn set_uuid(self, uuid: &Uuid) {
+        // SAFETY: 36 bytes of 37, which nobody else uses yet.
+        unsafe {
+            ptr::copy_nonoverlapping(uuid.as_ptr(), addr_of_mut!((*self.raw()).uuid).cast(), uuid.len())
+        }
+    }
+
+    /// Has uWSGI announce this node to nobody; returns to whom it would.
+    pub(super) fn take_nodes(self) -> *mut UwsgiStringList {
+        self.nodes().swap(ptr::null_mut(), Ordering::AcqRel)
+    }
+
+    /// Ends what [`Legion::take_nodes`] began.
+    pub(super) fn give_nodes_back(self, nodes: *mut UwsgiStringList) {
+        self.nodes().store(nodes, Ordering::Release);
+    }
+
+    fn nodes(&self) -> &AtomicPtr<UwsgiStringList> {
+        // SAFETY: aligned, and valid as long as the process.
+        unsafe { AtomicPtr::from_ptr(addr_of_mut!((*self.raw()).nodes)) }
     }
 
     /// The number of different nodes in the configuration, including this one. `None` if it has a multicast address, behind
@@ -347,8 +404,19 @@ pub fn death_on_lord_error() -> bool {
 
 /// Whether this process is about to end or to reload.
 pub fn is_ending() -> bool {
-    // SAFETY: reads two flags that the master sets.
-    unsafe { hetzner_call_is_ending() }
+    is_reloading() || is_dying()
+}
+
+/// Whether it is about to reload: to become the same uWSGI anew.
+pub fn is_reloading() -> bool {
+    // SAFETY: reads flags that the master sets.
+    unsafe { hetzner_call_is_reloading() }
+}
+
+/// Whether it is about to end.
+pub fn is_dying() -> bool {
+    // SAFETY: as above.
+    unsafe { hetzner_call_is_dying() }
 }
 
 /// All Legions of this process.

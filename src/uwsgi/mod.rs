@@ -25,7 +25,8 @@ pub use announcer::Announcer;
 use calls::*;
 pub use election::{Election, Waited, listen, wait_for};
 pub use legion::{
-    HookLine, Legion, Peer, Uuid, View, death_on_lord_error, is_ending, legions, now, round, tolerance,
+    HookLine, Legion, Peer, Uuid, View, checksum_part, death_on_lord_error, is_dying, is_ending,
+    is_reloading, legions, now, round, tolerance,
 };
 pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
 pub use start::{

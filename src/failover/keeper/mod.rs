@@ -1,56 +1,47 @@
 //! The keeper: one thread that keeps this process a member of its Legions.
 //!
-//! uWSGI falls silent while datagrams come in faster than its own `legion-freq`; it never lets a node back that it has
-//! suspended; and after a pause a process is elected by itself before it has heard the others. So several times a second
-//! the keeper announces what is overdue, brings suspended nodes back (`comeback`), and notes which nodes are in sight and
-//! whether the process ran all the time (`sight`).
+//! uWSGI falls silent while datagrams come in faster than its own `legion-freq`; it says that a node is dead whenever it
+//! reloads; it never lets a node back that it has suspended; and after a pause a process is elected by itself before it has
+//! heard the others. So several times a second the keeper announces what is due (`voice`), with the rank that this node has
+//! (`rank`), brings suspended nodes back (`comeback`), and notes which nodes are in sight and whether the process ran all the
+//! time (`sight`). `kept` is one Legion with all of that.
 
 mod comeback;
+mod kept;
+mod rank;
 mod sight;
+mod voice;
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::FailoverIp;
 use crate::hosters::Kind;
 use crate::sys::{lock, spawn};
-use crate::uwsgi::{self, Announcer, Legion, View};
+use crate::uwsgi::{self, Legion};
 pub use comeback::Ended;
-use comeback::{Comeback, Standing, Step};
+use kept::Kept;
+pub use kept::Lordship;
 pub use sight::Clock;
-use sight::Sight;
 
 const TICK: Duration = Duration::from_millis(250);
-/// For how long a node announces that its old valor is gone.
-const FAREWELLS: Duration = Duration::from_secs(2);
-/// How much later than its `legion-freq` uWSGI may be by itself.
-const LATE: Duration = Duration::from_millis(500);
+/// A keeper that has not come round for so long is stuck, and uWSGI announces the node again.
+const STUCK: Duration = Duration::from_secs(4);
+/// For how long a node that reloads remains a member: while uWSGI waits for its workers, and again while the new image loads
+/// the application.
+pub const LONGEST_RELOAD: Duration = Duration::from_secs(65);
 
 /// What is known of this process's Legions beside what uWSGI keeps.
 #[derive(Default)]
 pub struct Keeper {
     kept: Mutex<Vec<Kept>>,
-    /// Whether its thread runs, and whether it ever did.
+    /// Whether its thread runs; when it first did; and when it came round last, in milliseconds after that.
     runs: AtomicBool,
-    has_begun: OnceLock<()>,
-}
-
-struct Kept {
-    legion: Legion,
-    /// None if OpenSSL gives no second cipher.
-    announcer: Option<Announcer>,
-    announced: Instant,
-    /// Those that its lord hooks take over.
-    ips: Vec<FailoverIp>,
-    sight: Sight,
-    comeback: Comeback,
-    /// The configured valor, while this node only votes.
-    resting: Option<u64>,
-    /// A valor that this node no longer has, and until when its peers are told so, since one announcement may be lost.
-    left: Option<(u64, Instant)>,
+    begun: OnceLock<Instant>,
+    beat: AtomicU64,
 }
 
 impl Keeper {
@@ -58,26 +49,22 @@ impl Keeper {
         lock(&self.kept).iter_mut().find(|kept| kept.legion == legion).map(act)
     }
 
+    /// From uWSGI's main thread, which must never wait for long: nothing is done if the keeper is stuck.
+    fn each_soon(&self, act: impl FnMut(&mut Kept)) {
+        for _ in 0..100 {
+            match self.kept.try_lock() {
+                Ok(mut kept) => return kept.iter_mut().for_each(act),
+                Err(TryLockError::Poisoned(kept)) => return kept.into_inner().iter_mut().for_each(act),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
     /// Notes every Legion of this process, with the failover IPs of its lord hooks. Before uWSGI starts its Legions.
     pub fn prepare(&self, lord_ips: &[FailoverIp]) {
         let keep = |legion: Legion| {
-            let mut kept = Kept {
-                legion,
-                announcer: Announcer::new(legion),
-                announced: Instant::now(),
-                ips: lord_ips.iter().filter(|ip| ip.legion == legion).cloned().collect(),
-                sight: Sight::new(legion.configured_size()),
-                comeback: Comeback::default(),
-                resting: None,
-                left: None,
-            };
-            // A reload goes on with a password that it cannot read, but this node could not take over.
-            if !kept.ips.is_empty() && kept.ips.iter().all(|ip| ip.remote.secret().read().is_err()) {
-                kept.comeback.begin_away(Instant::now());
-                kept.resting = Some(legion.valor());
-                legion.rejoin(0);
-            }
-            kept
+            let ips = lord_ips.iter().filter(|ip| ip.legion == legion).cloned().collect();
+            Kept::new(legion, ips)
         };
         *lock(&self.kept) = uwsgi::legions().into_iter().map(keep).collect();
     }
@@ -89,13 +76,55 @@ impl Keeper {
             return;
         }
         uwsgi::start_log_writer();
-        self.has_begun.get_or_init(|| {
+        self.begun.get_or_init(|| {
             let now = Instant::now();
-            lock(&self.kept).iter_mut().for_each(|kept| kept.sight.begin(now));
+            lock(&self.kept).iter_mut().for_each(|kept| kept.begin(now));
+            now
         });
         if spawn("hetzner-keeper", || self.keep()).is_none() {
             self.runs.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Called by uWSGI's main loop about once a second, and when something has happened.
+    pub fn cycle(&'static self) {
+        if uwsgi::is_reloading() {
+            // uWSGI has just said that this node is dead, but to nobody.
+            return self.each_soon(Kept::begin_reload);
+        }
+        if uwsgi::is_dying() {
+            return;
+        }
+        self.start();
+        let Some(begun) = self.begun.get() else { return };
+        let beat = *begun + Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        if beat.elapsed() > STUCK
+            && let Ok(mut kept) = self.kept.try_lock()
+        {
+            kept.iter_mut().for_each(Kept::let_uwsgi_speak);
+        }
+    }
+
+    /// The process ends: uWSGI is about to say farewell for this node.
+    pub fn end(&self) {
+        self.each_soon(Kept::let_uwsgi_speak);
+    }
+
+    /// What this node is Lord of, and remains while it reloads.
+    pub fn lordships(&self) -> Vec<Lordship> {
+        let mut found = Vec::new();
+        self.each_soon(|kept| found.extend(kept.lordship()));
+        found
+    }
+
+    /// This process was that node before it was reloaded, and is so again. Before uWSGI starts this Legion.
+    pub fn take_back(&self, legion: Legion, lordship: &Lordship) {
+        self.with(legion, |kept| kept.take_back(lordship));
+    }
+
+    /// Whether this node was Lord before a reload, and is about to be elected again.
+    pub fn was_lord(&self, legion: Legion) -> bool {
+        self.with(legion, |kept| kept.was_lord()).unwrap_or_default()
     }
 
     /// For how long a hook has to listen before it may act, because nodes that are not in sight may be alive.
@@ -109,9 +138,9 @@ impl Keeper {
         self.with(legion, listening_time).flatten()
     }
 
-    /// How many nodes the Legion's majority is counted of, if `size` are configured.
-    pub fn voters(&self, legion: Legion, size: usize) -> usize {
-        self.with(legion, |kept| kept.sight.voters(size)).unwrap_or(size.max(1))
+    /// How many nodes the Legion's majority is counted of, if there are `most` at the most where the ini does not say it.
+    pub fn voters(&self, legion: Legion, most: usize) -> usize {
+        self.with(legion, |kept| kept.sight.voters(most)).unwrap_or(most.max(1))
     }
 
     /// Whether another node that can be Lord was there when the keeper looked last. When uWSGI ends, its own list must not
@@ -128,19 +157,10 @@ impl Keeper {
 
     /// A lord hook has ended; called before uWSGI acts on it.
     pub fn note_end(&self, legion: Legion, ended: Ended) {
-        let note = |kept: &mut Kept| {
-            kept.comeback.note(ended);
-            if ended == Ended::Outvoted {
-                // uWSGI has not heard that node yet.
-                kept.sight.distrust(Instant::now());
-            }
-        };
-        self.with(legion, note);
+        self.with(legion, |kept| kept.note_end(ended));
     }
 
     fn keep(&'static self) {
-        // At once, because uWSGI announces this node only after a first round of silence.
-        lock(&self.kept).iter_mut().for_each(Kept::announce);
         // It goes on after a panic, which is logged by then, because a node that never comes back would be worse.
         while panic::catch_unwind(AssertUnwindSafe(|| self.watch())).is_err() {
             thread::sleep(TICK);
@@ -149,23 +169,28 @@ impl Keeper {
 
     fn watch(&'static self) {
         let mut clock = Clock::start();
-        while !uwsgi::is_ending() {
-            thread::sleep(TICK);
+        while !uwsgi::is_dying() {
+            self.note_beat();
             let has_paused = clock.tick(TICK);
             for legion in uwsgi::legions() {
+                if uwsgi::is_reloading() {
+                    self.with(legion, Kept::tick_in_reload);
+                    continue;
+                }
                 // Before the plugin's lock is held, because uWSGI's lock may take its time.
                 let view = legion.view();
-                let keep = |kept: &mut Kept| {
-                    let now = Instant::now();
-                    kept.sight.observe(&view, now, uwsgi::now(), has_paused);
-                    kept.announce_if_overdue(&view, now);
-                    kept.bring_back(&view, now).then(|| kept.ips.clone())
-                };
-                if let Some(ips) = self.with(legion, keep).flatten() {
+                let check = self.with(legion, |kept| kept.tick(&view, has_paused).then(|| kept.ips.clone()));
+                if let Some(ips) = check.flatten() {
                     self.check(legion, ips);
                 }
             }
+            thread::sleep(TICK);
         }
+    }
+
+    fn note_beat(&self) {
+        let since = self.begun.get().map(Instant::elapsed).unwrap_or_default();
+        self.beat.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Checks, in a thread of its own, whether a takeover could be made now.
@@ -184,75 +209,5 @@ impl Keeper {
         if spawn("hetzner", check).is_none() {
             checked(None);
         }
-    }
-}
-
-impl Kept {
-    fn announce(&mut self) {
-        self.announced = Instant::now();
-        self.announcer.iter_mut().for_each(Announcer::announce);
-    }
-
-    /// Only while the Legion's own thread hears others, because a node whose Legion is stuck must not seem alive.
-    fn announce_if_overdue(&mut self, view: &View, now: Instant) {
-        if view.dead || view.suspended_until > uwsgi::now() || self.legion.mark() {
-            self.announced = now;
-            return;
-        }
-        let round = uwsgi::round();
-        let hears = view.silence().is_some_and(|silence| silence <= round);
-        if hears && now.duration_since(self.announced) >= round + LATE && !uwsgi::is_ending() {
-            self.announce();
-        }
-    }
-
-    /// Brings a node back after its suspension, which uWSGI never does. Until it can be Lord again it votes, because the
-    /// others may have no quorum without it. Returns whether to check now if a takeover could be made.
-    fn bring_back(&mut self, view: &View, now: Instant) -> bool {
-        if self.ips.is_empty() || uwsgi::is_ending() {
-            return false;
-        }
-        if let Some((valor, until)) = self.left {
-            self.announcer.iter_mut().for_each(|announcer| announcer.say_farewell(valor));
-            self.left = self.left.filter(|_| now < until);
-        }
-        let legion = self.legion;
-        let suspended = u64::try_from(view.suspended_until - uwsgi::now()).unwrap_or_default();
-        let own = (self.resting.unwrap_or(legion.valor()), legion.uuid());
-        let standing = Standing {
-            is_away: view.dead || self.resting.is_some(),
-            suspended: Duration::from_secs(suspended),
-            is_outranked: view.peers.iter().any(|peer| (peer.valor, peer.uuid) > own),
-        };
-        let log = |line: &str| uwsgi::log(&format!("{}: {line}", legion.name()));
-        match self.comeback.observe(&standing, now) {
-            Step::Nothing => {}
-            Step::StayAway { votes, why } => {
-                if !votes {
-                    legion.suspend_until(uwsgi::now() + 2);
-                } else if view.dead {
-                    self.resting.get_or_insert(legion.valor());
-                    self.rejoin(0, now);
-                }
-                why.iter().for_each(|why| log(why));
-            }
-            Step::Check => return true,
-            Step::Return(why) => {
-                let valor = self.resting.take().unwrap_or(legion.valor());
-                self.rejoin(valor, now);
-                log(&format!("{why}: this node is a member of the Legion again"));
-            }
-        }
-        false
-    }
-
-    fn rejoin(&mut self, valor: u64, now: Instant) {
-        let before = self.legion.valor();
-        if before != valor {
-            self.left = Some((before, now + FAREWELLS));
-            self.announcer.iter_mut().for_each(|announcer| announcer.say_farewell(before));
-        }
-        self.legion.rejoin(valor);
-        self.announce();
     }
 }

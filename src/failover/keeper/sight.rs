@@ -144,10 +144,10 @@ impl Sight {
         self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
-    /// How many nodes a majority is counted of, if `size` are configured: a node that has announced its death has no vote,
-    /// but each node in sight has one.
-    pub fn voters(&self, size: usize) -> usize {
-        size.saturating_sub(self.farewells.len()).max(self.peers.len() + 1)
+    /// How many nodes a majority is counted of: a node that has announced its death has no vote, but each node in sight has
+    /// one. `most` is how many there ever were, for where the ini does not say it.
+    pub fn voters(&self, most: usize) -> usize {
+        self.size.unwrap_or(most).saturating_sub(self.farewells.len()).max(self.peers.len() + 1)
     }
 
     /// For how long to listen before this node may act on its election: as long as any node is silent between two
@@ -179,6 +179,7 @@ mod tests {
             uuid: [number; 36],
             valor: number.into(),
             votes_for_us: true,
+            checksum: 0,
             last_seen,
         };
         View {
@@ -186,6 +187,7 @@ mod tests {
             dead: false,
             suspended_until: 0,
             is_outranked: false,
+            vote: (0, [0; 36], 0),
             peers: peers.iter().map(peer).collect(),
         }
     }

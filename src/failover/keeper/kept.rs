@@ -1,0 +1,235 @@
+//! One Legion, as the keeper keeps it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::LONGEST_RELOAD;
+use super::comeback::{self, Comeback, Ended, Step};
+use super::rank::{self, Rank};
+use super::sight::Sight;
+use super::voice::{Farewell, Voice};
+use crate::failover::FailoverIp;
+use crate::uwsgi::{self, Legion, View};
+
+/// For how long a node that was Lord before a reload waits to be elected again.
+const LONGEST_RETURN: Duration = Duration::from_secs(60);
+
+pub struct Kept {
+    pub legion: Legion,
+    /// Those that its lord hooks take over.
+    pub ips: Vec<FailoverIp>,
+    pub sight: Sight,
+    pub comeback: Comeback,
+    voice: Voice,
+    /// As configured.
+    valor: u64,
+    /// Whether this node only votes, with valor 0.
+    rests: bool,
+    /// Where its nodes are ranked.
+    rank: Option<Rank>,
+    /// Whether the last lord hook has brought its IPs here.
+    has_ips: bool,
+    /// Until when this node, which was Lord before a reload, counts as Lord still.
+    lord_until: Option<Instant>,
+    /// How often it has remained Lord.
+    reloads: u64,
+    reload: Option<Reload>,
+}
+
+/// What becomes of this node's membership while uWSGI reloads.
+struct Reload {
+    since: Instant,
+    remains: bool,
+}
+
+/// What a Lord hands over to the image of uWSGI that it is reloaded into.
+#[derive(Clone)]
+pub struct Lordship {
+    pub legion: Legion,
+    /// The valor of the ini, and the one that is announced.
+    pub configured: u64,
+    pub announced: u64,
+    pub health: u8,
+    /// How often this node has been reloaded and remained Lord.
+    pub reloads: u64,
+}
+
+impl Kept {
+    pub fn new(legion: Legion, ips: Vec<FailoverIp>) -> Kept {
+        let mut kept = Kept {
+            legion,
+            ips,
+            sight: Sight::new(legion.configured_size()),
+            comeback: Comeback::default(),
+            voice: Voice::new(legion),
+            valor: legion.valor(),
+            rests: false,
+            rank: None,
+            has_ips: false,
+            lord_until: None,
+            reloads: 0,
+            reload: None,
+        };
+        // A reload goes on with a password that it cannot read, but this node could not take over.
+        if !kept.ips.is_empty() && kept.ips.iter().all(|ip| ip.remote.secret().read().is_err()) {
+            kept.comeback.begin_away(Instant::now());
+            kept.rests = true;
+            legion.set_valor(0);
+        }
+        kept
+    }
+
+    /// uWSGI's Legions have started.
+    pub fn begin(&mut self, now: Instant) {
+        self.sight.begin(now);
+        self.voice.begin(now);
+    }
+
+    pub fn let_uwsgi_speak(&mut self) {
+        self.voice.end();
+    }
+
+    /// Called several times a second; returns whether to check now if a takeover could be made.
+    pub fn tick(&mut self, view: &View, has_paused: bool) -> bool {
+        let now = Instant::now();
+        if !self.voice.speaks() {
+            self.voice.begin(now);
+        }
+        self.sight.observe(view, now, uwsgi::now(), has_paused);
+        if view.lord_since != 0 || view.is_outranked || self.lord_until.is_some_and(|until| now >= until) {
+            self.lord_until = None;
+        }
+        self.keep_rank(view, now);
+        self.voice.tick(view, now);
+        self.bring_back(view, now)
+    }
+
+    fn keep_rank(&mut self, view: &View, now: Instant) {
+        let (has_ips, own) = (self.has_ips(), self.legion.valor());
+        let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
+        let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let standing = rank::Standing {
+            valor: self.valor,
+            uuid: &self.legion.uuid(),
+            is_lord,
+            has_ips,
+            is_well: true,
+            peers: &view.peers,
+        };
+        let valor = rank.valor(&standing, now);
+        // A Lord that makes room is no longer the highest, whoever has not heard its new valor yet.
+        let farewell = if is_lord && valor < own { Farewell::AtOnce } else { Farewell::OnceKnown };
+        self.voice.change_valor(valor, farewell, now);
+    }
+
+    /// Whether the IPs are here, as far as is known.
+    fn has_ips(&self) -> bool {
+        let mut routes = self.ips.iter().map(|ip| ip.record.metrics.route.load(Ordering::Relaxed));
+        routes.clone().all(|route| route == 1) || self.has_ips && routes.all(|route| route != 0)
+    }
+
+    pub fn note_end(&mut self, ended: Ended) {
+        self.has_ips = ended == Ended::Here;
+        self.comeback.note(ended);
+        if ended == Ended::Outvoted {
+            // uWSGI has not heard that node yet.
+            self.sight.distrust(Instant::now());
+        }
+    }
+
+    /// Brings a node back after its suspension, which uWSGI never does. Until it can be Lord again it votes, because the
+    /// others may have no quorum without it. Returns whether to check now if a takeover could be made.
+    fn bring_back(&mut self, view: &View, now: Instant) -> bool {
+        if self.ips.is_empty() || uwsgi::is_ending() {
+            return false;
+        }
+        let legion = self.legion;
+        let suspended = u64::try_from(view.suspended_until - uwsgi::now()).unwrap_or_default();
+        let own = (if self.rests { self.valor } else { legion.valor() }, legion.uuid());
+        let standing = comeback::Standing {
+            is_away: view.dead || self.rests,
+            suspended: Duration::from_secs(suspended),
+            is_outranked: view.peers.iter().any(|peer| (peer.valor, peer.uuid) > own),
+        };
+        let log = |line: &str| uwsgi::log(&format!("{}: {line}", legion.name()));
+        match self.comeback.observe(&standing, now) {
+            Step::Nothing => {}
+            Step::StayAway { votes, why } => {
+                if !votes {
+                    legion.suspend_until(uwsgi::now() + 2);
+                } else if view.dead {
+                    self.rests = true;
+                    self.voice.rejoin(0, now);
+                }
+                why.iter().for_each(|why| log(why));
+            }
+            Step::Check => return true,
+            Step::Return(why) => {
+                self.rests = false;
+                self.voice.rejoin(self.valor, now);
+                log(&format!("{why}: this node is a member of the Legion again"));
+            }
+        }
+        false
+    }
+
+    pub fn was_lord(&self) -> bool {
+        self.lord_until.is_some()
+    }
+
+    /// uWSGI begins to reload: a Lord remains a member, so that nobody else is elected for nothing.
+    pub fn begin_reload(&mut self) {
+        if self.reload.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        let is_lord = self.legion.view().lord_since != 0 || self.was_lord();
+        // If uWSGI announces this node, it has said farewell itself.
+        let remains = is_lord && self.voice.speaks();
+        match remains {
+            true => self.voice.announce(now),
+            false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
+        }
+        self.reload = Some(Reload { since: now, remains });
+    }
+
+    pub fn tick_in_reload(&mut self) {
+        let now = Instant::now();
+        let Some(reload) = &mut self.reload else { return };
+        if reload.remains && now.duration_since(reload.since) > LONGEST_RELOAD {
+            reload.remains = false;
+            self.voice.leave(self.legion.valor(), Farewell::AtOnce, now);
+            let (name, seconds) = (self.legion.name(), LONGEST_RELOAD.as_secs());
+            uwsgi::log(&format!(
+                "{name}: the workers have not ended for {seconds} s: this node leaves the Legion until it is reloaded"
+            ));
+        }
+        self.voice.tick_in_reload(reload.remains, now);
+    }
+
+    pub fn lordship(&self) -> Option<Lordship> {
+        self.reload.as_ref().filter(|reload| reload.remains)?;
+        Some(Lordship {
+            legion: self.legion,
+            configured: self.valor,
+            announced: self.legion.valor(),
+            health: 0,
+            reloads: self.reloads,
+        })
+    }
+
+    /// Before uWSGI starts this Legion.
+    pub fn take_back(&mut self, before: &Lordship) {
+        let now = Instant::now();
+        if !self.rests {
+            let valor = self.rank.as_ref().map(|_| rank::with_valor(before.announced, self.valor));
+            self.legion.set_valor(valor.unwrap_or(self.valor));
+            self.lord_until = Some(now + LONGEST_RETURN);
+            self.has_ips = true;
+            self.reloads = before.reloads + 1;
+        }
+        if self.legion.valor() != before.announced {
+            self.voice.leave(before.announced, Farewell::OnceKnown, now);
+        }
+    }
+}
