@@ -52,22 +52,29 @@ fn a_drained_lord_hands_over_and_takes_over_when_it_is_not_drained(uwsgi: Uwsgi)
     });
 }
 
-/// The IP is where it was switched to, and never at the node that ends.
+/// The IP has left before the node ends, or is leaving.
 fn a_drained_node_that_is_stopped_moves_nothing(uwsgi: Uwsgi) {
-    let (mut scene, files) = settled(uwsgi, "");
-    drain(&files[0]);
-    scene.settles_at(2, &[1, 2, 3]);
-    scene.legion.node(1).signal(SIGINT);
-    assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
-    scene.settles_at(2, &[2, 3]);
-    // Back from its maintenance, it is drained still.
-    scene.legion.start(1);
-    scene.settles_at(2, &[1, 2, 3]);
-    scene.stays_at(2, seconds(4));
-    assert_eq!((scene.switches(), scene.posts()), (2, 2), "{}", scene.state());
-    undrain(&files[0]);
-    scene.settles_at(1, &[1, 2, 3]);
-    assert_eq!((scene.switches(), scene.posts()), (3, 3), "{}", scene.state());
+    side_by_side(&[true, false], |waits| {
+        let (mut scene, files) = settled(uwsgi, "");
+        scene.robot.set_switch(seconds(3));
+        drain(&files[0]);
+        if waits {
+            scene.settles_at(2, &[1, 2, 3]);
+        } else {
+            scene.wait_for_post(2, 0);
+        }
+        scene.legion.node(1).signal(SIGINT);
+        assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
+        scene.settles_at(2, &[2, 3]);
+        // Back from its maintenance, it is drained still.
+        scene.legion.start(1);
+        scene.settles_at(2, &[1, 2, 3]);
+        scene.stays_at(2, seconds(4));
+        assert_eq!((scene.switches(), scene.posts()), (2, 2), "{}", scene.state());
+        undrain(&files[0]);
+        scene.settles_at(1, &[1, 2, 3]);
+        assert_eq!((scene.switches(), scene.posts()), (3, 3), "{}", scene.state());
+    });
 }
 
 fn nothing_moves_when_all_are_drained(uwsgi: Uwsgi) {

@@ -12,6 +12,8 @@ use lab::uwsgi::Uwsgi;
 on_each_uwsgi! {
     the_lord_stays_when_a_higher_node_comes_back
     a_lord_without_the_ip_does_not_stay
+    a_lord_that_was_away_does_not_take_the_ip_back
+    a_node_that_was_suspended_leaves_the_ip_where_it_is
     a_higher_node_takes_over_when_it_was_there_for_long_enough
     a_node_that_comes_and_goes_does_not_count_up
     a_sick_node_does_not_count_up
@@ -70,6 +72,63 @@ fn a_lord_without_the_ip_does_not_stay(uwsgi: Uwsgi) {
     scene.legion.start(1);
     scene.settles_at(1, &[1, 2, 3]);
     assert_eq!(scene.robot.route(failover_ip()), route_of(1), "{}", scene.state());
+}
+
+/// How a Lord is away for a while.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    Cut,
+    Frozen,
+}
+
+/// It says that it is Lord, as the other one does, and does not know yet that the IP is elsewhere.
+fn a_lord_that_was_away_does_not_take_the_ip_back(uwsgi: Uwsgi) {
+    let quorum = format!("{NOPREEMPT}{TWO}");
+    let delayed = delay(3600);
+    let rows = [
+        (Away::Cut, NOPREEMPT),
+        (Away::Cut, &quorum),
+        (Away::Cut, &delayed),
+        (Away::Frozen, NOPREEMPT),
+        (Away::Frozen, &quorum),
+    ];
+    side_by_side(&rows, |(away, options)| {
+        let mut scene = scene(uwsgi, 3, options);
+        scene.legion.start_all();
+        scene.settles_at(1, &[1, 2, 3]);
+        match away {
+            Away::Cut => scene.legion.links().cut_off(1),
+            Away::Frozen => scene.legion.node(1).freeze(),
+        }
+        let is_at_2 =
+            || scene.legion.node(2).is_lord(LEGION) && scene.robot.route(failover_ip()) == route_of(2);
+        scene.wait_until(LIMIT, "node 2 has the IP", is_at_2);
+        // Each has been alone for a while.
+        thread::sleep(seconds(6));
+        match away {
+            Away::Cut => scene.legion.links().heal(),
+            Away::Frozen => scene.legion.node(1).thaw(),
+        }
+        scene.settles_at(2, &[1, 2, 3]);
+        scene.stays_at(2, seconds(8));
+        assert_eq!(scene.switches(), 2, "{}", scene.state());
+        scene.legion.kill(2);
+        scene.settles_at(1, &[1, 3]);
+    });
+}
+
+/// It could not take the IP over, and was no member for a while.
+fn a_node_that_was_suspended_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
+    let mut scene = scene(uwsgi, 3, &format!("{NOPREEMPT}legion-death-on-lord-error = 5\n"));
+    scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
+    scene.legion.start_all();
+    scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
+    scene.settles_at(2, &[1, 2, 3]);
+    wait_for_ranks(&scene, [1, 3, 1]);
+    scene.stays_at(2, seconds(8));
+    assert_eq!(scene.switches(), 1, "{}", scene.state());
+    scene.legion.kill(2);
+    scene.settles_at(1, &[1, 3]);
 }
 
 // preempt-delay.
