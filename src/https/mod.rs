@@ -18,6 +18,7 @@ use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 use ureq::{Agent, Proxy, ProxyProtocol, RequestBuilder};
 
+pub use crate::config::authority;
 use crate::config::host_of;
 use connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
 pub use error::{Cause, Error};
@@ -142,11 +143,6 @@ fn proxy(url: &Uri) -> Result<Option<Proxy>, String> {
     let invalid =
         "the proxy in the environment (https_proxy, http_proxy, all_proxy) is not a valid proxy URL";
     found.map(|proxy| Proxy::new(&proxy).map_err(|_| invalid.to_string())).transpose()
-}
-
-/// The host of a URL, with its port if the URL has one.
-pub fn authority(url: &Uri) -> &str {
-    url.authority().map_or("", |authority| authority.as_str())
 }
 
 /// Seconds for a log line, to the tenth.
