@@ -1,10 +1,12 @@
 //! Who is Lord: the one that has the IP and keeps it, before those that are healthy, before those with a higher valor.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::checked::Answers;
+use lab::checked::{Answers, Service};
 use lab::legion::{LEGION, failover_ip, route_of};
+use lab::process::SIGHUP;
 use lab::ranked::{LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, scene, set_all};
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
@@ -21,6 +23,7 @@ on_each_uwsgi! {
     ranks_are_valors_that_any_node_understands
     a_node_without_the_options_counts_as_a_sick_one
     a_node_without_the_options_is_lord_when_nobody_else_is_there
+    options_are_rolled_out_from_the_lord_on_without_a_switch
 }
 
 /// Node 1 has died and come back, while node 2 was Lord and stayed it.
@@ -254,9 +257,9 @@ enum Odd {
 const ODD: [Odd; 2] = [Odd::WithoutOptions, Odd::WithoutPlugin];
 
 /// Nodes 2 and 3 are checked, and stay Lord; node 1, which has the highest valor, is another.
-fn mixed(uwsgi: Uwsgi, odd: Odd) -> (Scene, Vec<lab::checked::Service>) {
+fn mixed(uwsgi: Uwsgi, odd: Odd) -> (Scene, Vec<Service>) {
     let mut scene = scene(uwsgi, 3, "");
-    let services: Vec<_> = (0..2).map(|_| lab::checked::Service::well()).collect();
+    let services: Vec<_> = (0..2).map(|_| Service::well()).collect();
     for (service, node) in services.iter().zip(2..) {
         *scene.legion.ini_mut(node) += NOPREEMPT;
         check(&mut scene, node, &service.http());
@@ -303,6 +306,35 @@ fn a_node_without_the_options_is_lord_when_nobody_else_is_there(uwsgi: Uwsgi) {
         scene.legion.start(2);
         scene.wait_until(LIMIT, "node 1 is Lord", || scene.legion.lords() == [1]);
     });
+}
+
+/// By a reload each, and taken back the other way round.
+fn options_are_rolled_out_from_the_lord_on_without_a_switch(uwsgi: Uwsgi) {
+    let mut scene = scene(uwsgi, 3, "");
+    let services = [(); 3].map(|()| Service::well());
+    scene.legion.start_all();
+    scene.settles_at(1, &[1, 2, 3]);
+    let options = |node: usize| format!("{NOPREEMPT}legion-check = {LEGION} {}\n", services[node - 1].http());
+    let reload = |scene: &Scene, node: usize, change: &dyn Fn(String) -> String| {
+        let file = scene.legion.folder(node).join("node.ini");
+        let ini = fs::read_to_string(&file).expect("the node runs");
+        fs::write(&file, change(ini)).expect("a writable folder");
+        let starts = || scene.said(node, "*** Starting uWSGI");
+        let before = starts();
+        scene.legion.node(node).signal(SIGHUP);
+        scene.wait_until(LIMIT, "the new image", || starts() > before);
+        scene.settles_at(1, &[1, 2, 3]);
+    };
+    for node in 1..=3 {
+        reload(&scene, node, &|ini| ini + &options(node));
+    }
+    wait_for_ranks(&scene, [3, 1, 1]);
+    for node in (1..=3).rev() {
+        reload(&scene, node, &|ini| ini.replace(&options(node), ""));
+    }
+    wait_for_ranks(&scene, [0, 0, 0]);
+    scene.stays_at(1, seconds(4));
+    assert_eq!(scene.posts(), 1, "{}", scene.state());
 }
 
 /// `make -f tests/lab/Makefile target/plugins/debian/hetzner_plugin.so` of an earlier version, as `EARLIER=/…/hetzner_plugin.so`.
