@@ -29,8 +29,6 @@ mod config;
 mod failover;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-// The keeper is going to use it.
-#[allow(dead_code, unused_imports)]
 mod health;
 mod hosters;
 mod https;

@@ -36,8 +36,6 @@ pub struct Metrics {
 }
 
 /// The numbers of this node in one Legion.
-// The keeper is going to use them.
-#[allow(dead_code)]
 #[derive(Default)]
 pub struct LegionMetrics {
     /// 1: all checks pass. 0: this node is sick. -1: not known yet.
@@ -60,7 +58,6 @@ pub fn set(number: &AtomicI64, answer: Option<bool>) {
     number.store(answer.map_or(-1, i64::from), Ordering::Relaxed);
 }
 
-#[allow(dead_code)]
 impl LegionMetrics {
     /// Registers them with uWSGI while it starts; `number`, from 1, tells them from other Legions' in SNMP.
     pub fn register(&'static self, legion: Legion, number: usize) {

@@ -169,7 +169,7 @@ extern "C" fn init() -> c_int {
         }
         let reading = reading();
         reading.warn();
-        PROCESS.node.prepare(reading.lord_ips(None));
+        PROCESS.node.prepare(reading.lord_ips(None), |legion| reading.options_of(legion));
         true
     })
 }

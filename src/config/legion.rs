@@ -78,8 +78,6 @@ impl Default for LegionOptions {
 
 impl LegionOptions {
     /// Whether this node announces another valor than the configured one.
-    // The keeper is going to ask.
-    #[allow(dead_code)]
     pub fn is_ranked(&self) -> bool {
         self.nopreempt || self.preempt_delay.is_some() || !self.checks.is_empty() || self.drain_file.is_some()
     }

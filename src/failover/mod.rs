@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::config::LegionOptions;
 use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
 use guard::Guard;
@@ -44,12 +45,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Registers the metrics, and takes in the failover IPs of all lord hooks. Before uWSGI starts its Legions.
-    pub fn prepare(&self, ips: Vec<FailoverIp>) {
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI starts its Legions.
+    pub fn prepare(&self, ips: Vec<FailoverIp>, options: impl Fn(Legion) -> LegionOptions) {
         for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
             record.metrics.register(*legion, ip, number);
         }
-        self.keeper.prepare(&ips);
+        self.keeper.prepare(&ips, options);
         let _ = self.ips.set(ips);
     }
 

@@ -157,8 +157,6 @@ impl Reading {
     }
 
     /// What the configuration says of `legion` beside its hooks.
-    // The keeper is going to ask for it.
-    #[allow(dead_code)]
     pub fn options_of(&self, legion: Legion) -> LegionOptions {
         let found = self.options.iter().find(|(known, _)| *known == legion);
         found.map(|(_, options)| options.clone()).unwrap_or_default()
