@@ -124,10 +124,13 @@ impl Kept {
     /// Called several times a second; returns whether to check now if a takeover could be made.
     pub fn tick(&mut self, view: &View, has_paused: bool) -> bool {
         let now = Instant::now();
+        self.sight.observe(view, now, uwsgi::now(), has_paused);
+        if uwsgi::is_dying() {
+            return false;
+        }
         if !self.voice.speaks() {
             self.voice.begin(now);
         }
-        self.sight.observe(view, now, uwsgi::now(), has_paused);
         if view.lord_since != 0 || view.is_outranked || self.lord_until.is_some_and(|until| now >= until) {
             self.lord_until = None;
         }

@@ -13,7 +13,7 @@ mod sight;
 mod voice;
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -172,22 +172,25 @@ impl Keeper {
 
     fn watch(&'static self) {
         let mut clock = Clock::start();
+        // A process that ends is looked at once more, for what its last hooks have to know.
         while !uwsgi::is_dying() {
+            thread::sleep(TICK);
             self.note_beat();
             let has_paused = clock.tick(TICK);
             for legion in uwsgi::legions() {
+                // Before the plugin's lock is held, because uWSGI's lock may take its time. And before it is asked whether
+                // uWSGI reloads, which marks all nodes as dead, but says first that it reloads.
+                let view = legion.view();
+                fence(Ordering::Acquire);
                 if uwsgi::is_reloading() {
                     self.with(legion, Kept::tick_in_reload);
                     continue;
                 }
-                // Before the plugin's lock is held, because uWSGI's lock may take its time.
-                let view = legion.view();
                 let check = self.with(legion, |kept| kept.tick(&view, has_paused).then(|| kept.ips.clone()));
                 if let Some(ips) = check.flatten() {
                     self.check(legion, ips);
                 }
             }
-            thread::sleep(TICK);
         }
     }
 
