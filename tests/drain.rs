@@ -4,9 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
+use lab::checked::Service;
 use lab::legion::{LEGION, failover_ip, route_of};
 use lab::process::SIGINT;
-use lab::ranked::{LOSSY, NOPREEMPT, PATIENT, drain, drain_file, scene, undrain};
+use lab::ranked::{
+    LOSSY, NOPREEMPT, PATIENT, checked, drain, drain_file, scene, seconds_until_post, start, undrain,
+};
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
 
@@ -22,23 +25,22 @@ on_each_uwsgi! {
 }
 
 /// Three nodes with drain files, node 1 Lord.
-fn settled(uwsgi: Uwsgi, options: &str) -> (Scene, [PathBuf; 3]) {
-    let mut scene = scene(uwsgi, 3, options);
+fn settled(uwsgi: Uwsgi, options: &str) -> (Scene, [PathBuf; 3], Vec<Service>) {
+    let (mut scene, services) = checked(uwsgi, 3, options);
     let files = [1, 2, 3].map(|node| drain_file(&mut scene, node));
-    scene.legion.start_all();
-    scene.settles_at(1, &[1, 2, 3]);
-    (scene, files)
+    start(&mut scene, 3);
+    (scene, files, services)
 }
 
 fn a_drained_lord_hands_over_and_takes_over_when_it_is_not_drained(uwsgi: Uwsgi) {
     side_by_side(&["", NOPREEMPT, PATIENT], |options| {
-        let (scene, files) = settled(uwsgi, options);
+        let (scene, files, services) = settled(uwsgi, options);
         if options == PATIENT {
             scene.legion.links().set_all(LOSSY);
         }
-        let rounds = scene.rounds_until_post(3, 2, || drain(&files[0]));
-        println!("{uwsgi}: {rounds} rounds from the drain file to the POST");
-        assert!(rounds <= 6 || options == PATIENT, "{rounds} rounds: {}", scene.state());
+        let took = seconds_until_post(&scene, &services[2], 2, || drain(&files[0]));
+        println!("{uwsgi}: {took} s from the drain file to the POST");
+        assert!(took <= 6 || options == PATIENT, "{took} s: {}", scene.state());
         scene.settles_at(2, &[1, 2, 3]);
         assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
         undrain(&files[0]);
@@ -55,7 +57,7 @@ fn a_drained_lord_hands_over_and_takes_over_when_it_is_not_drained(uwsgi: Uwsgi)
 /// The IP has left before the node ends, or is leaving.
 fn a_drained_node_that_is_stopped_moves_nothing(uwsgi: Uwsgi) {
     side_by_side(&[true, false], |waits| {
-        let (mut scene, files) = settled(uwsgi, "");
+        let (mut scene, files, _services) = settled(uwsgi, "");
         scene.robot.set_switch(seconds(3));
         drain(&files[0]);
         if waits {
@@ -78,17 +80,17 @@ fn a_drained_node_that_is_stopped_moves_nothing(uwsgi: Uwsgi) {
 }
 
 fn nothing_moves_when_all_are_drained(uwsgi: Uwsgi) {
-    side_by_side(&[true, false], |at_once| {
-        let (scene, files) = settled(uwsgi, "");
-        let lord = if at_once { 1 } else { 3 };
-        for (file, next) in files.iter().zip([2, 3, 3]) {
-            drain(file);
-            if !at_once {
-                scene.settles_at(next, &[1, 2, 3]);
-            }
+    side_by_side(&[[1, 2, 3], [3, 2, 1]], |order| {
+        let (scene, files, _services) = settled(uwsgi, "");
+        let lords = if order[0] == 1 { [2, 3, 3] } else { [1, 1, 1] };
+        for (node, lord) in order.into_iter().zip(lords) {
+            drain(&files[node - 1]);
+            scene.settles_at(lord, &[1, 2, 3]);
+            let is_known = || scene.legion.ranks(lord).contains(&(node, 0));
+            scene.wait_until(LIMIT, "the Lord knows of it", || node == lord || is_known());
         }
-        let posts = if at_once { 1 } else { 3 };
-        scene.stays_at(lord, seconds(15));
+        let posts = scene.posts();
+        scene.stays_at(lords[2], seconds(15));
         assert_eq!(scene.posts(), posts, "{}", scene.state());
         undrain(&files[1]);
         scene.settles_at(2, &[1, 2, 3]);
@@ -97,7 +99,7 @@ fn nothing_moves_when_all_are_drained(uwsgi: Uwsgi) {
 }
 
 fn a_drained_backup_is_the_last_to_take_over(uwsgi: Uwsgi) {
-    let (mut scene, files) = settled(uwsgi, "");
+    let (mut scene, files, _services) = settled(uwsgi, "");
     drain(&files[1]);
     scene.wait_until(LIMIT, "node 2 is drained", || scene.legion.ranks(1).contains(&(2, 0)));
     scene.legion.kill(1);
@@ -127,8 +129,7 @@ fn a_restart_within_the_tolerance_is_no_failover(uwsgi: Uwsgi) {
     side_by_side(&[false, true], |by_fifo| {
         let mut scene = scene(uwsgi, 3, &format!("{SILENT}legion-tolerance = 20\n"));
         (1..=3).for_each(|node| *scene.legion.ini_mut(node) += "master-fifo = fifo\n");
-        scene.legion.start_all();
-        scene.settles_at(1, &[1, 2, 3]);
+        start(&mut scene, 3);
         stop(&mut scene, 1, by_fifo);
         assert_eq!(scene.robot.route(failover_ip()), route_of(1), "{}", scene.state());
         scene.legion.start(1);
@@ -163,19 +164,18 @@ fn a_lord_that_was_kept_is_restarted_in_silence(uwsgi: Uwsgi) {
 }
 
 fn who_stops_for_good_in_silence_is_missed_after_the_tolerance(uwsgi: Uwsgi) {
-    let mut scene = scene(uwsgi, 3, SILENT);
-    scene.legion.start_all();
-    scene.settles_at(1, &[1, 2, 3]);
-    let before = scene.legion.links().sent(3, 2);
+    let (mut scene, services) = checked(uwsgi, 3, SILENT);
+    start(&mut scene, 3);
     let posts = scene.posts_of(2).len();
     stop(&mut scene, 1, false);
-    let stopped = scene.legion.links().sent(3, 2);
+    let (stopped, farewells) = (services[2].connections(), scene.said(2, "announced its death"));
     scene.wait_for_post(2, posts);
-    let rounds = scene.legion.links().sent(3, 2) - stopped;
-    assert!(rounds <= 8, "{rounds} rounds, {} with the stop: {}", rounds + stopped - before, scene.state());
+    let took = services[2].connections() - stopped;
+    assert!(took <= 8, "{took} s: {}", scene.state());
     scene.settles_at(2, &[2, 3]);
-    assert!(scene.said(2, "left Legion") == 1, "{}", scene.state());
-    assert!(!scene.legion.any_log_holds("announced its death"), "{}", scene.state());
+    assert_eq!(scene.said(2, "left Legion"), 1, "{}", scene.state());
+    // Only its own rank is another now.
+    assert!(scene.said(2, "announced its death") == farewells, "{}", scene.state());
 }
 
 /// As before, and as of another Legion of the same node.
@@ -184,8 +184,7 @@ fn who_is_not_silent_says_farewell(uwsgi: Uwsgi) {
         let options = if other_is_silent { "legion-silent-stop = second\n" } else { "" };
         let scene = scene(uwsgi, 3, options);
         let mut scene = Scene { legion: scene.legion.with_second("second"), ..scene };
-        scene.legion.start_all();
-        scene.settles_at(1, &[1, 2, 3]);
+        start(&mut scene, 3);
         stop(&mut scene, 1, false);
         scene.settles_at(2, &[2, 3]);
         let told = |legion: &str| scene.said(2, &format!("announced its death to Legion {legion}"));

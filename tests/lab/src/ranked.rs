@@ -5,10 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::checked::{Answers, Service};
-use super::legion::LEGION;
+use serde_json::Value;
+
+use super::legion::{LEGION, RANK};
 use super::links::Weather;
 use super::robot::Config;
-use super::scene::{QUICK, Scene};
+use super::scene::{LIMIT, QUICK, Scene};
 use super::uwsgi::Uwsgi;
 
 /// The Lord stays Lord.
@@ -35,6 +37,27 @@ pub fn checked(uwsgi: Uwsgi, nodes: usize, options: &str) -> (Scene, Vec<Service
         check(&mut scene, node, &service.http());
     }
     (scene, services)
+}
+
+/// Starts nodes 1 to N so that node 1 is Lord, though the Lord may be one that stays it: the others hear it.
+#[track_caller]
+pub fn start(scene: &mut Scene, nodes: usize) {
+    scene.legion.start(1);
+    let ranks = |state: Value| state["valor"].as_u64().is_some_and(|valor| valor >= RANK);
+    let is_up = || scene.is_at(1) || scene.legion.node(1).legion(LEGION).is_some_and(ranks);
+    scene.wait_until(LIMIT, "node 1 is up", is_up);
+    (2..=nodes).for_each(|node| scene.legion.start(node));
+    scene.settles_at(1, &(1..=nodes).collect::<Vec<_>>());
+}
+
+/// How many seconds pass until node N asks for the IP, counted by the checks of a service that has nothing to do with it: on
+/// a busy machine they are longer.
+#[track_caller]
+pub fn seconds_until_post(scene: &Scene, clock: &Service, node: usize, act: impl FnOnce()) -> usize {
+    let (posts, before) = (scene.posts_of(node).len(), clock.connections());
+    act();
+    scene.wait_for_post(node, posts);
+    clock.connections() - before
 }
 
 /// Checks node N, from its next start on, each second.

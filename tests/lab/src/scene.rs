@@ -88,17 +88,6 @@ impl Scene {
         assert!(self.robot.wait_for(LIMIT, sent), "node {node} does not ask for the IP: {}", self.state());
     }
 
-    /// How many rounds pass, counted by what node `counted` announces, until node N asks for the IP. A second each, where
-    /// the machine has the time.
-    #[track_caller]
-    pub fn rounds_until_post(&self, counted: usize, node: usize, act: impl FnOnce()) -> usize {
-        let sent = || self.legion.links().sent(counted, node);
-        let (posts, before) = (self.posts_of(node).len(), sent());
-        act();
-        self.wait_for_post(node, posts);
-        sent() - before
-    }
-
     /// Waits until the IP is at node N and all of `nodes` are members.
     #[track_caller]
     pub fn settles_at(&self, node: usize, nodes: &[usize]) {
