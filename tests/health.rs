@@ -9,7 +9,8 @@ use std::time::Duration;
 use lab::checked::{Answers, Service};
 use lab::legion::LEGION;
 use lab::ranked::{
-    LOSSY, NOPREEMPT, PATIENT, Script, check, checked, scene, seconds_until_post, set_all, start,
+    LOSSY, NOPREEMPT, PATIENT, Script, check, checked, give_up_soon, scene, seconds_until_post, set_all,
+    start,
 };
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
@@ -87,11 +88,18 @@ fn what_an_answer_says_of_a_service(uwsgi: Uwsgi) {
             }
         };
         check(&mut scene, 1, &what);
+        if matches!(row, Http(Nothing | Trickle) | Command("sleep 600")) {
+            give_up_soon(&mut scene, 1);
+        }
         check(&mut scene, 2, &services[1].tcp());
-        scene.legion.start_all();
+        scene.legion.start(2);
+        scene.settles_at(2, &[2]);
+        scene.legion.start(1);
+        if lord == 2 {
+            scene.legion.node(1).wait_for_log("this node is sick: ", LIMIT);
+        }
         scene.settles_at(lord, &[1, 2]);
-        let other = 3 - lord;
-        assert!(scene.posts_of(other).is_empty(), "{}", scene.state());
+        assert_eq!(scene.posts_of(1).len(), usize::from(lord == 1), "{}", scene.state());
         let requests = services[0].requests();
         assert!(requests.iter().all(|line| line == "GET /health HTTP/1.1"), "{requests:?}");
     });
@@ -152,6 +160,9 @@ fn a_sick_lord_hands_over_and_takes_over_when_it_is_well(uwsgi: Uwsgi) {
             Sickness::Missing if well => symlink("/bin/true", &tool).expect("a writable folder"),
             Sickness::Missing => fs::remove_file(&tool).expect("our own link"),
         };
+        if let Sickness::Answer(Answers::Nothing) = sickness {
+            give_up_soon(&mut scene, 1);
+        }
         start(&mut scene, 3);
         if loss > 0 {
             scene.legion.links().set_all(LOSSY);
@@ -295,7 +306,7 @@ fn all_are_sick(uwsgi: Uwsgi, time: Duration) {
 /// As when what all of them need is gone.
 fn nothing_moves_when_all_become_sick_at_once(uwsgi: Uwsgi) {
     // The Lord's checks may be those that notice it first.
-    let rows = [(0, ""), (0, NOPREEMPT), (900, ""), (900, NOPREEMPT)];
+    let rows = [(0, ""), (0, NOPREEMPT), (500, ""), (500, NOPREEMPT)];
     side_by_side(&rows, |(ahead, options)| {
         let (mut scene, services) = checked(uwsgi, 3, options);
         start(&mut scene, 3);
@@ -356,6 +367,7 @@ fn a_check_that_hangs_holds_up_nothing(uwsgi: Uwsgi) {
         format!("trap '' TERM INT HUP\nsleep 600 &\necho $$ $! >> {}\nwait\nsleep 600\n", ids.display());
     let script = Script::new(&scene, 2, &hang);
     check(&mut scene, 2, &script.command());
+    give_up_soon(&mut scene, 2);
     start(&mut scene, 3);
     let hung = || -> Vec<String> {
         let ids = fs::read_to_string(&ids).unwrap_or_default();
@@ -376,8 +388,7 @@ fn a_check_that_hangs_holds_up_nothing(uwsgi: Uwsgi) {
     scene.legion.kill(1);
     scene.settles_at(3, &[2, 3]);
     let third = scene.legion.node(3).id();
-    let seconds =
-        seconds_until_post(&scene, &services[1], 2, || process::signal_group(third, process::SIGKILL));
+    let took = seconds_until_post(&scene, &services[1], 2, || process::signal_group(third, process::SIGKILL));
     assert!(took <= 10, "{took} s: {}", scene.state());
     scene.settles_at(2, &[2]);
     let all = hung();
@@ -448,6 +459,7 @@ fn a_reload_that_breaks_the_service_moves_the_ip(uwsgi: Uwsgi) {
 fn a_service_that_is_slow_after_a_reload_is_not_sick(uwsgi: Uwsgi) {
     side_by_side(&[Answers::Nothing, Answers::Refused], |slow| {
         let (mut scene, services) = checked(uwsgi, 3, "");
+        give_up_soon(&mut scene, 1);
         start(&mut scene, 3);
         scene.legion.node(1).signal(process::SIGHUP);
         services[0].set(slow);

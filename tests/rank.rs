@@ -123,7 +123,7 @@ fn a_lord_that_was_away_does_not_take_the_ip_back(uwsgi: Uwsgi) {
 
 /// It could not take the IP over, and was no member for a while.
 fn a_node_that_was_suspended_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
-    let mut scene = scene(uwsgi, 3, &format!("{NOPREEMPT}legion-death-on-lord-error = 5\n"));
+    let mut scene = scene(uwsgi, 3, &format!("{NOPREEMPT}legion-death-on-lord-error = 30\n"));
     scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);

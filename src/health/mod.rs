@@ -59,6 +59,8 @@ struct Watched {
     tally: Mutex<Tally>,
     /// The tally's verdict: 1 passes, 0 does not, -1 unknown.
     verdict: AtomicI8,
+    /// Whether it passes, and yet its last result was a failure.
+    fails: AtomicBool,
     /// What came back last.
     last: Mutex<String>,
     runs: AtomicBool,
@@ -70,6 +72,7 @@ impl Health {
             check: check.clone(),
             tally: Mutex::default(),
             verdict: AtomicI8::new(-1),
+            fails: AtomicBool::new(false),
             last: Mutex::default(),
             runs: AtomicBool::new(false),
         };
@@ -114,6 +117,11 @@ impl Health {
             () if verdicts().any(|verdict| verdict < 0) => None,
             () => Some(true),
         }
+    }
+
+    /// Whether the last result of a check was a failure that does not make this node sick yet.
+    pub fn is_failing(&self) -> bool {
+        self.checks.iter().any(|check| check.fails.load(Ordering::Relaxed))
     }
 
     /// Whether the drain file is there; `None` before that is known.
@@ -180,6 +188,8 @@ impl Watched {
     }
 
     fn publish(&self, tally: &Tally) {
+        let fails = tally.verdict() == Some(true) && tally.against() > 0;
+        self.fails.store(fails, Ordering::Relaxed);
         self.verdict.store(tally.verdict().map_or(-1, i8::from), Ordering::Release);
     }
 }
