@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::GRACE;
 use super::readiness::{self, Readiness};
-use super::takeover::{Order, Setting, Verdict, take_over};
+use super::takeover::{Order, Setting, Verdict, is_here_still, take_over};
 use crate::config::Common;
 use crate::hosters::{About, Failure, Need, Place, Remote, Session};
 use crate::metrics::{self, Metrics, count};
@@ -140,6 +140,17 @@ impl FailoverIp {
             Verdict::Dropped => {}
         }
         verdict
+    }
+
+    /// Whether the IP is here still, for a node that had it before a reload.
+    pub fn is_here_still(&self, limit: Duration) -> bool {
+        let scene = Scene { ip: self, began: Instant::now(), election: None, goes_on: &|| true };
+        let is_here = is_here_still(self.name(), &scene, limit.min(self.common.timeout));
+        if is_here {
+            metrics::set(&self.record.metrics.route, Some(true));
+            readiness::record(self, None);
+        }
+        is_here
     }
 
     /// Where the IP is now, for a check.

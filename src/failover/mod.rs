@@ -9,6 +9,7 @@ mod ip;
 mod keeper;
 mod readiness;
 mod reign;
+mod reload;
 mod run;
 mod takeover;
 
@@ -22,6 +23,8 @@ use crate::uwsgi::{Election, Legion};
 use guard::Guard;
 pub use ip::{FailoverIp, Records};
 use keeper::Keeper;
+use reload::Reload;
+pub use reload::give_up;
 pub use takeover::Verdict;
 
 /// How far a takeover may exceed its deadline. If it takes longer, something outside holds it up, such as a log that
@@ -35,6 +38,7 @@ pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 pub struct Node {
     pub records: Records,
     pub keeper: Keeper,
+    reload: Reload,
     /// The failover IPs of its lord hooks.
     ips: OnceLock<Vec<FailoverIp>>,
     /// Whether the thread of the daily check runs.

@@ -282,7 +282,7 @@ impl Kept {
         let now = Instant::now();
         let is_lord = self.legion.view().lord_since != 0 || self.was_lord();
         // If uWSGI announces this node, it has said farewell itself.
-        let remains = is_lord && self.voice.speaks();
+        let remains = is_lord && self.voice.speaks() && !uwsgi::exits_on_reload();
         match remains {
             true => self.voice.announce(now),
             false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
@@ -321,6 +321,8 @@ impl Kept {
         if !self.rests {
             let valor = self.rank.as_ref().map(|_| rank::with_valor(before.announced, self.valor));
             self.legion.set_valor(valor.unwrap_or(self.valor));
+            // From here on, so that a reload which begins before the keeper runs is not heard as a farewell.
+            self.voice.begin(now);
             self.lord_until = Some(now + LONGEST_RETURN);
             self.has_ips = true;
             self.reloads = before.reloads + 1;

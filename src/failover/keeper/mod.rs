@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(250);
 const STUCK: Duration = Duration::from_secs(4);
 /// For how long a node that reloads remains a member: while uWSGI waits for its workers, and again while the new image loads
 /// the application.
-pub const LONGEST_RELOAD: Duration = Duration::from_secs(65);
+pub const LONGEST_RELOAD: Duration = uwsgi::LONGEST_BRIDGE;
 
 /// What is known of this process's Legions beside what uWSGI keeps.
 #[derive(Default)]

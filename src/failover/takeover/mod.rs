@@ -64,6 +64,21 @@ pub enum Verdict {
     Dropped,
 }
 
+/// Whether the failover IP is here already, for a node that had it before a reload. What a check within `limit` cannot tell
+/// is left to a takeover.
+pub fn is_here_still(ip: &str, setting: &dyn Setting, limit: Duration) -> bool {
+    let found = setting.open().and_then(|session| session.whereabouts(Need::Takeover, limit));
+    match &found {
+        Ok(place) if place.is_here() => setting.log(&format!("{ip} is still {place}: no switch is needed")),
+        Ok(place) => setting.log(&format!("{ip} was here before the reload, but is {place} now")),
+        Err(failure) => setting.log(&format!(
+            "{ip} was here before the reload, but where it is now is unknown: {}",
+            failure.sentence
+        )),
+    }
+    found.is_ok_and(|place| place.is_here())
+}
+
 /// Has the failover IP routed to its target. Logs every step, but not that it has failed.
 pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
     let mut takeover = Takeover {

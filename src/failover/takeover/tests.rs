@@ -169,6 +169,23 @@ fn check(posts: Posts, looks: Looks, verdict: Verdict, asked: &str, last: &str) 
 }
 
 #[test]
+fn what_is_still_here_after_a_reload_is_only_looked_at() {
+    let looked = |look: Result<Place, Failure>| {
+        let fake = Fake::new(vec![], vec![look]);
+        let is_here = is_here_still("4.4.4.4", &fake, SECOND);
+        (is_here, fake.asked.take().join(" "), fake.lines.take().join("|"))
+    };
+    let is = |is_here, line: &str| (is_here, "G0".to_string(), format!("4.4.4.4 {line}"));
+    assert_eq!(looked(at(TARGET)), is(true, "is still routed to 1.1.1.1: no switch is needed"));
+    for place in [Place::Elsewhere(OTHER.into()), Place::Nowhere] {
+        let line = format!("was here before the reload, but is {place} now");
+        assert_eq!(looked(Ok(place)), is(false, &line));
+    }
+    let line = "was here before the reload, but where it is now is unknown: a sentence";
+    assert_eq!(looked(Err(failure(Kind::HeldBack))), is(false, line));
+}
+
+#[test]
 fn a_clear_yes_is_one_request() {
     check(vec![ok()], vec![], Verdict::Here, "P0", "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 0.0 s)");
 }

@@ -3,7 +3,8 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one; `checked` is what a node's health checks ask. `scene` puts a Legion and a stand-in together.
+//! front of one. `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene`
+//! puts a Legion and a stand-in together; in `ranked` its nodes have ranks.
 
 pub mod checked;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod refusal;
 pub mod robot;
 pub mod scene;
 pub mod seal;
+pub mod service;
 pub mod shim;
 pub mod strays;
 pub mod svg;
