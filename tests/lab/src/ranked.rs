@@ -5,9 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::checked::{Answers, Service};
-use serde_json::Value;
-
-use super::legion::{LEGION, RANK};
+use super::legion::LEGION;
 use super::links::Weather;
 use super::robot::Config;
 use super::scene::{LIMIT, QUICK, Scene};
@@ -40,14 +38,16 @@ pub fn checked(uwsgi: Uwsgi, nodes: usize, options: &str) -> (Scene, Vec<Service
     (scene, services)
 }
 
-/// Starts nodes 1 to N so that node 1 is Lord, though the Lord may be one that stays it: the others hear it.
+/// Starts nodes 1 to N so that node 1 is Lord, though the Lord may be one that stays it: each is heard before the next one
+/// starts.
 #[track_caller]
 pub fn start(scene: &mut Scene, nodes: usize) {
-    scene.legion.start(1);
-    let ranks = |state: Value| state["valor"].as_u64().is_some_and(|valor| valor >= RANK);
-    let is_up = || scene.is_at(1) || scene.legion.node(1).legion(LEGION).is_some_and(ranks);
-    scene.wait_until(LIMIT, "node 1 is up", is_up);
-    (2..=nodes).for_each(|node| scene.legion.start(node));
+    for node in 1..=nodes {
+        scene.legion.start(node);
+        let up: Vec<usize> = (1..=node).collect();
+        let is_up = || scene.legion.node(node).legion(LEGION).is_some() && scene.see_each_other(&up);
+        scene.wait_until(LIMIT, &format!("node {node} is up"), is_up);
+    }
     scene.settles_at(1, &(1..=nodes).collect::<Vec<_>>());
 }
 
