@@ -8,8 +8,7 @@ use lab::checked::{Answers, Service};
 use lab::legion::{LEGION, failover_ip, route_of};
 use lab::process::{self, SIGHUP};
 use lab::ranked::{
-    LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, scene, seconds_until_post, set_all,
-    start,
+    LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, scene, seconds_until_post, start,
 };
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
@@ -238,7 +237,9 @@ fn ranks_are_valors_that_any_node_understands(uwsgi: Uwsgi) {
         services[0].set(Answers::Status(404));
         scene.stays_at(1, seconds(8));
         wait_for_ranks(&scene, [1, 0, 0]);
-        set_all(&services, Answers::Status(200));
+        services[0].set(Answers::Status(200));
+        wait_for_ranks(&scene, [lord, 0, 0]);
+        services[1].set(Answers::Status(200));
         wait_for_ranks(&scene, [lord, 1, 0]);
         // No change of a valor was a change of Lord, nor was anybody lost by one.
         assert_eq!(scene.posts(), 1, "{}", scene.state());

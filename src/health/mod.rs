@@ -59,8 +59,8 @@ struct Watched {
     tally: Mutex<Tally>,
     /// The tally's verdict: 1 passes, 0 does not, -1 unknown.
     verdict: AtomicI8,
-    /// Whether it passes, and yet its last result was a failure.
-    fails: AtomicBool,
+    /// Whether its last result was a pass.
+    has_passed: AtomicBool,
     /// What came back last.
     last: Mutex<String>,
     runs: AtomicBool,
@@ -72,7 +72,7 @@ impl Health {
             check: check.clone(),
             tally: Mutex::default(),
             verdict: AtomicI8::new(-1),
-            fails: AtomicBool::new(false),
+            has_passed: AtomicBool::new(false),
             last: Mutex::default(),
             runs: AtomicBool::new(false),
         };
@@ -119,9 +119,9 @@ impl Health {
         }
     }
 
-    /// Whether the last result of a check was a failure that does not make this node sick yet.
-    pub fn is_failing(&self) -> bool {
-        self.checks.iter().any(|check| check.fails.load(Ordering::Relaxed))
+    /// Whether the last result of each check was a pass, which may not be known as health yet.
+    pub fn has_passed(&self) -> bool {
+        self.checks.iter().all(|check| check.has_passed.load(Ordering::Relaxed))
     }
 
     /// Whether the drain file is there; `None` before that is known.
@@ -188,8 +188,7 @@ impl Watched {
     }
 
     fn publish(&self, tally: &Tally) {
-        let fails = tally.verdict() == Some(true) && tally.against() > 0;
-        self.fails.store(fails, Ordering::Relaxed);
+        self.has_passed.store(tally.has_passed(), Ordering::Relaxed);
         self.verdict.store(tally.verdict().map_or(-1, i8::from), Ordering::Release);
     }
 }

@@ -27,6 +27,11 @@ impl Tally {
         self.verdict
     }
 
+    /// Whether the last result was a pass.
+    pub fn has_passed(&self) -> bool {
+        self.verdict.is_some_and(|passes| passes == (self.against == 0))
+    }
+
     /// Goes on from the verdict of the process before a reload.
     pub fn go_on(&mut self, verdict: Option<bool>, excused_until: Instant) {
         *self = Tally { verdict, against: 0, excused_until: Some(excused_until) };
@@ -83,6 +88,28 @@ mod tests {
             let played = play(Tally::default(), limits, Instant::now(), results);
             assert_eq!(played, verdicts, "{limits:?} {results}");
         }
+    }
+
+    #[test]
+    fn the_last_result_is_known_before_it_decides() {
+        let mut tally = Tally::default();
+        assert!(!tally.has_passed());
+        for (went, passes, has_passed) in [
+            (Went::Passed, true, true),
+            (Went::Failed, true, false),
+            (Went::Unanswered, false, false),
+            (Went::Passed, false, true),
+            (Went::Failed, false, false),
+            (Went::Passed, false, true),
+            (Went::Passed, true, true),
+        ] {
+            tally.note(went, (2, 2), Instant::now());
+            assert_eq!((tally.verdict(), tally.has_passed()), (Some(passes), has_passed), "{went:?}");
+        }
+        tally.go_on(Some(false), Instant::now());
+        assert!(!tally.has_passed());
+        tally.go_on(Some(true), Instant::now());
+        assert!(tally.has_passed());
     }
 
     #[test]

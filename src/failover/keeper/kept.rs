@@ -196,15 +196,20 @@ impl Kept {
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
-        // What all nodes need may be gone. So a Lord is sick after several failures, and the others are no better than it as
-        // soon as they see the first.
-        let is_busy = is_lord || self.takes_over;
+        // What all nodes need may be gone, or be back, and they notice it one after the other. So the last result is enough
+        // for the Lord to be well, and for another node not to be.
+        let has_passed = self.health.has_passed();
+        let is_well = match self.state {
+            State::Healthy => has_passed || is_lord || self.takes_over,
+            State::Sick => has_passed && (is_lord || self.takes_over),
+            State::Drained | State::Unknown => false,
+        };
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
             is_lord,
             has_ips,
-            is_well: self.state == State::Healthy && (is_busy || !self.health.is_failing()),
+            is_well,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);
