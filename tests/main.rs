@@ -25,6 +25,7 @@ mod promise;
 mod rank;
 mod readiness;
 mod rejected;
+mod reload;
 mod reload_bridge;
 mod startup;
 mod strays;
