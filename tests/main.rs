@@ -10,6 +10,7 @@ mod check;
 mod commands;
 mod examples;
 mod growth;
+mod health;
 mod init_script;
 mod installation;
 mod legion;
