@@ -1,493 +1,462 @@
-//! A service that is checked: a sick Lord hands over to a healthy node, and only to such a one.
+//! The options of a Legion: what is told of them at start, what the commands say of them, and what a node's checks find.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+use std::slice::from_ref;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lab::checked::{Answers, Service};
 use lab::legion::LEGION;
-use lab::ranked::{
-    LOSSY, NOPREEMPT, PATIENT, Script, check, checked, give_up_soon, scene, seconds_until_post, set_all,
-    start,
-};
-use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
+use lab::node::{Node, free_address};
+use lab::process::{SIGHUP, SIGINT, is_root};
+use lab::robot::Config;
+use lab::scene::on_each_uwsgi;
 use lab::uwsgi::Uwsgi;
-use lab::{process, wait_until};
+use lab::{LIMIT, wait_until};
+
+use crate::commands::{document, hook, robot, run_in, stdout};
+use crate::startup::{NO_WARNING, right, start};
 
 on_each_uwsgi! {
-    what_an_answer_says_of_a_service
-    a_sick_lord_hands_over_and_takes_over_when_it_is_well
-    a_sick_lord_votes_and_is_no_lord_again_where_the_lord_stays
-    a_few_failures_are_no_sickness_and_one_success_is_no_health
-    all_must_pass
-    who_is_sick_during_its_takeover_hands_over
-    nothing_moves_when_all_are_sick
-    nothing_moves_when_all_become_sick_at_once
-    nothing_moves_when_all_are_sick_from_the_start
-    a_node_that_is_alone_stays_lord_though_it_is_sick
-    a_check_that_hangs_holds_up_nothing
-    a_reload_brings_its_health_along
-    a_reload_of_a_lord_that_stays_moves_nothing
-    a_reload_that_breaks_the_service_moves_the_ip
-    a_service_that_is_slow_after_a_reload_is_not_sick
+    every_problem_with_an_option_is_told
+    options_stand_anywhere_above_the_plugin_or_on_the_command_line
+    what_is_doubtful_is_a_warning
+    commands_and_folders_are_judged_as_who_uwsgi_will_be
+    a_reload_with_wrong_options_goes_on_without_them
+    the_commands_say_how_this_node_is
+    a_node_says_when_it_is_sick_and_when_it_is_well
+    no_check_holds_up_another
+    uwsgi_notices_no_command_and_none_outlives_it
 }
 
-const SICK: Answers = Answers::Status(404);
+const CHECK_EACH_SECOND: &str =
+    "legion-check-interval = failover 1\nlegion-check-fall = failover 1\nlegion-check-rise = failover 1\n";
 
-/// How a check of node 1's begins.
-#[derive(Clone, Copy, Debug)]
-enum Checked {
-    Http(Answers),
-    Tcp(Answers),
-    Command(&'static str),
+/// A service that answers each request with this status; 0: not at all.
+struct Service {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// The very first result decides, and it alone: who is not healthy never asks for the IP.
-fn what_an_answer_says_of_a_service(uwsgi: Uwsgi) {
-    use Answers::{Closed, InTurn, Nothing, Refused, Status, Trickle};
-    use Checked::{Command, Http, Tcp};
-    let well = [
-        Http(Status(200)),
-        Http(Status(204)),
-        Http(Status(301)),
-        Http(InTurn(&[302, 404])),
-        Tcp(Status(200)),
-        Tcp(Nothing),
-        Command("exit 0"),
-    ];
-    let sick = [
-        Http(Status(404)),
-        Http(Status(500)),
-        Http(Nothing),
-        Http(Trickle),
-        Http(Refused),
-        Http(Closed),
-        Tcp(Refused),
-        Command("exit 1"),
-        Command("kill -TERM $$"),
-        Command("sleep 600"),
-    ];
-    let rows: Vec<_> = well.map(|row| (row, 1)).into_iter().chain(sick.map(|row| (row, 2))).collect();
-    side_by_side(&rows, |(row, lord)| {
-        let (mut scene, services) = (scene(uwsgi, 2, ""), [Service::well(), Service::well()]);
-        let _script;
-        let what = match row {
-            Http(answers) => {
-                services[0].set(answers);
-                services[0].http()
+impl Service {
+    fn start(status: u16) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (status, asked) = (Arc::new(AtomicU16::new(status)), Arc::<Mutex<Vec<String>>>::default());
+        let service = Service { address, status: Arc::clone(&status), asked: Arc::clone(&asked) };
+        thread::spawn(move || {
+            let mut silent = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap_or_default();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                asked.lock().expect("no panic").push(request);
+                match status.load(Ordering::Relaxed) {
+                    0 => silent.push(stream),
+                    status => answer(stream, status),
+                }
             }
-            Tcp(answers) => {
-                services[0].set(answers);
-                services[0].tcp()
-            }
-            Command(text) => {
-                _script = Script::new(&scene, 1, text);
-                _script.command()
-            }
-        };
-        check(&mut scene, 1, &what);
-        if matches!(row, Http(Nothing | Trickle) | Command("sleep 600")) {
-            give_up_soon(&mut scene, 1);
-        }
-        check(&mut scene, 2, &services[1].tcp());
-        scene.legion.start(2);
-        scene.settles_at(2, &[2]);
-        scene.legion.start(1);
-        if lord == 2 {
-            scene.legion.node(1).wait_for_log("this node is sick: ", LIMIT);
-        }
-        scene.settles_at(lord, &[1, 2]);
-        assert_eq!(scene.posts_of(1).len(), usize::from(lord == 1), "{}", scene.state());
-        let requests = services[0].requests();
-        assert!(requests.iter().all(|line| line == "GET /health HTTP/1.1"), "{requests:?}");
-    });
-}
-
-/// What makes node 1 sick.
-#[derive(Clone, Copy, Debug)]
-enum Sickness {
-    Answer(Answers),
-    NoConnection,
-    Exit,
-    Missing,
-}
-
-/// The Lord is unlorded by uWSGI itself, since it loses an election in which it votes.
-#[track_caller]
-fn was_outvoted(scene: &Scene, node: usize) {
-    let (log, legion) = (scene.legion.node(node).log(), LEGION);
-    assert!(log.contains(&format!("raised for Legion {legion}")), "{log}");
-    assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
-}
-
-fn a_sick_lord_hands_over_and_takes_over_when_it_is_well(uwsgi: Uwsgi) {
-    let rows = [
-        (Sickness::Answer(Answers::Status(404)), 0),
-        (Sickness::Answer(Answers::Nothing), 0),
-        (Sickness::NoConnection, 0),
-        (Sickness::Exit, 0),
-        (Sickness::Missing, 0),
-        (Sickness::Answer(Answers::Status(500)), 30),
-    ];
-    side_by_side(&rows, |(sickness, loss)| {
-        let (mut scene, services) = match sickness {
-            Sickness::Answer(_) => checked(uwsgi, 3, if loss > 0 { PATIENT } else { "" }),
-            _ => (scene(uwsgi, 3, ""), [(); 3].map(|()| Service::well()).into()),
-        };
-        let alarms = scene.legion.folder(1).join("alarms");
-        let pager = format!("alarm = pager cmd:cat >> {}; echo >> {0}\n", alarms.display());
-        let ini = scene.legion.ini_mut(1);
-        *ini = ini.replacen(",url=", ",alarm=pager,url=", 1) + &pager;
-        let (script, tool) = (Script::new(&scene, 1, "exit 0"), scene.legion.folder(1).join("tool"));
-        symlink("/bin/true", &tool).expect("a writable folder");
-        if !matches!(sickness, Sickness::Answer(_)) {
-            for (service, node) in services.iter().zip(1..) {
-                let what = match sickness {
-                    Sickness::Exit if node == 1 => script.command(),
-                    Sickness::Missing if node == 1 => tool.display().to_string(),
-                    _ => service.tcp(),
-                };
-                check(&mut scene, node, &what);
-            }
-        }
-        let set = |well: bool| match sickness {
-            Sickness::Answer(answers) => services[0].set(if well { Answers::Status(200) } else { answers }),
-            Sickness::NoConnection if well => services[0].set(Answers::Status(200)),
-            Sickness::NoConnection => services[0].set(Answers::Refused),
-            Sickness::Exit => script.set(if well { "exit 0" } else { "exit 1" }),
-            Sickness::Missing if well => symlink("/bin/true", &tool).expect("a writable folder"),
-            Sickness::Missing => fs::remove_file(&tool).expect("our own link"),
-        };
-        if let Sickness::Answer(Answers::Nothing) = sickness {
-            give_up_soon(&mut scene, 1);
-        }
-        start(&mut scene, 3);
-        if loss > 0 {
-            scene.legion.links().set_all(LOSSY);
-        }
-        let took = seconds_until_post(&scene, &services[2], 2, || set(false));
-        println!("{uwsgi}: {took} s from {sickness:?} to the POST, {loss} % lost");
-        assert!(took <= 8 || loss > 0, "{took} s: {}", scene.state());
-        scene.settles_at(2, &[1, 2, 3]);
-        was_outvoted(&scene, 1);
-        set(true);
-        scene.settles_at(1, &[1, 2, 3]);
-        assert_eq!(scene.switches(), 3, "{}", scene.state());
-        assert_eq!(scene.posts(), 3, "{}", scene.state());
-        let told = ["this node is sick: ", "this node is healthy: "].map(|text| scene.said(1, text));
-        assert_eq!(told, [1, 1], "{}", scene.state());
-        let alarms = || fs::read_to_string(&alarms).unwrap_or_default();
-        scene.wait_until(LIMIT, "an alarm", || alarms().ends_with("\n\n") || alarms().ends_with('\n'));
-        assert_eq!(alarms().lines().filter(|line| !line.is_empty()).count(), 1, "{}", alarms());
-    });
-}
-
-/// All three have to vote.
-fn a_sick_lord_votes_and_is_no_lord_again_where_the_lord_stays(uwsgi: Uwsgi) {
-    let options = format!("{NOPREEMPT}legion-quorum = {LEGION} 3\n");
-    let (mut scene, services) = checked(uwsgi, 3, &options);
-    start(&mut scene, 3);
-    services[0].set(Answers::Status(404));
-    scene.settles_at(2, &[1, 2, 3]);
-    was_outvoted(&scene, 1);
-    services[0].set(Answers::Status(200));
-    scene.stays_at(2, seconds(8));
-    services[1].set(Answers::Refused);
-    scene.settles_at(1, &[1, 2, 3]);
-    assert_eq!(scene.posts(), 3, "{}", scene.state());
-}
-
-fn a_few_failures_are_no_sickness_and_one_success_is_no_health(uwsgi: Uwsgi) {
-    let options = format!("legion-check-fall = {LEGION} 4\nlegion-check-rise = {LEGION} 4\n");
-    let (mut scene, services) = checked(uwsgi, 2, &options);
-    start(&mut scene, 2);
-    let asked = || services[0].connections();
-    let wait_for = |checks: usize| {
-        let before = asked();
-        scene.wait_until(LIMIT, &format!("{checks} checks"), || asked() >= before + checks);
-    };
-    let settle = |answers: Answers| {
-        services[0].set(answers);
-        wait_for(3);
-        asked()
-    };
-    services[0].set(Answers::InTurn(&[404, 404, 404, 200]));
-    wait_for(9);
-    assert!(scene.is_at(1), "{}", scene.state());
-    let before = settle(Answers::Status(200));
-    let posts = scene.posts_of(2).len();
-    services[0].set(SICK);
-    scene.wait_for_post(2, posts);
-    // One that was under way may have got the new answer.
-    assert!(asked() - before >= 3, "{}: {}", asked() - before, scene.state());
-    scene.settles_at(2, &[1, 2]);
-    services[0].set(Answers::InTurn(&[200, 200, 200, 404]));
-    wait_for(9);
-    assert!(scene.is_at(2), "{}", scene.state());
-    let before = settle(SICK);
-    services[0].set(Answers::Status(200));
-    scene.settles_at(1, &[1, 2]);
-    assert!(asked() - before >= 3, "{}: {}", asked() - before, scene.state());
-    assert_eq!(scene.posts(), 3, "{}", scene.state());
-}
-
-/// Of several checks.
-fn all_must_pass(uwsgi: Uwsgi) {
-    let (mut scene, services) = checked(uwsgi, 2, "");
-    let others = [Service::well(), Service::well()];
-    check(&mut scene, 1, &others[0].tcp());
-    check(&mut scene, 1, &others[1].http());
-    start(&mut scene, 2);
-    for ill in [&services[0], &others[0], &others[1]] {
-        ill.set(Answers::Refused);
-        scene.settles_at(2, &[1, 2]);
-        ill.set(Answers::Status(200));
-        scene.settles_at(1, &[1, 2]);
-    }
-    assert_eq!(scene.posts(), 7, "{}", scene.state());
-}
-
-/// Its takeover takes longer than the tolerance, and what it becomes meanwhile counts when it is Lord.
-fn who_is_sick_during_its_takeover_hands_over(uwsgi: Uwsgi) {
-    let (mut scene, services) = checked(uwsgi, 3, NOPREEMPT);
-    scene.robot.set_switch(seconds(8));
-    scene.legion.start_all();
-    scene.wait_for_post(1, 0);
-    services[0].set(SICK);
-    scene.settles_at(2, &[1, 2, 3]);
-    assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
-    assert_eq!(scene.posts_of(1).len(), 1, "{}", scene.state());
-}
-
-// All sick.
-
-/// Whoever was sick first, the last healthy one stays Lord, and the next healthy one is Lord.
-fn nothing_moves_when_all_are_sick(uwsgi: Uwsgi) {
-    all_are_sick(uwsgi, seconds(15));
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn nothing_moves_for_minutes_when_all_are_sick() {
-    all_are_sick(Uwsgi::Debian, seconds(180));
-}
-
-fn all_are_sick(uwsgi: Uwsgi, time: Duration) {
-    let rows = [
-        ([3, 2, 1], ""),
-        ([1, 2, 3], ""),
-        ([2, 1, 3], ""),
-        ([1, 3, 2], NOPREEMPT),
-        ([2, 3, 1], NOPREEMPT),
-        ([3, 2, 1], PATIENT),
-    ];
-    side_by_side(&rows, |(order, options)| {
-        let (mut scene, services) = checked(uwsgi, 3, options);
-        start(&mut scene, 3);
-        if options == PATIENT {
-            scene.legion.links().set_all(LOSSY);
-        }
-        let mut lord = 1;
-        for (at, node) in order.into_iter().enumerate() {
-            services[node - 1].set(SICK);
-            let healthy = (1..=3).find(|other| !order[..=at].contains(other));
-            if let (Some(next), true) = (healthy, node == lord) {
-                lord = next;
-            }
-            scene.settles_at(lord, &[1, 2, 3]);
-            let is_known = || scene.legion.ranks(lord).contains(&(node, 0));
-            scene.wait_until(LIMIT, "the Lord knows of it", || node == lord || is_known());
-        }
-        let posts = scene.posts();
-        scene.stays_at(lord, time);
-        let healed = if lord == 2 { 3 } else { 2 };
-        services[healed - 1].set(Answers::Status(200));
-        scene.settles_at(healed, &[1, 2, 3]);
-        assert_eq!(scene.posts(), posts + 1, "{}", scene.state());
-    });
-}
-
-/// As when what all of them need is gone.
-fn nothing_moves_when_all_become_sick_at_once(uwsgi: Uwsgi) {
-    // The Lord's checks may be those that notice it first.
-    let rows = [(0, ""), (0, NOPREEMPT), (500, ""), (500, NOPREEMPT)];
-    side_by_side(&rows, |(ahead, options)| {
-        let (mut scene, services) = checked(uwsgi, 3, options);
-        start(&mut scene, 3);
-        services[0].set(SICK);
-        thread::sleep(Duration::from_millis(ahead));
-        set_all(&services[1..], SICK);
-        scene.stays_at(1, seconds(15));
-        // Nor when it is back.
-        set_all(&services, Answers::Status(200));
-        scene.wait_until(LIMIT, "all are well", || {
-            let ranks = scene.legion.ranks(3);
-            ranks.len() == 2 && ranks.iter().all(|(_, rank)| *rank > 0)
         });
-        scene.stays_at(1, seconds(4));
-        assert_eq!(scene.posts(), 1, "{}", scene.state());
-        set_all(&services, SICK);
-        scene.stays_at(1, seconds(8));
-        services[2].set(Answers::Status(200));
-        scene.settles_at(3, &[1, 2, 3]);
-        assert_eq!(scene.posts(), 2, "{}", scene.state());
-    });
+        service
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/health?token=NOT-A-REAL-TOKEN", self.address)
+    }
+
+    fn set(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
 }
 
-fn nothing_moves_when_all_are_sick_from_the_start(uwsgi: Uwsgi) {
-    side_by_side(&["", NOPREEMPT], |options| {
-        let (mut scene, services) = checked(uwsgi, 3, options);
-        set_all(&services, SICK);
-        scene.legion.start_all();
-        scene.settles_at(1, &[1, 2, 3]);
-        scene.stays_at(1, seconds(10));
-        assert_eq!(scene.posts(), 1, "{}", scene.state());
-    });
+fn answer(mut stream: TcpStream, status: u16) {
+    let _ =
+        write!(stream, "HTTP/1.1 {status} X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
 }
 
-fn a_node_that_is_alone_stays_lord_though_it_is_sick(uwsgi: Uwsgi) {
-    side_by_side(&[1, 3], |nodes| {
-        let (mut scene, services) = checked(uwsgi, nodes, "");
-        scene.legion.start(1);
-        scene.settles_at(1, &[1]);
-        services[0].set(SICK);
-        scene.stays_at(1, seconds(10));
-        assert!(!scene.legion.any_log_holds("raised for Legion"), "{}", scene.state());
-        // Nor does it matter at its start.
-        scene.legion.kill(1);
-        scene.legion.start(1);
-        scene.settles_at(1, &[1]);
-    });
+/// An address that refuses.
+fn refusing() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
-// Checks that hang.
+fn every_problem_with_an_option_is_told(uwsgi: Uwsgi) {
+    let of = "Legion failover, ";
+    let cases = [
+        ("legion-check = nope /bin/true", "legion-check: there is no Legion nope: expected failover"),
+        ("legion-nopreempt =", "legion-nopreempt: the name of the Legion is missing"),
+        ("legion-check = failover", "legion-check: what to check is missing"),
+        ("legion-check = failover https://127.0.0.1/", "legion-check: https is not supported"),
+        ("legion-check = failover ftp://127.0.0.1/", "legion-check: ftp:// is no check"),
+        ("legion-check = failover tcp://127.0.0.1", "legion-check: the URL has no port"),
+        ("legion-check = failover http://a:NOT-A-REAL-PASSWORD@b/", "legion-check: the URL contains a login"),
+        ("legion-check = failover bin/true", "legion-check: \"bin/true\" is no check"),
+        (
+            "legion-check = failover /nonexistent/x -a",
+            "legion-check: cannot run /nonexistent/x: No such file",
+        ),
+        ("legion-check = failover /etc/passwd", "legion-check: cannot run /etc/passwd: Permission denied"),
+        ("legion-check = failover /etc", "legion-check: cannot run /etc: Permission denied"),
+        (
+            "legion-check-timeout = failover 0",
+            "legion-check-timeout: \"0\" is not valid: expected a whole number",
+        ),
+        ("legion-preempt-delay = failover 1.5", "legion-preempt-delay: \"1.5\" is not valid"),
+        (
+            "legion-check-fall = failover 2\nlegion-check-fall = failover 4",
+            "legion-check-fall: given twice with different values: keep one",
+        ),
+        ("legion-drain-file = failover drain", "legion-drain-file: \"drain\" is relative"),
+    ];
+    let lines: String = cases.iter().map(|(line, _)| format!("{line}\n")).collect();
+    let told = start(uwsgi, &right(), &format!("{NO_WARNING}{lines}"), true);
+    for (line, expected) in cases {
+        let whole = if line.contains("failover") { format!("{of}{expected}") } else { expected.into() };
+        assert_eq!(told.iter().filter(|told| told.starts_with(&whole)).count(), 1, "{whole}: {told:#?}");
+    }
+    assert_eq!(told.len(), cases.len(), "{told:#?}");
 
-fn is_running(id: &str) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(id).join("stat")).unwrap_or_default();
-    // One that has ended and is not waited for yet runs no more.
-    !stat.is_empty() && !stat.contains(") Z ")
+    for (option, valor, expected) in [
+        (
+            "legion-drain-file = failover /nonexistent/drain",
+            1,
+            "cannot look into its folder /nonexistent: No such file",
+        ),
+        (
+            "legion-drain-file = failover /etc/passwd/drain",
+            1,
+            "cannot look into its folder /etc/passwd: Not a directory",
+        ),
+        (
+            "legion-nopreempt = failover",
+            16_384,
+            "this node's valor is 16384: with this option it has to be from 1 to 16383",
+        ),
+        ("legion-preempt-delay = failover 3", 70_000, "this node's valor is 70000"),
+        ("legion-check = failover /bin/true", 0, "this node's valor is 0 (an arbiter)"),
+        ("legion-drain-file = failover /tmp/drain", 65_535, "this node's valor is 65535"),
+    ] {
+        let told = start_with(uwsgi, valor, option, true);
+        let name = option.split(' ').next().expect("an option");
+        let [line] = &told[..] else { panic!("{option}: {told:?}") };
+        assert!(line.starts_with(&format!("{of}{name}: {expected}")), "{line}");
+    }
+    // What ranks nothing leaves the valor as it was.
+    assert_eq!(start_with(uwsgi, 65_535, "legion-silent-stop = failover", false), [""; 0]);
+    assert_eq!(start_with(uwsgi, 16_383, "legion-nopreempt = failover", false), [""; 0]);
 }
 
-/// Node 2 has one that starts a child, and neither ends when it is asked to.
-fn a_check_that_hangs_holds_up_nothing(uwsgi: Uwsgi) {
-    let (scene, services) = checked(uwsgi, 3, "");
-    // The other Legion has a check of its own.
-    let mut scene = Scene { legion: scene.legion.with_second("second"), ..scene };
-    let second = Service::well();
-    *scene.legion.ini_mut(2) += &format!("legion-check = second {}\n", second.tcp());
-    *scene.legion.ini_mut(2) += "legion-check-interval = second 1\n";
-    let ids = scene.legion.folder(2).join("ids");
-    let hang =
-        format!("trap '' TERM INT HUP\nsleep 600 &\necho $$ $! >> {}\nwait\nsleep 600\n", ids.display());
-    let script = Script::new(&scene, 2, &hang);
-    check(&mut scene, 2, &script.command());
-    give_up_soon(&mut scene, 2);
-    start(&mut scene, 3);
-    let hung = || -> Vec<String> {
-        let ids = fs::read_to_string(&ids).unwrap_or_default();
-        ids.lines().filter(|line| line.contains(' ')).map(str::to_string).collect()
+/// The same as [`start`], with this valor.
+fn start_with(uwsgi: Uwsgi, valor: u64, options: &str, ends: bool) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut node = Node::start(uwsgi, folder.path(), &ini(valor, options), &[]);
+    if ends {
+        let status = node.wait_for_exit(LIMIT).unwrap_or_else(|| panic!("it goes on:\n{}", node.log()));
+        assert_eq!(status.code(), Some(1), "{}", node.log());
+        return node.lines();
+    }
+    node.wait_for_log("spawned uWSGI worker 1", LIMIT);
+    // What it says once it is up is about its membership.
+    let log = node.log();
+    let before = log.split("spawned uWSGI").next().unwrap_or_default();
+    before.lines().filter_map(|line| line.strip_prefix("[hetzner-failoverip] ")).map(str::to_string).collect()
+}
+
+fn ini(valor: u64, options: &str) -> String {
+    let (address, hook) = (free_address(), right());
+    format!(
+        "plugin = hetzner\nenable-metrics = true\nlegion-freq = 1\nlegion = {LEGION} {address} {valor} \
+         aes-128-cbc:secret1\nlegion-lord = {LEGION} {hook}\n{NO_WARNING}{options}\n"
+    )
+}
+
+fn options_stand_anywhere_above_the_plugin_or_on_the_command_line(uwsgi: Uwsgi) {
+    let robot = robot(Config::default());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let service = Service::start(200);
+    let check = format!("{LEGION} {}", service.url());
+    let checked = |output: std::process::Output| {
+        let said = stdout(&output);
+        let line = format!("ok       failover: http://{}/health: HTTP 200", service.address);
+        assert!(said.lines().any(|known| known == line), "{output:?}");
     };
-    scene.wait_until(LIMIT, "three hanging checks", || hung().len() >= 3);
-    let first = hung()[0].clone();
-    let is_gone = || !first.split_whitespace().any(is_running);
-    scene.wait_until(LIMIT, "its whole group is gone", is_gone);
-    // The others of this node go on, and so do its announcements.
-    let counts = || (services[1].connections(), second.connections(), scene.legion.links().sent(2, 3));
-    let before = counts();
-    scene.wait_until(LIMIT, "ten more rounds", || counts().2 >= before.2 + 10);
-    let after = counts();
-    assert!(after.0 >= before.0 + 4 && after.1 >= before.1 + 4, "{before:?} {after:?}: {}", scene.state());
-    assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
-    // It is sick, and takes over all the same when nobody is healthy.
-    scene.legion.kill(1);
-    scene.settles_at(3, &[2, 3]);
-    let third = scene.legion.node(3).id();
-    let took = seconds_until_post(&scene, &services[1], 2, || process::signal_group(third, process::SIGKILL));
-    assert!(took <= 10, "{took} s: {}", scene.state());
-    scene.settles_at(2, &[2]);
-    let all = hung();
-    scene.legion.node(2).signal(process::SIGINT);
-    assert!(scene.legion.wait_for_exit(2, LIMIT), "{}", scene.state());
-    let left = || all.iter().flat_map(|line| line.split_whitespace()).any(is_running);
-    assert!(wait_until(LIMIT, || !left()), "{all:?}");
+    // `command_in` puts `plugin` first, and uWSGI puts what stands on the command line last.
+    checked(run_in(
+        uwsgi,
+        folder.path(),
+        from_ref(&hook(&robot)),
+        "",
+        &["--legion-check", &check, "--hetzner-check"],
+    ));
+    let mut command = crate::commands::command_in(uwsgi, folder.path(), from_ref(&hook(&robot)), "");
+    let file = folder.path().join("node.ini");
+    let ini = fs::read_to_string(&file)
+        .expect("it is there")
+        .replace("[uwsgi]\n", &format!("[uwsgi]\nlegion-check = {check}\nlegion-check-rise = {LEGION} 3\n"));
+    fs::write(&file, ini).expect("our own file");
+    checked(command.arg("--hetzner-check").output().expect("uWSGI starts"));
+    let shown = command.arg("--show-config").output().expect("uWSGI starts");
+    let shown = format!("{}{}", stdout(&shown), String::from_utf8_lossy(&shown.stderr));
+    assert!(!shown.contains("unknown option"), "{shown}");
 }
 
-// Reloads.
-
-/// Reloads node N, and waits until the new image is Lord.
-#[track_caller]
-fn reload(scene: &Scene, node: usize) {
-    let starts = || scene.said(node, "*** Starting uWSGI");
-    let before = starts();
-    scene.legion.node(node).signal(process::SIGHUP);
-    scene.wait_until(LIMIT, "the new image", || starts() > before);
-}
-
-fn a_reload_brings_its_health_along(uwsgi: Uwsgi) {
-    // Sick or well, a node's rank is the same after a reload, before any check was made.
-    let (mut scene, services) = checked(uwsgi, 3, "");
-    start(&mut scene, 3);
-    for _ in 0..2 {
-        reload(&scene, 1);
-        scene.settles_at(1, &[1, 2, 3]);
+fn what_is_doubtful_is_a_warning(uwsgi: Uwsgi) {
+    for (options, expected) in [
+        (
+            "legion-check-interval = failover 2",
+            "Legion failover, legion-check-interval is set, but there is no legion-check",
+        ),
+        (
+            "legion-nopreempt = failover\nlegion-preempt-delay = failover 2",
+            "Legion failover, legion-preempt-delay has no effect, because legion-nopreempt is set",
+        ),
+        (
+            "legion-check = failover /bin/true\nlegion-check-timeout = failover 9",
+            "Legion failover, legion-check-timeout is 9 s and legion-check-interval 5 s",
+        ),
+        (
+            "legion-check = failover /bin/true >/dev/null",
+            "Legion failover, legion-check: /bin/true is run without a shell, so >/dev/null is an argument",
+        ),
+        ("legion-chek = failover /bin/true", "unknown option legion-chek: did you mean legion-check?"),
+    ] {
+        let told = start_with(uwsgi, 1, options, false);
+        let [line] = &told[..] else { panic!("{options}: {told:?}") };
+        assert!(line.starts_with(&format!("warning: {expected}")), "{line}");
     }
-    assert_eq!(scene.posts(), 1, "{}", scene.state());
-    // A sick backup that is reloaded is sick.
-    services[1].set(SICK);
-    scene.wait_until(LIMIT, "node 2 is sick", || scene.legion.ranks(1).contains(&(2, 0)));
-    reload(&scene, 2);
-    scene.settles_at(1, &[1, 2, 3]);
-    scene.legion.kill(1);
-    scene.settles_at(3, &[2, 3]);
-    assert_eq!(scene.posts(), 2, "{}", scene.state());
 }
 
-/// One with a lower valor, at that.
-fn a_reload_of_a_lord_that_stays_moves_nothing(uwsgi: Uwsgi) {
-    let (mut scene, services) = checked(uwsgi, 3, NOPREEMPT);
-    start(&mut scene, 3);
-    services[0].set(SICK);
-    scene.settles_at(2, &[1, 2, 3]);
-    services[0].set(Answers::Status(200));
-    scene.wait_until(LIMIT, "node 1 is well", || scene.legion.ranks(2).contains(&(1, 1)));
-    for _ in 0..2 {
-        reload(&scene, 2);
-        scene.settles_at(2, &[1, 2, 3]);
+fn commands_and_folders_are_judged_as_who_uwsgi_will_be(uwsgi: Uwsgi) {
+    if !is_root() {
+        return;
     }
-    scene.stays_at(2, seconds(6));
-    assert_eq!(scene.posts(), 2, "{}", scene.state());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
+    mode(folder.path(), 0o755);
+    let (closed, program) = (folder.path().join("closed"), folder.path().join("check"));
+    fs::create_dir(&closed).expect("a writable folder");
+    fs::write(&program, "#!/bin/sh\nexit 0\n").expect("a writable folder");
+    mode(&closed, 0o700);
+    mode(&program, 0o750);
+    let options = format!(
+        "uid = nobody\ngid = 65534\nlegion-check = failover {}\nlegion-drain-file = failover {}/drain",
+        program.display(),
+        closed.display()
+    );
+    let told = start_with(uwsgi, 1, &options, true);
+    for what in [
+        format!("legion-check: cannot run {} as uid 65534: Permission denied", program.display()),
+        format!(
+            "legion-drain-file: cannot look into its folder {} as uid 65534: Permission denied",
+            closed.display()
+        ),
+    ] {
+        assert!(told.iter().any(|line| line.starts_with(&format!("Legion failover, {what}"))), "{told:?}");
+    }
+    for path in [&closed, &program] {
+        chown(path, None, Some(65534)).expect("root may");
+    }
+    mode(&closed, 0o710);
+    let told = start_with(uwsgi, 1, &options, false);
+    let ours = |line: &&String| line.contains("legion-check") || line.contains("legion-drain-file");
+    assert_eq!(told.iter().filter(ours).count(), 0, "{told:?}");
 }
 
-fn a_reload_that_breaks_the_service_moves_the_ip(uwsgi: Uwsgi) {
-    let (mut scene, services) = checked(uwsgi, 3, "");
-    start(&mut scene, 3);
-    services[0].set(SICK);
-    reload(&scene, 1);
-    scene.settles_at(2, &[1, 2, 3]);
-    services[0].set(Answers::Status(200));
-    scene.settles_at(1, &[1, 2, 3]);
-    assert_eq!(scene.posts(), 3, "{}", scene.state());
+fn a_reload_with_wrong_options_goes_on_without_them(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let alarms = folder.path().join("alarms");
+    let ini = ini(1, &format!("alarm = pager cmd:cat >> {}", alarms.display()))
+        .replace("active_ip=", "alarm=pager,active_ip=");
+    let node = Node::start(uwsgi, folder.path(), &ini, &[]);
+    assert!(wait_until(LIMIT, || node.stats().is_some()), "{}", node.log());
+    let path = folder.path().join("node.ini");
+    let whole = fs::read_to_string(&path).expect("Node writes it");
+    fs::write(&path, format!("{whole}legion-check = failover ftp://x/\n")).expect("our own file");
+    node.signal(SIGHUP);
+    let problem = "Legion failover, legion-check: ftp:// is no check";
+    node.wait_for_log(problem, LIMIT);
+    let starts = || node.log().matches("spawned uWSGI worker 1 ").count();
+    assert!(wait_until(LIMIT, || starts() > 1 && node.stats().is_some()), "{}", node.log());
+    let line = node.lines().into_iter().find(|line| line.starts_with(problem)).expect("it was there");
+    assert!(line.ends_with("(this is a reload, so uWSGI keeps running)"), "{line}");
+    let alarmed = || fs::read_to_string(&alarms).unwrap_or_default().contains(problem);
+    assert!(wait_until(LIMIT, alarmed), "{}", node.log());
 }
 
-/// An app that loads with its first request, or is not there yet.
-fn a_service_that_is_slow_after_a_reload_is_not_sick(uwsgi: Uwsgi) {
-    side_by_side(&[Answers::Nothing, Answers::Refused], |slow| {
-        let (mut scene, services) = checked(uwsgi, 3, "");
-        give_up_soon(&mut scene, 1);
-        start(&mut scene, 3);
-        scene.legion.node(1).signal(process::SIGHUP);
-        services[0].set(slow);
-        scene.wait_until(LIMIT, "the new image", || scene.said(1, "*** Starting uWSGI") > 1);
-        scene.settles_at(1, &[1, 2, 3]);
-        scene.stays_at(1, seconds(10));
-        services[0].set(Answers::Status(200));
-        let asked = services[0].requests().len();
-        scene.wait_until(LIMIT, "it was well", || services[0].requests().len() > asked + 2);
-        assert_eq!(scene.posts(), 1, "{}", scene.state());
-        // From then on it is as sick as any other.
-        services[0].set(slow);
-        scene.settles_at(2, &[1, 2, 3]);
-    });
+fn the_commands_say_how_this_node_is(uwsgi: Uwsgi) {
+    let robot = robot(Config::default());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (service, refusing, drain) = (Service::start(200), refusing(), folder.path().join("drain"));
+    let (url, shown) = (service.url(), format!("http://{}/health", service.address));
+    let hook = hook(&robot);
+    let sick = format!(
+        "legion-check = {LEGION} {url}\nlegion-check = {LEGION} tcp://{refusing}\nlegion-check = {LEGION} /bin/sh -c \
+         'exit 4' NOT-A-REAL-TOKEN\n"
+    );
+    let run = |lines: &str, options: &[&str]| run_in(uwsgi, folder.path(), from_ref(&hook), lines, options);
+
+    service.set(302);
+    let output = run(&sick, &["--hetzner-check"]);
+    let said = stdout(&output);
+    for line in [
+        format!("ok       failover: {shown}: HTTP 302"),
+        format!("ERROR    failover: tcp://{refusing}: connection refused"),
+        "ERROR    failover: /bin/sh: exit status 4".into(),
+    ] {
+        assert!(said.lines().any(|known| known == line), "{line}: {said}");
+    }
+    assert!(!said.contains("NOT-A-REAL-TOKEN"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let json = document(&run(&sick, &["--hetzner-check", "--hetzner-json"]));
+    assert_eq!((&json["exit_status"], &json["legions"][0]["state"]), (&1.into(), &"sick".into()), "{json}");
+    let reason = format!("tcp://{refusing}: connection refused; /bin/sh: exit status 4");
+    assert_eq!(json["legions"][0]["reason"], reason, "{json}");
+    assert_eq!(json["legions"][0]["steps"].as_array().map(Vec::len), Some(3), "{json}");
+
+    // Where the IP is remains what the exit status tells.
+    let output = run(&sick, &["--hetzner-status"]);
+    let said = stdout(&output);
+    assert!(said.starts_with(&format!("warning  failover: this node is sick: {reason}\n")), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+
+    let well = format!("legion-check = {LEGION} {url}\nlegion-drain-file = {LEGION} {}\n", drain.display());
+    let said = stdout(&run(&well, &["--hetzner-status"]));
+    assert!(said.starts_with("ok       failover: this node is healthy\n"), "{said}");
+    let output = run(&well, &["--hetzner-check"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    File::create(&drain).expect("a writable folder");
+    let said = stdout(&run(&well, &["--hetzner-status"]));
+    let line =
+        format!("warning  failover: this node is drained: the drain file {} is there\n", drain.display());
+    assert!(said.starts_with(&line), "{said}");
+    let output = run(&well, &["--hetzner-check", "--hetzner-json"]);
+    let json = document(&output);
+    assert_eq!((output.status.code(), &json["legions"][0]["state"]), (Some(0), &"drained".into()), "{json}");
+
+    // Nothing is said where there is nothing to check, or of another Legion.
+    for (lines, legion) in [("legion-nopreempt = failover\n", LEGION), (&sick, "another")] {
+        let json = document(&run(lines, &["--hetzner-status", "--hetzner-json", "--hetzner-legion", legion]));
+        assert_eq!(json["legions"].as_array().map(Vec::len), Some(0), "{json}");
+    }
+}
+
+fn metric(node: &Node, name: &str) -> Option<i64> {
+    node.stats()?["metrics"][format!("hetzner.failover.{name}")]["value"].as_i64()
+}
+
+fn a_node_says_when_it_is_sick_and_when_it_is_well(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (service, drain) = (Service::start(200), folder.path().join("drain"));
+    let options = format!(
+        "{CHECK_EACH_SECOND}legion-check = {LEGION} {}\nlegion-drain-file = {LEGION} {}",
+        service.url(),
+        drain.display()
+    );
+    let node = Node::start(uwsgi, folder.path(), &ini(1, &options), &[]);
+    let is = |health: i64, drained: i64| {
+        let found = || (metric(&node, "health"), metric(&node, "drained"));
+        let expected = (Some(health), Some(drained));
+        assert!(wait_until(LIMIT, || found() == expected), "{expected:?}: {:?}\n{}", found(), node.log());
+    };
+    is(1, 0);
+    assert!(!node.log().contains("this node is"), "it was healthy from the beginning:\n{}", node.log());
+    service.set(404);
+    is(0, 0);
+    node.wait_for_log(
+        &format!("failover: this node is sick: http://{}/health: HTTP 404\n", service.address),
+        LIMIT,
+    );
+    File::create(&drain).expect("a writable folder");
+    is(0, 1);
+    node.wait_for_log(&format!("failover: this node is drained: {} is there\n", drain.display()), LIMIT);
+    service.set(200);
+    is(1, 1);
+    fs::remove_file(&drain).expect("our own file");
+    is(1, 0);
+    node.wait_for_log(
+        &format!("failover: this node is healthy: http://{}/health: HTTP 200\n", service.address),
+        LIMIT,
+    );
+    let asked = service.asked.lock().expect("no panic").first().cloned().expect("it was asked");
+    assert!(asked.starts_with("GET /health?token=NOT-A-REAL-TOKEN HTTP/1.1\r\n"), "{asked}");
+    assert!(!node.log().contains("NOT-A-REAL-TOKEN"), "{}", node.log());
+}
+
+/// One that hangs is sick, and the others go on meanwhile.
+fn no_check_holds_up_another(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (hangs, answers, count) = (Service::start(0), Service::start(200), folder.path().join("count"));
+    // The test is over long before a timeout of ten minutes is.
+    let options = format!(
+        "{CHECK_EACH_SECOND}legion-check-timeout = {LEGION} 600\nlegion-check = {LEGION} {}\nlegion-check = {LEGION} \
+         /bin/sleep 1000\nlegion-check = {LEGION} {}\nlegion-check = {LEGION} /bin/sh -c 'echo >> {}'",
+        hangs.url(),
+        answers.url(),
+        count.display()
+    );
+    let node = Node::start(uwsgi, folder.path(), &ini(1, &options), &[]);
+    let times = || answers.asked.lock().expect("no panic").len();
+    let runs = || fs::read(&count).map_or(0, |lines| lines.len());
+    assert!(wait_until(LIMIT, || times() >= 4 && runs() >= 4), "{} {}: {}", times(), runs(), node.log());
+    assert_eq!(hangs.asked.lock().expect("no panic").len(), 1, "{}", node.log());
+    assert_eq!(metric(&node, "health"), Some(-1), "{}", node.log());
+    drop(node);
+
+    let options = options.replace("failover 600", "failover 1");
+    let node = Node::start(uwsgi, folder.path(), &ini(1, &options), &[]);
+    node.wait_for_log("failover: this node is sick: ", LIMIT);
+    for (what, why) in
+        [("/health", "no complete answer within 1 s"), ("/bin/sleep", "did not end within 1 s, killed")]
+    {
+        let said = || node.lines().iter().any(|line| line.contains(&format!("{what}: {why}")));
+        assert!(wait_until(LIMIT, said), "{what}: {}", node.log());
+    }
+}
+
+/// The processes whose arguments hold `mark`.
+fn marked(mark: &str) -> usize {
+    let processes = fs::read_dir("/proc").expect("procfs").flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
+}
+
+/// The zombies that `parent` has not waited for.
+fn zombies(parent: u32) -> usize {
+    let processes = fs::read_dir("/proc").expect("procfs").flatten();
+    let stats = processes.filter_map(|process| fs::read_to_string(process.path().join("stat")).ok());
+    stats.filter(|stat| stat.contains(&format!(") Z {parent} "))).count()
+}
+
+fn uwsgi_notices_no_command_and_none_outlives_it(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (count, mark) = (folder.path().join("count"), format!("mark-{}", fastrand::u64(..)));
+    let options = format!(
+        "{CHECK_EACH_SECOND}legion-check-timeout = {LEGION} 600\nlegion-check = {LEGION} /bin/sh -c 'echo >> {}; exit \
+         3'\nlegion-check = {LEGION} /bin/sh -c 'while :; do sleep 1; done' {mark}",
+        count.display()
+    );
+    let mut node = Node::start(uwsgi, folder.path(), &ini(1, &options), &[]);
+    // The stats server may show it, too: no more than its own argument.
+    let runs = || fs::read(&count).map_or(0, |lines| lines.len());
+    assert!(wait_until(LIMIT, || runs() >= 4 && marked(&mark) == 1), "{}", node.log());
+    node.wait_for_log("/bin/sh: exit status 3", LIMIT);
+    node.signal(SIGHUP);
+    let starts = || node.log().matches("spawned uWSGI worker 1 ").count();
+    assert!(wait_until(LIMIT, || starts() > 1 && node.stats().is_some()), "{}", node.log());
+    let before = runs();
+    assert!(wait_until(LIMIT, || runs() >= before + 4 && marked(&mark) == 1), "{}", node.log());
+    let zombies = || zombies(node.id());
+    // The one of a check that runs right now is waited for at once.
+    assert!(wait_until(LIMIT, || zombies() == 0), "{} zombies:\n{}", zombies(), node.log());
+    assert!(!node.log().contains("subprocess "), "{}", node.log());
+    let began = Instant::now();
+    node.signal(SIGINT);
+    assert!(node.wait_for_exit(LIMIT).is_some(), "{}", node.log());
+    // Its time is not over yet.
+    assert!(wait_until(LIMIT, || marked(&mark) == 0) && began.elapsed() < Duration::from_secs(600));
 }

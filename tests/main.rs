@@ -27,6 +27,7 @@ mod readiness;
 mod rejected;
 mod reload;
 mod reload_bridge;
+mod sickness;
 mod startup;
 mod strays;
 mod stuck;

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use crate::config::{Check, LegionOptions};
 use crate::sys::{lock, spawn};
 use drain::Drain;
-pub use probe::{Outcome, Prober};
+pub use drain::look_for;
+use probe::Outcome;
+pub use probe::Prober;
 use tally::Tally;
 pub use tally::Went;
 
