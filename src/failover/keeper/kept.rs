@@ -89,7 +89,7 @@ impl Kept {
             voice: Voice::new(legion),
             valor: legion.valor(),
             rests: false,
-            rank: options.is_ranked().then(|| Rank::new(preempt)),
+            rank: options.is_ranked().then(|| Rank::new(preempt, options.interval)),
             health: Health::new(options),
             state: State::Unknown,
             is_silent: options.silent_stop,
@@ -174,12 +174,15 @@ impl Kept {
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let is_well = self.state == State::Healthy;
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
-            is_lord,
+            // Who becomes sick while it takes the IPs over goes on, unless a healthy one is there.
+            is_lord: is_lord || !is_well && self.comeback.is_tried(),
             has_ips,
-            is_well: self.state == State::Healthy,
+            is_well,
+            is_drained: self.state == State::Drained,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);

@@ -158,7 +158,8 @@ impl Sight {
         }
         let round = self.longest_silence.clamp(uwsgi::round(), uwsgi::tolerance().max(uwsgi::round())) + LATE;
         let end = match (self.peers.is_empty(), self.lost) {
-            (false, _) => None,
+            // Who has just started may have heard some, but not yet the Lord.
+            (false, _) => (self.size != Some(self.peers.len() + 1)).then(|| self.began + round),
             (true, Some(lost)) => Some(lost + round),
             // Every healthy node is heard within the tolerance.
             (true, None) => (!self.had_peers).then(|| self.began + uwsgi::tolerance()),
@@ -220,6 +221,7 @@ mod tests {
     #[test]
     fn after_a_pause_it_listens_as_long_as_any_node_is_silent() {
         let (mut sight, now) = sight();
+        sight.size = Some(2);
         let after = |seconds| now + SECOND * seconds;
         let seen = view(&[(1, 108)]);
         for second in 0..8 {
@@ -262,7 +264,10 @@ mod tests {
         assert_eq!(sight.listening_time(now), Some(15 * SECOND));
         assert_eq!(sight.listening_time(now + 15 * SECOND), None);
         sight.observe(&view(&[(1, 100)]), now, 100, false);
-        assert_eq!(sight.listening_time(now), None, "one is there");
+        assert_eq!(sight.listening_time(now), Some(3 * SECOND + LATE), "one of two is there");
+        assert_eq!(sight.listening_time(now + 5 * SECOND), None, "the other is not");
+        sight.observe(&view(&[(1, 100), (2, 100)]), now, 100, false);
+        assert_eq!(sight.listening_time(now), None, "both are there");
         assert_eq!(Sight::new(Some(1)).listening_time(now), None, "there is nobody");
     }
 
