@@ -109,11 +109,6 @@ impl Comeback {
         self.is_tried = true;
     }
 
-    /// Whether a hook runs.
-    pub fn is_tried(&self) -> bool {
-        self.is_tried
-    }
-
     pub fn note(&mut self, ended: Ended) {
         (self.ended, self.is_tried) = (Some(ended), false);
     }
