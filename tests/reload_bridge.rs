@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use lab::legion::LEGION;
 use lab::process::SIGHUP;
@@ -25,6 +26,7 @@ on_each_uwsgi! {
     it_does_not_outlive_its_master
     longer_than_it_may_is_a_failover_and_said
     where_a_reload_is_an_end_there_is_none
+    reloads_at_any_moment_end_and_move_nothing
 }
 
 /// A Legion of three, node 1 being Lord, whose application loads for as long as the test wants.
@@ -322,4 +324,25 @@ fn where_a_reload_is_an_end_there_is_none(uwsgi: Uwsgi) {
     reloaded.reload();
     assert!(reloaded.scene.legion.wait_for_exit(1, LIMIT), "{}", reloaded.scene.state());
     reloaded.has_left(&uuid);
+}
+
+/// As from a deploy that touches several files: also in the moment in which nothing handles the signal.
+fn reloads_at_any_moment_end_and_move_nothing(uwsgi: Uwsgi) {
+    let reloaded = Reloaded::with(uwsgi, "reload-mercy = 1\nworker-reload-mercy = 1\n");
+    let (uuid, posts) = (reloaded.uuid(), reloaded.scene.posts());
+    let enough = || {
+        reloaded.reload();
+        reloaded.scene.said(1, "binary reloading uWSGI") >= 5
+    };
+    // Hundreds of times a second.
+    let began = Instant::now();
+    while !enough() && began.elapsed() < LIMIT {
+        thread::sleep(Duration::from_millis(1));
+    }
+    reloaded.scene.wait_for(1, LIMIT);
+    assert_eq!((reloaded.uuid(), reloaded.scene.posts()), (uuid, posts), "{}", reloaded.scene.state());
+    for farewell in ["announced its death", "left Legion"] {
+        assert!(!reloaded.scene.legion.any_log_holds(farewell), "{}", reloaded.scene.state());
+    }
+    assert_eq!(reloaded.scene.legion.node(1).workers().len(), 1);
 }
