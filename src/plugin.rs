@@ -14,7 +14,7 @@ use crate::failover::{self, LONGEST_FLUSH};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
-use crate::sys::lock;
+use crate::sys::{LONGEST_END, end_commands, lock};
 use crate::uwsgi::{self, Legion, UwsgiLegion, UwsgiOption, UwsgiPlugin, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because with `plugin = 17:hetzner` in the configuration uWSGI writes
@@ -214,6 +214,7 @@ extern "C" fn master_cleanup() {
         } else if is_fit() {
             PROCESS.node.keeper.end();
         }
+        end_commands(LONGEST_END);
         uwsgi::flush_log(LONGEST_FLUSH);
         true
     });

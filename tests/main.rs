@@ -22,6 +22,7 @@ mod privileges;
 mod promise;
 mod readiness;
 mod rejected;
+mod reload;
 mod reload_bridge;
 mod startup;
 mod strays;

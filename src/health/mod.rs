@@ -88,11 +88,11 @@ impl Health {
         self.began.get_or_init(Instant::now);
         for at in 0..self.checks.len() {
             let health = Arc::clone(self);
-            start_once(&self.checks[at].runs, move || health.watch(at));
+            start_once("hetzner-check", &self.checks[at].runs, move || health.watch(at));
         }
         if let Some(drain) = &self.drain {
             let health = Arc::clone(self);
-            start_once(drain.runs(), move || health.drain.iter().for_each(Drain::watch));
+            start_once("hetzner-drain", drain.runs(), move || health.drain.iter().for_each(Drain::watch));
         }
     }
 
@@ -185,8 +185,8 @@ impl Watched {
 }
 
 /// Starts `work` in a thread, unless it runs already. If the system has no thread left, the next call tries again.
-fn start_once(runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
-    if !runs.swap(true, Ordering::Relaxed) && spawn("hetzner", work).is_none() {
+fn start_once(name: &str, runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
+    if !runs.swap(true, Ordering::Relaxed) && spawn(name, work).is_none() {
         runs.store(false, Ordering::Relaxed);
     }
 }

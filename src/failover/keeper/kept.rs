@@ -44,6 +44,8 @@ pub struct Kept {
     has_ips: bool,
     /// Until when this node, which was Lord before a reload, counts as Lord still.
     lord_until: Option<Instant>,
+    /// The claims of the failover IPs that were here then.
+    had: Vec<String>,
     /// How often it has remained Lord.
     reloads: u64,
     reload: Option<Reload>,
@@ -65,6 +67,8 @@ pub struct Lordship {
     pub health: State,
     /// How often this node has been reloaded and remained Lord.
     pub reloads: u64,
+    /// The claims of the failover IPs that are here.
+    pub here: Vec<String>,
 }
 
 impl Kept {
@@ -92,6 +96,7 @@ impl Kept {
             metrics,
             has_ips: false,
             lord_until: None,
+            had: Vec::new(),
             reloads: 0,
             reload: None,
         };
@@ -238,6 +243,19 @@ impl Kept {
         self.lord_until.is_some()
     }
 
+    pub fn had(&self) -> Vec<String> {
+        self.had.clone()
+    }
+
+    fn here(&self) -> Vec<String> {
+        let is_here = |ip: &&FailoverIp| match ip.record.metrics.route.load(Ordering::Relaxed) {
+            1 => true,
+            0 => false,
+            _ => self.has_ips || self.was_lord() && self.had.contains(&ip.claim()),
+        };
+        self.ips.iter().filter(is_here).map(FailoverIp::claim).collect()
+    }
+
     /// uWSGI begins to reload: a Lord remains a member, so that nobody else is elected for nothing.
     pub fn begin_reload(&mut self) {
         if self.reload.is_some() {
@@ -276,6 +294,7 @@ impl Kept {
             announced: self.legion.valor(),
             health: self.state,
             reloads: self.reloads,
+            here: self.here(),
         })
     }
 
@@ -288,7 +307,8 @@ impl Kept {
             // From here on, so that a reload which begins before the keeper runs is not heard as a farewell.
             self.voice.begin(now);
             self.lord_until = Some(now + LONGEST_RETURN);
-            self.has_ips = true;
+            self.has_ips = self.ips.iter().all(|ip| before.here.contains(&ip.claim()));
+            self.had.clone_from(&before.here);
             self.reloads = before.reloads + 1;
             self.state = before.health;
             self.health.go_on(before.health, LONGEST_LOAD);
