@@ -112,6 +112,7 @@ impl Kept {
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
         self.sight.begin(now);
+        self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
 
@@ -174,12 +175,19 @@ impl Kept {
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let health = match self.state {
+            State::Healthy => rank::Health::Well,
+            State::Sick => rank::Health::Sick(self.health.cadence()),
+            State::Drained => rank::Health::Sick(Duration::ZERO),
+            State::Unknown => rank::Health::Unknown,
+        };
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
             is_lord,
             has_ips,
-            is_well: self.state == State::Healthy,
+            health,
+            announced: own,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);
