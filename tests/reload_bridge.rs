@@ -162,6 +162,8 @@ fn it_is_there_until_the_legion_starts_and_leaves_nothing_behind(uwsgi: Uwsgi) {
     // Where it is found, where it sends, and what the exec() closes; and its master, where the kernel can watch a process.
     let sockets = kinds.iter().filter(|kind| *kind == "socket:").count();
     assert!(sockets == 3 && kinds.len() <= 4, "{kinds:?}");
+    let adjusted = fs::read_to_string(format!("/proc/{bridge}/oom_score_adj")).expect("it runs");
+    assert_eq!(adjusted, "1000\n", "where memory is short, it goes first");
     let status = fs::read_to_string(format!("/proc/{bridge}/status")).expect("it runs");
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).expect("Linux says so");
     // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself.
