@@ -293,7 +293,9 @@ fn it_does_not_outlive_its_master(uwsgi: Uwsgi) {
     fs::write(reloaded.folder.join("fails"), "").expect("our own folder");
     reloaded.load();
     assert!(reloaded.scene.legion.wait_for_exit(1, LIMIT), "{}", reloaded.scene.state());
-    reloaded.has_left(&uuid);
+    // Long before the 65 s that it has where its master lives.
+    let has_left = || reloaded.has_said_farewell(&uuid);
+    reloaded.scene.wait_until(seconds(40), "node 1 has said farewell", has_left);
     let is_gone = || !PathBuf::from(format!("/proc/{bridge}/fd/0")).exists();
     reloaded.scene.wait_until(LIMIT, "the bridge is gone", is_gone);
     reloaded.scene.wait_for(2, LIMIT);
