@@ -116,7 +116,11 @@ extern "C" fn on_load() {
     if is_fit() {
         uwsgi::call_asap(c"hetzner", asap);
         if uwsgi::is_reload() && PROCESS.node.find_bridge() {
-            uwsgi::register_action(TAKE_BACK, c"the same node again after a reload...", take_back);
+            uwsgi::register_action(
+                TAKE_BACK,
+                c"taking back what this node was before the reload...",
+                take_back,
+            );
         }
     }
 }

@@ -34,6 +34,8 @@ struct Handed {
     announced_valor: u64,
     health: String,
     reloads: u64,
+    /// See [`Lordship::here`].
+    here: Vec<String>,
 }
 
 /// What makes this node, for its peers, the one that it was; with its uuid and valor, which the new image can keep.
@@ -162,6 +164,7 @@ impl Node {
             announced: handed.announced_valor,
             health: handed.health(),
             reloads: handed.reloads,
+            here: handed.here.clone(),
         };
         self.keeper.take_back(legion, &lordship);
         log("this node was Lord before the reload, and is the same node for the others");
@@ -241,6 +244,7 @@ fn hand_over(lordship: &Lordship, builder: &mut BridgeBuilder) -> Handed {
         announced_valor: lordship.announced,
         health: lordship.health.to_string(),
         reloads: lordship.reloads,
+        here: lordship.here.clone(),
     }
 }
 
@@ -261,6 +265,7 @@ mod tests {
             announced_valor: 100 + 16_384 + 32_768,
             health: "drained".into(),
             reloads: 7,
+            here: vec!["4.4.4.4 1.1.1.1".into()],
         }
     }
 

@@ -30,7 +30,8 @@ impl Node {
         let mut verdicts = vec![None; ips.len()];
         if self.keeper.was_lord(legion) {
             let is_here = |still: bool| still.then_some(Verdict::Here);
-            verdicts = are_here_still(election, ips).into_iter().map(is_here).collect();
+            let had = self.keeper.had(legion);
+            verdicts = are_here_still(election, ips, had).into_iter().map(is_here).collect();
         }
         let mut why = BROKEN;
         if verdicts.iter().any(Option::is_none) {
@@ -101,13 +102,17 @@ impl Node {
     }
 }
 
-/// Which of the failover IPs are here still, for a node that was Lord before a reload: it needs no switch for them.
-fn are_here_still(election: &Arc<Election>, ips: &[FailoverIp]) -> Vec<bool> {
-    let all = ips.to_vec();
-    let looks = move || side_by_side(&all, all.len(), |ip| ip.is_here_still(LONGEST_LOOK));
+/// Which of the failover IPs are here still, for a node that was Lord before a reload, and `had` these: it needs no switch
+/// for them.
+fn are_here_still(election: &Arc<Election>, ips: &[FailoverIp], had: Vec<String>) -> Vec<bool> {
+    let all: Vec<_> = ips.iter().cloned().map(|ip| (had.contains(&ip.claim()), ip)).collect();
+    let were_here = all.iter().map(|(was_here, _)| *was_here).collect();
+    let looks =
+        move || side_by_side(&all, all.len(), |(was_here, ip)| ip.is_here_still(LONGEST_LOOK, *was_here));
     match uwsgi::wait_for(election, &AtomicBool::default(), LONGEST_LOOK + GRACE, looks) {
         Waited::Done(looked) => looked.into_iter().map(Option::unwrap_or_default).collect(),
-        Waited::Gone | Waited::TooLong => vec![false; ips.len()],
+        Waited::TooLong => were_here,
+        Waited::Gone => vec![false; ips.len()],
     }
 }
 

@@ -8,7 +8,7 @@ mod drain;
 mod probe;
 mod tally;
 
-use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,8 +61,13 @@ struct Watched {
     tally: Mutex<Tally>,
     /// The tally's verdict: 1 passes, 0 does not, -1 unknown.
     verdict: AtomicI8,
+    /// Whether its last result was a pass, and whether a failure has not been made up for by enough passes yet.
+    has_passed: AtomicBool,
+    is_doubted: AtomicBool,
     /// What came back last.
     last: Mutex<String>,
+    /// How long it took last, in milliseconds.
+    took: AtomicU64,
     runs: AtomicBool,
 }
 
@@ -72,7 +77,10 @@ impl Health {
             check: check.clone(),
             tally: Mutex::default(),
             verdict: AtomicI8::new(-1),
+            has_passed: AtomicBool::new(false),
+            is_doubted: AtomicBool::new(false),
             last: Mutex::default(),
+            took: AtomicU64::new(0),
             runs: AtomicBool::new(false),
         };
         Arc::new(Health {
@@ -90,11 +98,11 @@ impl Health {
         self.began.get_or_init(Instant::now);
         for at in 0..self.checks.len() {
             let health = Arc::clone(self);
-            start_once(&self.checks[at].runs, move || health.watch(at));
+            start_once("hetzner-check", &self.checks[at].runs, move || health.watch(at));
         }
         if let Some(drain) = &self.drain {
             let health = Arc::clone(self);
-            start_once(drain.runs(), move || health.drain.iter().for_each(Drain::watch));
+            start_once("hetzner-drain", drain.runs(), move || health.drain.iter().for_each(Drain::watch));
         }
     }
 
@@ -118,9 +126,28 @@ impl Health {
         }
     }
 
+    /// Whether the last result of each check was a pass, which may not be known as health yet.
+    pub fn has_passed(&self) -> bool {
+        self.checks.iter().all(|check| check.has_passed.load(Ordering::Relaxed))
+    }
+
+    /// Whether a check has failed of late, though not often enough to make this node sick.
+    pub fn is_doubted(&self) -> bool {
+        self.checks.iter().any(|check| check.is_doubted.load(Ordering::Relaxed))
+    }
+
     /// Whether the drain file is there; `None` before that is known.
     pub fn drained(&self) -> Option<bool> {
         self.drain.as_ref().map_or(Some(false), |drain| drain.is_there(self.began.get()))
+    }
+
+    /// For how long a sick node has to wait until others that became sick, or well, with it must know: they do one result
+    /// later at the most, and a first result of them is enough.
+    pub fn patience(&self) -> Duration {
+        let took = self.checks.iter().map(|check| check.took.load(Ordering::Relaxed)).max();
+        let cadence = self.interval.max(Duration::from_millis(took.unwrap_or_default()));
+        let (fall, rise) = self.limits;
+        cadence.saturating_sub(self.interval * (fall.min(rise) - 1))
     }
 
     /// Why the state is what it is: one line, with which check it is and what came back.
@@ -165,8 +192,10 @@ impl Health {
         loop {
             let began = Instant::now();
             let Some(outcome) = prober.run(self.timeout) else { return };
+            let took = began.elapsed();
+            watched.took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             watched.note(&outcome, self.limits);
-            thread::sleep(self.interval.saturating_sub(began.elapsed()));
+            thread::sleep(self.interval.saturating_sub(took));
         }
     }
 }
@@ -182,13 +211,15 @@ impl Watched {
     }
 
     fn publish(&self, tally: &Tally) {
+        self.has_passed.store(tally.has_passed(), Ordering::Relaxed);
+        self.is_doubted.store(tally.is_doubted(), Ordering::Relaxed);
         self.verdict.store(tally.verdict().map_or(-1, i8::from), Ordering::Release);
     }
 }
 
 /// Starts `work` in a thread, unless it runs already. If the system has no thread left, the next call tries again.
-fn start_once(runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
-    if !runs.swap(true, Ordering::Relaxed) && spawn("hetzner", work).is_none() {
+fn start_once(name: &str, runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
+    if !runs.swap(true, Ordering::Relaxed) && spawn(name, work).is_none() {
         runs.store(false, Ordering::Relaxed);
     }
 }

@@ -13,7 +13,7 @@ use super::voice::{Farewell, Voice};
 use crate::config::LegionOptions;
 use crate::failover::FailoverIp;
 use crate::health::{Health, State};
-use crate::metrics::{LegionMetrics, count};
+use crate::metrics::{LegionMetrics, count, set};
 use crate::sys::spawn;
 use crate::uwsgi::{self, Legion, View};
 
@@ -42,8 +42,16 @@ pub struct Kept {
     metrics: &'static LegionMetrics,
     /// Whether the last lord hook has brought its IPs here.
     has_ips: bool,
+    /// Whether a lord hook runs.
+    takes_over: bool,
+    /// When uWSGI's clock was looked at last, whether a majority was in sight then, and of how many nodes at the most.
+    looked: i64,
+    had_majority: bool,
+    most_nodes: usize,
     /// Until when this node, which was Lord before a reload, counts as Lord still.
     lord_until: Option<Instant>,
+    /// The claims of the failover IPs that were here then.
+    had: Vec<String>,
     /// How often it has remained Lord.
     reloads: u64,
     reload: Option<Reload>,
@@ -65,6 +73,8 @@ pub struct Lordship {
     pub health: State,
     /// How often this node has been reloaded and remained Lord.
     pub reloads: u64,
+    /// The claims of the failover IPs that are here.
+    pub here: Vec<String>,
 }
 
 impl Kept {
@@ -91,7 +101,12 @@ impl Kept {
             is_silent: options.silent_stop,
             metrics,
             has_ips: false,
+            takes_over: false,
+            looked: uwsgi::now(),
+            had_majority: false,
+            most_nodes: 1,
             lord_until: None,
+            had: Vec::new(),
             reloads: 0,
             reload: None,
         };
@@ -107,6 +122,7 @@ impl Kept {
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
         self.sight.begin(now);
+        self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
 
@@ -135,6 +151,7 @@ impl Kept {
             self.lord_until = None;
         }
         self.note_health();
+        self.doubt_after_a_break(view);
         self.keep_rank(view, now);
         self.voice.tick(view, now);
         self.bring_back(view, now)
@@ -164,17 +181,45 @@ impl Kept {
         }
     }
 
+    /// A Lord that its peers have dropped, because it was frozen or cut off, may no longer have the IPs: another node may have
+    /// been elected. Until a check has found them here it does not keep them, so that the other one can.
+    fn doubt_after_a_break(&mut self, view: &View) {
+        let now = uwsgi::now();
+        let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
+        let was_frozen = now - std::mem::replace(&mut self.looked, now) > tolerance;
+        let nodes = 1 + view.peers.iter().map(|peer| &peer.uuid).collect::<BTreeSet<_>>().len();
+        self.most_nodes = self.most_nodes.max(nodes);
+        let has_majority = nodes * 2 > self.sight.voters(self.most_nodes);
+        let lost_it = std::mem::replace(&mut self.had_majority, has_majority) && !has_majority;
+        if was_frozen || lost_it {
+            self.has_ips = false;
+            self.ips.iter().for_each(|ip| set(&ip.record.metrics.route, None));
+        }
+    }
+
     fn keep_rank(&mut self, view: &View, now: Instant) {
         self.metrics.rank.store(self.legion.valor() as i64, Ordering::Relaxed);
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let takes_part = is_lord || self.takes_over;
+        // What all nodes need may be gone, or be back, and they notice it one after the other. So the last result is enough
+        // for the Lord to be well, and for another node not to be.
+        let health = match self.state {
+            State::Healthy if takes_part || !self.health.is_doubted() => rank::Health::Well,
+            State::Sick if takes_part && self.health.has_passed() => rank::Health::Well,
+            State::Healthy | State::Sick => rank::Health::Sick(self.health.patience()),
+            State::Drained => rank::Health::Sick(Duration::ZERO),
+            State::Unknown => rank::Health::Unknown,
+        };
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
-            is_lord,
+            // Who becomes sick while it takes the IPs over goes on, unless a healthy one is there.
+            is_lord: is_lord || self.takes_over && health != rank::Health::Well,
             has_ips,
-            is_well: self.state == State::Healthy,
+            health,
+            announced: own,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);
@@ -189,8 +234,14 @@ impl Kept {
         routes.clone().all(|route| route == 1) || self.has_ips && routes.all(|route| route != 0)
     }
 
+    pub fn note_begin(&mut self) {
+        self.takes_over = true;
+        self.comeback.begin();
+    }
+
     pub fn note_end(&mut self, ended: Ended) {
         self.has_ips = ended == Ended::Here;
+        self.takes_over = false;
         self.comeback.note(ended);
         if ended == Ended::Outvoted {
             // uWSGI has not heard that node yet.
@@ -238,6 +289,19 @@ impl Kept {
         self.lord_until.is_some()
     }
 
+    pub fn had(&self) -> Vec<String> {
+        self.had.clone()
+    }
+
+    fn here(&self) -> Vec<String> {
+        let is_here = |ip: &&FailoverIp| match ip.record.metrics.route.load(Ordering::Relaxed) {
+            1 => true,
+            0 => false,
+            _ => self.has_ips || self.was_lord() && self.had.contains(&ip.claim()),
+        };
+        self.ips.iter().filter(is_here).map(FailoverIp::claim).collect()
+    }
+
     /// uWSGI begins to reload: a Lord remains a member, so that nobody else is elected for nothing.
     pub fn begin_reload(&mut self) {
         if self.reload.is_some() {
@@ -276,6 +340,7 @@ impl Kept {
             announced: self.legion.valor(),
             health: self.state,
             reloads: self.reloads,
+            here: self.here(),
         })
     }
 
@@ -288,7 +353,8 @@ impl Kept {
             // From here on, so that a reload which begins before the keeper runs is not heard as a farewell.
             self.voice.begin(now);
             self.lord_until = Some(now + LONGEST_RETURN);
-            self.has_ips = true;
+            self.has_ips = self.ips.iter().all(|ip| before.here.contains(&ip.claim()));
+            self.had.clone_from(&before.here);
             self.reloads = before.reloads + 1;
             self.state = before.health;
             self.health.go_on(before.health, LONGEST_LOAD);

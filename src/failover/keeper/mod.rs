@@ -130,6 +130,11 @@ impl Keeper {
         self.with(legion, |kept| kept.was_lord()).unwrap_or_default()
     }
 
+    /// The failover IPs that were here before that reload.
+    pub fn had(&self, legion: Legion) -> Vec<String> {
+        self.with(legion, |kept| kept.had()).unwrap_or_default()
+    }
+
     /// For how long a hook has to listen before it may act, because nodes that are not in sight may be alive.
     pub fn listening_time(&self, legion: Legion) -> Option<Duration> {
         let view = legion.view();
@@ -155,7 +160,7 @@ impl Keeper {
     /// A lord hook begins.
     pub fn note_begin(&'static self, legion: Legion) {
         self.start();
-        self.with(legion, |kept| kept.comeback.begin());
+        self.with(legion, |kept| kept.note_begin());
     }
 
     /// A lord hook has ended; called before uWSGI acts on it.

@@ -98,13 +98,17 @@ impl Child {
         self.close_unneeded();
         // SAFETY: the name is NUL-terminated, and short enough.
         unsafe { libc::prctl(libc::PR_SET_NAME, c"hetzner-bridge".as_ptr()) };
+        // Ready at the moment of the parent's end, after which a service manager may leave no time. Before Linux 5.3, or where
+        // a sandbox forbids it, that is noticed at the next pulse.
+        // SAFETY: numbers only.
+        let parent = unsafe { libc::syscall(libc::SYS_pidfd_open, self.parent, 0) } as c_int;
         let began = now();
         let mut progress = Progress { began, ..Progress::default() };
-        let (mut last, mut due) = (began, began);
+        let (mut last, mut due, mut is_orphan) = (began, began, false);
         loop {
             let now = now();
             // SAFETY: takes nothing, and cannot fail.
-            let is_orphan = unsafe { libc::getppid() } != self.parent;
+            is_orphan |= unsafe { libc::getppid() } != self.parent;
             // After such a silence this node is no longer what it was for the others.
             let was_paused = now.saturating_sub(last) > self.tolerance;
             let is_over = progress.is_over(now);
@@ -117,23 +121,24 @@ impl Child {
                 self.speeches.iter().for_each(|speech| speech.say(&speech.alive, now - began));
                 due = now.saturating_add(PULSE);
             }
-            self.wait(due.saturating_sub(now), &mut progress);
+            is_orphan = self.wait(due.saturating_sub(now), parent, &mut progress);
         }
     }
 
-    /// Waits for the new image, or for this time.
-    fn wait(&mut self, time: i64, progress: &mut Progress) {
+    /// Waits for the new image, the parent's end, or this time; returns whether the parent has ended.
+    fn wait(&mut self, time: i64, parent: c_int, progress: &mut Progress) -> bool {
         let exec = if progress.exec.is_none() { self.exec } else { -1 };
         let wait = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let mut waits = [wait(self.listener), wait(exec)];
+        let mut waits = [wait(self.listener), wait(exec), wait(parent)];
         // SAFETY: an array of ours, of that length.
-        if unsafe { libc::poll(waits.as_mut_ptr(), 2, time.clamp(0, PULSE) as c_int) } <= 0 {
-            return;
+        if unsafe { libc::poll(waits.as_mut_ptr(), 3, time.clamp(0, PULSE) as c_int) } <= 0 {
+            return false;
         }
-        if waits[1].revents != 0 {
+        let [called, exec, parent] = waits.map(|wait| wait.revents != 0);
+        if exec {
             progress.exec = Some(now());
         }
-        if waits[0].revents != 0 {
+        if called {
             // SAFETY: the listener is ours; NULL is allowed for the address.
             let stream = unsafe {
                 libc::accept4(self.listener, ptr::null_mut(), ptr::null_mut(), libc::SOCK_NONBLOCK)
@@ -146,6 +151,7 @@ impl Child {
                 unsafe { libc::close(stream) };
             }
         }
+        parent
     }
 
     fn answer(&mut self, stream: c_int, progress: &mut Progress) {

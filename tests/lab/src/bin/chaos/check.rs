@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn processes_are_known_by_their_folder_and_zombies_by_their_parent() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut sleeps = |script: &str| {
+        let sleeps = |script: &str| {
             let mut sh = Command::new("sh");
             sh.args(["-c", script]).current_dir(folder.path());
             lab::process::spawn(&mut sh).expect("there is a shell")

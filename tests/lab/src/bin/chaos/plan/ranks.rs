@@ -43,7 +43,7 @@ impl Plan {
             let nodes = match rng.u8(..100) {
                 0..35 => (1..=self.nodes).collect(),
                 35..80 => vec![self.any_node(rng)],
-                _ => (1..=self.nodes).filter(|_| rng.bool()).collect(),
+                _ => (1..self.nodes).filter(|_| rng.bool()).chain([self.nodes]).collect(),
             };
             self.add(rng, Fault::Sick(nodes));
         }
