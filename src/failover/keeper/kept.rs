@@ -319,6 +319,8 @@ impl Kept {
     }
 
     pub fn tick_in_reload(&mut self) {
+        // uWSGI's main loop comes here only when uWSGI's daemons have ended, which may take longer than the tolerance.
+        self.begin_reload();
         let now = Instant::now();
         let Some(reload) = &mut self.reload else { return };
         if reload.remains && now.duration_since(reload.since) > LONGEST_RELOAD {
