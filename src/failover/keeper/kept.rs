@@ -313,6 +313,7 @@ impl Kept {
         let remains = is_lord && self.voice.speaks() && !uwsgi::exits_on_reload();
         match remains {
             true => self.voice.announce(now),
+            false if self.is_silent && uwsgi::exits_on_reload() => {}
             false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
         }
         self.reload = Some(Reload { since: now, remains });
