@@ -40,10 +40,10 @@ pub struct Standing<'a> {
     pub peers: &'a [Peer],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Health {
     Well,
-    /// Sick, with so much time from one result of its checks to the next; or drained, with none.
+    /// Sick, and so long must pass until others with the same trouble must know it; or drained, with no such time.
     Sick(Duration),
     Unknown,
 }
@@ -70,11 +70,11 @@ impl Rank {
         self.note_higher(standing, now);
         let is_sick = matches!(standing.health, Health::Sick(_));
         note(&mut self.sick_since, is_sick, now);
-        note(&mut self.healthy_since, standing.peers.iter().any(is_healthy), now);
+        note(&mut self.healthy_since, healthy(standing.peers).next().is_some(), now);
         match (standing.health, standing.is_lord) {
             (Health::Well, true) if standing.has_ips && !self.makes_room(now) => plain | HEALTHY | KEEPS,
             (Health::Well, _) => plain | HEALTHY,
-            (Health::Sick(cadence), true) if self.is_sicker(cadence, now) => plain,
+            (Health::Sick(patience), true) if self.is_sicker(patience, now) => plain,
             // A switch would help nobody: it remains above the other sick ones.
             (_, true) => plain | (standing.announced & BITS).max(HEALTHY),
             (_, false) => plain,
@@ -82,17 +82,17 @@ impl Rank {
     }
 
     /// Whether a healthy node is in sight, while this one is sick. What ails this node may ail all, and what is over may be
-    /// over for all: then the others' checks show it at most one result later.
-    fn is_sicker(&self, cadence: Duration, now: Instant) -> bool {
-        let patience = if cadence.is_zero() { cadence } else { cadence + SIGHT };
+    /// over for all.
+    fn is_sicker(&self, patience: Duration, now: Instant) -> bool {
+        let patience = if patience.is_zero() { patience } else { patience + SIGHT };
         let long_ago = |since: Option<Instant>| since.is_some_and(|since| now - since >= patience);
         long_ago(self.sick_since) && long_ago(self.healthy_since)
     }
 
     fn note_higher(&mut self, standing: &Standing<'_>, now: Instant) {
         let own = (standing.valor, standing.uuid);
-        let is_higher = |peer: &&Peer| is_healthy(peer) && (peer.valor & !BITS, &peer.uuid) > own;
-        let seen: Vec<Uuid> = standing.peers.iter().filter(is_higher).map(|peer| peer.uuid).collect();
+        let is_higher = |peer: &&Peer| (peer.valor & !BITS, &peer.uuid) > own;
+        let seen: Vec<Uuid> = healthy(standing.peers).filter(is_higher).map(|peer| peer.uuid).collect();
         self.higher.retain(|(uuid, _)| seen.contains(uuid));
         for uuid in seen {
             if self.higher.iter().all(|(known, _)| *known != uuid) {
@@ -114,6 +114,12 @@ impl Rank {
 /// Notes since when something is so.
 fn note(since: &mut Option<Instant>, is_so: bool, now: Instant) {
     *since = is_so.then(|| since.unwrap_or(now));
+}
+
+/// The healthy ones. A node whose valor changes is in sight with both for a moment, and may have become sick.
+fn healthy(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+    let is_sick = |node: &Uuid| peers.iter().any(|peer| peer.uuid == *node && !is_healthy(peer));
+    peers.iter().filter(move |peer| !is_sick(&peer.uuid))
 }
 
 fn is_healthy(peer: &Peer) -> bool {
@@ -153,9 +159,10 @@ mod tests {
     #[test]
     fn the_rank_of_a_node_by_what_it_is() {
         let (sick, well, keeps) = ([peer(9, 9)], [peer(9, 9 | HEALTHY)], [peer(9, 9 | BITS)]);
+        let changes = [peer(9, 9 | HEALTHY), peer(9, 9)];
         let (now, never, at_once) = (Instant::now(), Preempt::Never, Preempt::AtOnce);
         for (name, preempt, is_lord, health, peers, expected) in [
-            ("a healthy node", never, false, Health::Well, &well, OWN | HEALTHY),
+            ("a healthy node", never, false, Health::Well, &well[..], OWN | HEALTHY),
             ("a sick one", never, false, SICK, &sick, OWN),
             ("a drained one", never, false, DRAINED, &sick, OWN),
             ("one that does not know yet", never, false, Health::Unknown, &sick, OWN),
@@ -164,6 +171,7 @@ mod tests {
             ("though another says so too", never, true, Health::Well, &keeps, OWN | BITS),
             ("a drained Lord with a healthy peer", never, true, DRAINED, &well, OWN),
             ("or another Lord", never, true, DRAINED, &keeps, OWN),
+            ("a drained Lord whose peer becomes sick", at_once, true, DRAINED, &changes, OWN | HEALTHY),
             ("a drained Lord among sick ones", at_once, true, DRAINED, &sick, OWN | HEALTHY),
             ("a sick Lord among sick ones", at_once, true, SICK, &sick, OWN | HEALTHY),
         ] {
