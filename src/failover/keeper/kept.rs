@@ -122,6 +122,8 @@ impl Kept {
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
         self.sight.begin(now);
+        // The application may have loaded for longer than a break lasts, but this node was announced meanwhile.
+        self.looked = uwsgi::now();
         self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
