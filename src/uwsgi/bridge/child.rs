@@ -3,7 +3,7 @@
 //! It is forked by a process with several threads, so it may call only what is async-signal-safe. Nothing here allocates or
 //! frees memory, takes a lock or can panic; all that is needed was made before the fork.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -298,10 +298,16 @@ fn offer_to_oom_killer() {
     const MOST: &[u8] = b"1000";
     // SAFETY: the path is NUL-terminated, and the text has that length. Where there is no such file, nothing is written.
     unsafe {
+        // The files of a process that has changed its user are root's, unless it may be dumped.
+        let before = libc::prctl(libc::PR_GET_DUMPABLE);
+        libc::prctl(libc::PR_SET_DUMPABLE, 1 as c_ulong);
         let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
         if file >= 0 {
             libc::write(file, MOST.as_ptr().cast(), MOST.len());
             libc::close(file);
+        }
+        if before != 1 {
+            libc::prctl(libc::PR_SET_DUMPABLE, 0 as c_ulong);
         }
     }
 }
