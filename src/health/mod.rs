@@ -8,6 +8,7 @@ mod drain;
 mod probe;
 mod tally;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -191,7 +192,9 @@ impl Health {
         let mut prober = Prober::new(&watched.check);
         loop {
             let began = Instant::now();
-            let Some(outcome) = prober.run(self.timeout) else { return };
+            // After a panic, which is logged by then, it goes on: a verdict that nothing changes any more would be worse.
+            let run = panic::catch_unwind(AssertUnwindSafe(|| prober.run(self.timeout)));
+            let Some(outcome) = run.unwrap_or_else(|_| Some(Outcome::bug())) else { return };
             let took = began.elapsed();
             watched.took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             watched.note(&outcome, self.limits);

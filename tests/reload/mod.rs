@@ -143,16 +143,23 @@ enum Slow {
     Stopped(Way),
     /// And are killed in the end.
     Killed(Way),
+    /// A daemon that uWSGI waits for, before its main loop goes on, and kills in the end.
+    Daemon,
     /// What the operator has uWSGI run when it ends, which comes after the plugin's last call.
     AtExit,
 }
 
 fn it_is_none_with_workers_that_do_not_end(uwsgi: Uwsgi) {
     use Slow::*;
-    side_by_side(&[Stopped(Way::Hup), Stopped(Way::FifoBrutal), Killed(Way::Term), AtExit], |slow| {
+    let cases = [Stopped(Way::Hup), Stopped(Way::FifoBrutal), Killed(Way::Term), Daemon, AtExit];
+    side_by_side(&cases, |slow| {
         let mut scene = nodes(uwsgi, 3, Config::default(), &quorum(3));
         match slow {
             Killed(_) => *scene.legion.ini_mut(1) += "worker-reload-mercy = 6\nreload-mercy = 6\n",
+            Daemon => {
+                *scene.legion.ini_mut(1) +=
+                    "reload-mercy = 9\nattach-daemon = trap '' TERM; exec sleep 3600\n";
+            }
             AtExit => *scene.legion.ini_mut(1) += "exec-as-user-atexit = sleep 13\n",
             Stopped(_) => {}
         }
@@ -170,7 +177,7 @@ fn it_is_none_with_workers_that_do_not_end(uwsgi: Uwsgi) {
                 }
                 watch.is_lord_again();
             }
-            AtExit => reload(&scene, Way::Hup, ""),
+            Daemon | AtExit => reload(&scene, Way::Hup, ""),
         }
         comes_to_an_end(&scene);
     });

@@ -332,12 +332,15 @@ impl Kept {
         let remains = is_lord && self.voice.speaks() && !uwsgi::exits_on_reload();
         match remains {
             true => self.voice.announce(now),
+            false if self.is_silent && uwsgi::exits_on_reload() => {}
             false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
         }
         self.reload = Some(Reload { since: now, remains });
     }
 
     pub fn tick_in_reload(&mut self) {
+        // uWSGI's main loop comes here only when uWSGI's daemons have ended, which may take longer than the tolerance.
+        self.begin_reload();
         let now = Instant::now();
         let Some(reload) = &mut self.reload else { return };
         if reload.remains && now.duration_since(reload.since) > LONGEST_RELOAD {
