@@ -11,11 +11,13 @@ use lab::ranked::{
     LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, linked, scene, seconds_until_post,
     start,
 };
+use lab::reload::{Way, wait_for_image};
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
 
 on_each_uwsgi! {
     the_lord_stays_when_a_higher_node_comes_back
+    the_lord_stays_when_its_app_loads_for_longer_than_the_tolerance
     a_lord_without_the_ip_does_not_stay
     a_lord_that_was_away_does_not_take_the_ip_back
     a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is
@@ -70,11 +72,7 @@ fn the_lord_stays_when_a_higher_node_comes_back(uwsgi: Uwsgi) {
 /// Which of two with the same valor comes first changes whenever one starts; but not who keeps the IP.
 fn a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
     let mut scene = scene(uwsgi, 3, NOPREEMPT);
-    let valor = |node: usize| format!(" {} aes-128-cbc", 10_000 - node);
-    for node in [2, 3] {
-        let ini = scene.legion.ini_mut(node);
-        *ini = ini.replace(&valor(node), &valor(1));
-    }
+    scene.legion.make_equal();
     start(&mut scene, 3);
     for node in [2, 3, 2, 3, 2, 3] {
         scene.legion.kill(node);
@@ -82,6 +80,26 @@ fn a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
         scene.settles_at(1, &[1, 2, 3]);
     }
     assert_eq!((scene.switches(), scene.posts()), (1, 1), "{}", scene.state());
+}
+
+/// One with a lower valor. All that time it was announced, so it was not away.
+fn the_lord_stays_when_its_app_loads_for_longer_than_the_tolerance(uwsgi: Uwsgi) {
+    let mut scene = scene(uwsgi, 3, NOPREEMPT);
+    (1..=3).for_each(|node| scene.legion.make_reloadable(node));
+    start(&mut scene, 3);
+    scene.legion.kill(1);
+    scene.settles_at(2, &[2, 3]);
+    scene.legion.start(1);
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.wait_until(LIMIT, "node 1 is a candidate", || scene.legion.ranks(2).contains(&(1, 1)));
+    scene.wait_until(LIMIT, "node 2 serves", || scene.legion.node(2).serves());
+    let (images, switches) = (scene.legion.node(2).images(), scene.switches());
+    scene.legion.set_app(2, "sleep 7");
+    scene.legion.ask_for_reload(2, Way::Hup);
+    wait_for_image(&scene.legion, 2, images, LIMIT);
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.stays_at(2, seconds(6));
+    assert_eq!(scene.switches(), switches, "{}", scene.state());
 }
 
 /// Its takeover has failed, and yet uWSGI has made it Lord.

@@ -206,8 +206,9 @@ impl Health {
 impl Watched {
     fn note(&self, outcome: &Outcome, limits: (u32, u32)) {
         let mut tally = lock(&self.tally);
-        if tally.note(outcome.went, limits, Instant::now()) {
-            // Before the verdict, so that who sees that also sees why.
+        let counts = tally.note(outcome.went, limits, Instant::now());
+        if counts && tally.verdict() == Some(outcome.went == Went::Passed) {
+            // What shows the verdict, and before the verdict, so that who sees that also sees why.
             (*lock(&self.last)).clone_from(&outcome.text);
         }
         self.publish(&tally);

@@ -129,6 +129,8 @@ impl Kept {
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
         self.sight.begin(now);
+        // The application may have loaded for longer than a break lasts, but this node was announced meanwhile.
+        self.looked = uwsgi::now();
         self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }

@@ -129,7 +129,7 @@ impl Voice {
             ends.filter_map(|unix| self.announcer.sealed(valor, dead, unix)).collect()
         };
         let (alive, farewell) = (sealed(false), sealed(true));
-        Speech { socket, nodes: self.nodes.clone(), alive, farewell, is_over: false }
+        Speech { socket, nodes: self.nodes.clone(), alive, farewell, is_over: false, repeats: 0 }
     }
 }
 
