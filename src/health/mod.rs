@@ -8,6 +8,7 @@ mod drain;
 mod probe;
 mod tally;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -192,7 +193,9 @@ impl Health {
         let mut prober = Prober::new(&watched.check);
         loop {
             let began = Instant::now();
-            let Some(outcome) = prober.run(self.timeout) else { return };
+            // After a panic, which is logged by then, it goes on: a verdict that nothing changes any more would be worse.
+            let run = panic::catch_unwind(AssertUnwindSafe(|| prober.run(self.timeout)));
+            let Some(outcome) = run.unwrap_or_else(|_| Some(Outcome::bug())) else { return };
             let took = began.elapsed();
             watched.took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             watched.note(&outcome, self.limits);
@@ -204,8 +207,9 @@ impl Health {
 impl Watched {
     fn note(&self, outcome: &Outcome, limits: (u32, u32)) {
         let mut tally = lock(&self.tally);
-        if tally.note(outcome.went, limits, Instant::now()) {
-            // Before the verdict, so that who sees that also sees why.
+        let counts = tally.note(outcome.went, limits, Instant::now());
+        if counts && tally.verdict() == Some(outcome.went == Went::Passed) {
+            // What shows the verdict, and before the verdict, so that who sees that also sees why.
             (*lock(&self.last)).clone_from(&outcome.text);
         }
         self.publish(&tally);
