@@ -163,7 +163,8 @@ impl Health {
             (State::Drained, Some(drain)) => drain.describe(),
             (State::Sick, _) => of(0),
             (State::Healthy, _) if !self.checks.is_empty() => of(1),
-            (State::Healthy, _) => "there is no check".into(),
+            (State::Healthy, Some(drain)) => drain.describe_gone(),
+            (State::Healthy, None) => "there is no check".into(),
             _ => "there is no result yet".into(),
         }
     }
@@ -225,5 +226,22 @@ impl Watched {
 fn start_once(name: &str, runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
     if !runs.swap(true, Ordering::Relaxed) && spawn(name, work).is_none() {
         runs.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_it_is_so_names_the_drain_file() {
+        for (state, why) in
+            [(State::Drained, "/run/drain is there"), (State::Healthy, "/run/drain is not there")]
+        {
+            let options = LegionOptions { drain_file: Some("/run/drain".into()), ..LegionOptions::default() };
+            let health = Health::new(&options);
+            health.go_on(state, Duration::ZERO);
+            assert_eq!((health.state(), health.why()), (state, why.to_string()));
+        }
     }
 }
