@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::hosters::{About, Hoster, Remote, Shared, Surroundings};
@@ -15,12 +16,14 @@ struct Host {
     remote: Arc<dyn Remote>,
     requests: Arc<Mutex<Vec<String>>>,
     metrics: &'static Metrics,
+    /// Whether it goes on from [`STILL`].
+    goes_on: Arc<AtomicBool>,
 }
 
-use std::sync::Mutex;
-
-/// An answer, with its status; status 0 closes the connection without one.
+/// An answer, with its status; [`LOST`] closes the connection without one.
 type Said<'a> = (u16, &'a str);
+
+const LOST: Said = (0, "");
 
 impl Host {
     /// With these answers, one after the other, and with more keys in the hook.
@@ -28,13 +31,24 @@ impl Host {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let requests = Arc::<Mutex<Vec<String>>>::default();
-        let noted = Arc::clone(&requests);
+        let goes_on = Arc::<AtomicBool>::default();
+        let (noted, ended) = (Arc::clone(&requests), Arc::clone(&goes_on));
         let answers: Vec<(u16, String)> =
             answers.iter().map(|(status, body)| (*status, body.to_string())).collect();
         thread::spawn(move || {
             for (status, body) in answers {
-                let (stream, _) = listener.accept().unwrap();
-                noted.lock().unwrap().push(answer(stream, status, &body));
+                let is_still = (status, &*body) == STILL;
+                loop {
+                    let (stream, _) = listener.accept().unwrap();
+                    let request = answer(stream, if is_still { 200 } else { status }, &body);
+                    let mut noted = noted.lock().unwrap();
+                    if noted.last() != Some(&request) || !is_still {
+                        noted.push(request);
+                    }
+                    if !is_still || ended.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
             }
             // What comes now is one too many, and is refused.
         });
@@ -44,7 +58,7 @@ impl Host {
         let mut read = (about.read)(argument.as_bytes(), &Surroundings { legion: None, shared });
         let remarks: Vec<String> = read.remarks.iter().map(ToString::to_string).collect();
         assert_eq!(remarks, [""; 0], "{argument}");
-        Host { remote: read.ips.remove(0), requests, metrics: Box::leak(Box::default()) }
+        Host { remote: read.ips.remove(0), requests, goes_on, metrics: Box::leak(Box::default()) }
     }
 
     fn session(&self) -> Box<dyn Session + '_> {
@@ -106,6 +120,8 @@ const NOWHERE: Said = (200, r#"{"floating_ip":{"id":7,"ip":"4.4.4.4","server":nu
 const DONE_AT_ONCE: Said = (201, r#"{"action":{"id":13,"status":"success","error":null}}"#);
 const BEGUN: Said = (201, r#"{"action":{"id":13,"status":"running","error":null}}"#);
 const RUNNING: Said = (200, r#"{"action":{"id":13,"status":"running","error":null}}"#);
+/// As often as it is asked, up to the first time after `goes_on`.
+const STILL: Said = (299, RUNNING.1);
 const DONE: Said = (200, r#"{"action":{"id":13,"status":"success","error":null}}"#);
 const FAILED: Said = (200, r#"{"action":{"id":13,"status":"error","error":{"code":"x","message":"m"}}}"#);
 const LOCKED: Said = (423, r#"{"error":{"code":"locked","message":"m"}}"#);
@@ -204,7 +220,7 @@ fn a_success_that_the_check_does_not_confirm_is_none() {
 
 #[test]
 fn here_is_no_knowledge_while_an_action_of_this_node_runs() {
-    let host = known("timeout=0.4", &[BEGUN, RUNNING, LOCKED, RUNNING, DONE, HERE]);
+    let host = known("timeout=5", &[BEGUN, STILL, LOCKED, RUNNING, DONE, HERE]);
     let failure = host.bring_here().unwrap_err();
     assert_eq!(failure.kind, Kind::Unknown);
     assert!(failure.sentence.starts_with("action 13 is still running after "), "{}", failure.sentence);
@@ -212,6 +228,7 @@ fn here_is_no_knowledge_while_an_action_of_this_node_runs() {
         assert_eq!(failure.kind, Kind::Unknown);
         assert_eq!(failure.sentence, "action 13 of this node is still running");
     };
+    host.goes_on.store(true, Ordering::Relaxed);
     running(host.whereabouts().unwrap_err());
     // Another request begins nothing, and forgets nothing.
     assert_eq!(host.bring_here().unwrap_err().kind, Kind::Locked);
@@ -222,15 +239,17 @@ fn here_is_no_knowledge_while_an_action_of_this_node_runs() {
 
 #[test]
 fn an_action_that_has_failed_later_is_told_once() {
-    let host = known("timeout=0.4", &[BEGUN, FAILED, ELSEWHERE]);
+    let host = known("timeout=5", &[BEGUN, STILL, FAILED, ELSEWHERE]);
     assert_eq!(host.bring_here().unwrap_err().kind, Kind::Unknown);
+    host.goes_on.store(true, Ordering::Relaxed);
+    assert_eq!(host.whereabouts().unwrap_err().sentence, "action 13 of this node is still running");
     assert_eq!(host.whereabouts().unwrap_err().sentence, "action 13 failed: x \"m\"");
     assert_eq!(host.whereabouts(), Ok(Place::Elsewhere("43".into())));
 }
 
 #[test]
 fn after_a_lost_answer_here_is_no_knowledge_for_a_while() {
-    let host = known("", &[(0, ""), HERE, ELSEWHERE]);
+    let host = known("", &[LOST, HERE, ELSEWHERE]);
     let failure = host.bring_here().unwrap_err();
     assert_eq!((failure.kind, failure.stage), (Kind::Unknown, Stage::Host));
     assert_eq!(host.whereabouts().unwrap_err().kind, Kind::Unknown);
