@@ -3,7 +3,8 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one. `scene` puts a Legion and a stand-in together.
+//! front of one. `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it.
+//! `reload` makes a node start anew, `remains` is what that leaves.
 
 pub mod clock;
 pub mod growth;
@@ -17,9 +18,12 @@ pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod refusal;
+pub mod reload;
+pub mod remains;
 pub mod robot;
 pub mod scene;
 pub mod seal;
+pub mod service;
 pub mod shim;
 pub mod strays;
 pub mod svg;
