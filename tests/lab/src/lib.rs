@@ -3,9 +3,11 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one. `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it.
-//! `reload` makes a node start anew, `remains` is what that leaves.
+//! front of one. `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene`
+//! puts a Legion and a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is
+//! what that leaves.
 
+pub mod checked;
 pub mod clock;
 pub mod growth;
 pub mod kvlist;
@@ -16,6 +18,7 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod ranked;
 pub mod raw;
 pub mod refusal;
 pub mod reload;
