@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
 
 use lab::checked::Service;
 use lab::legion::{LEGION, failover_ip, route_of};
@@ -42,7 +41,8 @@ fn a_drained_lord_hands_over_and_takes_over_when_it_is_not_drained(uwsgi: Uwsgi)
         println!("{uwsgi}: {took} s from the drain file to the POST");
         assert!(took <= 6 || options == PATIENT, "{took} s: {}", scene.state());
         scene.settles_at(2, &[1, 2, 3]);
-        assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
+        let is_lost = scene.legion.any_log_holds("left Legion");
+        assert!(!is_lost || options == PATIENT, "{}", scene.state());
         undrain(&files[0]);
         if options == NOPREEMPT {
             scene.wait_until(LIMIT, "node 1 is healthy", || scene.legion.ranks(2).contains(&(1, 1)));
@@ -144,7 +144,7 @@ fn a_restart_within_the_tolerance_is_no_failover(uwsgi: Uwsgi) {
     });
 }
 
-/// Its valor is lower than another's, which may not have been elected meanwhile.
+/// Its valor is lower than another's, but the others still vote for what it was.
 fn a_lord_that_was_kept_is_restarted_in_silence(uwsgi: Uwsgi) {
     let options = format!("{SILENT}{NOPREEMPT}legion-tolerance = 20\n");
     let mut scene = scene(uwsgi, 3, &options);
@@ -156,11 +156,9 @@ fn a_lord_that_was_kept_is_restarted_in_silence(uwsgi: Uwsgi) {
     stop(&mut scene, 2, false);
     scene.legion.start(2);
     scene.legion.node(3).wait_for_log("left Legion", LIMIT);
-    scene.wait_until(LIMIT, "a Lord with the IP", || scene.is_at(1) || scene.is_at(2));
-    thread::sleep(seconds(8));
-    println!("{uwsgi}: Lords {:?}, {} switches", scene.legion.lords(), scene.switches());
-    assert!(scene.switches() <= 2, "{}", scene.state());
-    assert!(scene.is_at(1) || scene.is_at(2), "{}", scene.state());
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.stays_at(2, seconds(8));
+    assert_eq!((scene.switches(), scene.posts_of(1).len()), (1, 0), "{}", scene.state());
 }
 
 fn who_stops_for_good_in_silence_is_missed_after_the_tolerance(uwsgi: Uwsgi) {
