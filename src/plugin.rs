@@ -10,7 +10,7 @@ use std::ptr;
 
 use crate::commands;
 use crate::config::LEGION_OPTIONS;
-use crate::failover::{self, LONGEST_FLUSH};
+use crate::failover::{self, LONGEST_FLUSH, Turn};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
@@ -227,7 +227,11 @@ extern "C" fn take_over<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_
         // Even if the hook is wrong, because a later hook of the same election asks for the election too.
         let election = PROCESS.node.election(legion, argument);
         let hook = reading().hook(legion, (&H::ABOUT, false), argument);
-        hook.known().is_some_and(|ips| PROCESS.node.take_over(&election, ips))
+        hook.known().is_some_and(|ips| {
+            let mut turns = vec![Turn::new(argument, ips)];
+            turns.extend(reading().next_turns(legion, argument));
+            PROCESS.node.take_over(&election, &turns)
+        })
     })
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use crate::config::{LegionOptions, Weight};
-use crate::failover::{FailoverIp, Records};
+use crate::failover::{FailoverIp, Records, Turn};
 use crate::hosters::{self, About, Hoster, Shared, Surroundings, Visitor};
 use crate::sys::lock;
 use crate::uwsgi::{self, Legion};
@@ -177,6 +177,22 @@ impl Reading {
         let hook = self.read(legion, "", action, argument);
         later.push(hook.clone());
         hook
+    }
+
+    /// The lord hooks of this plugin that uWSGI runs right after the one with this `argument`, the very text that it has
+    /// passed. Another plugin's hook ends them, because it may have to be done before the next IP moves.
+    pub fn next_turns(&self, legion: Legion, argument: &[u8]) -> Vec<Turn> {
+        let actions = actions();
+        let (_, next) = legion.lord_hooks_around(argument);
+        let turns = next.iter().map_while(|line| {
+            let is_it = |(name, (_, releases)): &&(&str, Action)| {
+                !releases && name.as_bytes() == line.action.to_bytes()
+            };
+            let (_, action) = actions.iter().find(is_it)?;
+            Some(Turn::new(line.argument, &self.hook(legion, *action, line.argument).ips))
+        });
+        // A hook that is wrong says so when uWSGI runs it.
+        turns.filter(|turn| !turn.is_empty()).collect()
     }
 
     fn read(&self, legion: Legion, phase: &'static str, action: Action, argument: &[u8]) -> Hook {
