@@ -21,6 +21,7 @@ pub mod robot;
 pub mod scene;
 pub mod seal;
 pub mod shim;
+pub mod standin;
 pub mod strays;
 pub mod svg;
 pub mod timeline;

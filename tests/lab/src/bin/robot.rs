@@ -11,7 +11,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lab::robot::{Certificate, Config, Event, Failover, GRAMMAR, Login, Request, Robot, Rule, duration};
+use lab::robot::{Certificate, Config, Event, Failover, Login, Own, Request, Robot, Rule, duration};
+use lab::standin::grammar;
 
 const USAGE: &str = "\
 A stand-in for Hetzner's Robot API, to rehearse a failover.
@@ -48,7 +49,7 @@ A line typed at it is one of these:
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        say(&format!("{USAGE}\n{PROMPT}\n{GRAMMAR}"));
+        say(&format!("{USAGE}\n{PROMPT}\n{}", grammar::<Own>()));
         return ExitCode::SUCCESS;
     }
     match run(arguments.into_iter()) {
@@ -187,7 +188,7 @@ fn obey(robot: &Robot, typed: &str) -> Result<Option<String>, String> {
     let reply = match typed.split_whitespace().collect::<Vec<_>>().as_slice() {
         [] => String::new(),
         ["quit"] => return Ok(None),
-        ["help"] => format!("{PROMPT}\n{GRAMMAR}"),
+        ["help"] => format!("{PROMPT}\n{}", grammar::<Own>()),
         ["show"] => show(robot),
         ["clear"] => {
             robot.clear_faults();
