@@ -6,6 +6,7 @@
 //! front of one. `scene` puts a Legion and a stand-in together.
 
 pub mod clock;
+pub mod cloud;
 pub mod growth;
 pub mod kvlist;
 pub mod legion;

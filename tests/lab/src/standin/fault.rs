@@ -21,7 +21,7 @@ pub fn grammar<D: Dialect>() -> String {
         "\x20 WHICH [KEY=VALUE ...] [after-switch] FAULT [KEY=VALUE ...]
 
   WHICH   any | get | post | delete
-  KEY     target={server} ({of_post} of a POST), ip=ADDR (the {of_path}), user=NAME,
+  KEY     target={server} ({of_post} of a POST), ip=ADDR (the {of_path}), user=NAME, path=PART (of its path),
           times=N (only N times; else until cleared), skip=N (let N matching requests through first)
   FAULT   answered, and nothing else is done:
             error CODE          a documented error, see below
@@ -129,11 +129,13 @@ pub struct When<S> {
     pub target: Option<S>,
     pub user: Option<String>,
     pub ip: Option<IpAddr>,
+    /// A part of the path.
+    pub path: Option<String>,
 }
 
 impl<S> Default for When<S> {
     fn default() -> When<S> {
-        When { method: None, target: None, user: None, ip: None }
+        When { method: None, target: None, user: None, ip: None, path: None }
     }
 }
 
@@ -147,6 +149,7 @@ impl<S: Copy + PartialEq> When<S> {
             && (self.target.is_none() || self.target == target)
             && (self.user.is_none() || self.user == call.user)
             && (self.ip.is_none() || self.ip == call.ip)
+            && self.path.as_ref().is_none_or(|part| call.path.contains(part))
     }
 }
 
@@ -243,7 +246,7 @@ impl<D: Dialect> FromStr for Rule<D> {
     }
 }
 
-const KEYS: &str = "target=, ip=, user=, times=, skip=";
+const KEYS: &str = "target=, ip=, user=, path=, times=, skip=";
 
 /// What is left of a line.
 pub struct Words<'a>(&'a str);
@@ -280,6 +283,7 @@ impl<'a> Words<'a> {
                 "target" => rule.when.target = Some(server::<D>(value)?),
                 "ip" => rule.when.ip = Some(address(value)?),
                 "user" => rule.when.user = Some(value.to_owned()),
+                "path" => rule.when.path = Some(value.to_owned()),
                 "times" => rule.times = Some(number(value)?),
                 _ => rule.skip = number(value)?,
             }
@@ -461,6 +465,9 @@ impl<D: Dialect> fmt::Display for Rule<D> {
         }
         if let Some(user) = &self.when.user {
             write!(f, " user={user}")?;
+        }
+        if let Some(path) = &self.when.path {
+            write!(f, " path={path}")?;
         }
         if let Some(times) = self.times {
             write!(f, " times={times}")?;
