@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod cloud;
+pub mod console;
 pub mod growth;
 pub mod kvlist;
 pub mod legion;

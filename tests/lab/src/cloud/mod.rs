@@ -80,14 +80,24 @@ pub struct Token {
     /// By which the journal knows it.
     pub name: String,
     pub(crate) secret: String,
-    pub project: String,
-    pub read_only: bool,
+    pub(crate) project: String,
+    pub(crate) read_only: bool,
 }
 
 impl Token {
     /// One that may do everything in the Project that is meant where none is named.
     pub fn new(name: impl Into<String>, secret: impl Into<String>) -> Token {
         Token { name: name.into(), secret: secret.into(), project: String::new(), read_only: false }
+    }
+
+    /// The same, for reading alone.
+    pub fn read_only(self) -> Token {
+        Token { read_only: true, ..self }
+    }
+
+    /// The same, of another Project.
+    pub fn of(self, project: &str) -> Token {
+        Token { project: project.into(), ..self }
     }
 }
 

@@ -206,8 +206,8 @@ fn a_token_opens_its_project_alone() {
     let other = FloatingIp { project: "other".into(), ..FloatingIp::new(8, ip("5.5.5.5"), None) };
     let tokens = vec![
         Token::new("main", "SECRET-1"),
-        Token { read_only: true, ..Token::new("reads", "SECRET-2") },
-        Token { project: "other".into(), ..Token::new("other", "SECRET-3") },
+        Token::new("reads", "SECRET-2").read_only(),
+        Token::new("other", "SECRET-3").of("other"),
     ];
     let floating_ips = config().floating_ips.into_iter().chain([other]).collect();
     let config = Config { tokens, floating_ips, ..config() };
@@ -236,7 +236,7 @@ fn a_token_opens_its_project_alone() {
 
 #[test]
 fn a_project_has_a_bucket_that_fills_up_again() {
-    let tokens = ["a", "b"].map(|project| Token { project: project.into(), ..Token::new(project, project) });
+    let tokens = ["a", "b"].map(|project| Token::new(project, project).of(project));
     let cloud = start(Config { limit: 2, tokens: tokens.to_vec(), ..config() });
     let ask = |token: &str| {
         let (head, _) = read_answer(&mut send(&cloud, &request("GET", "/floating_ips", token, ""))).unwrap();
