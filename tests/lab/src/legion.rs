@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::links::Links;
 use super::node::{Node, free_address};
+use super::robot::Robot;
 use super::uwsgi::Uwsgi;
 use super::{PASSWORD, USERNAME, wait_until};
 
@@ -78,9 +79,14 @@ struct Second {
 impl Legion {
     /// A Legion of as many nodes as there are `hooks`, none of them started. `options` are lines for every ini.
     pub fn new(uwsgi: Uwsgi, hooks: &[String], options: &str) -> Legion {
-        let inis = hooks.iter().map(|hook| {
-            format!("plugin = hetzner\nlegion-lord = {LEGION} hetzner-failoverip:{hook}\n{options}")
-        });
+        Legion::of_action(uwsgi, Robot::ACTION, hooks, options)
+    }
+
+    /// The same, with the action of another hoster.
+    pub fn of_action(uwsgi: Uwsgi, action: &str, hooks: &[String], options: &str) -> Legion {
+        let inis = hooks
+            .iter()
+            .map(|hook| format!("plugin = hetzner\nlegion-lord = {LEGION} {action}:{hook}\n{options}"));
         Legion { inis: inis.collect(), ..Legion::of(uwsgi, hooks.len()) }
     }
 

@@ -26,8 +26,8 @@ A stand-in for Hetzner's Cloud API, to rehearse a failover.
   --switch TIME        how long an action takes (5s)
   --early              an IP shows the new server while the action still runs
   --limit N            requests of the Project at once, and how many come back in an hour (3600)
-  --instance-id ID     the server that the metadata service tells; it is found by this program only at
-                       169.254.169.254:80, which may be listened on where loopback has that address
+  --instance-id ID     the server that the metadata service tells; uWSGI asks 169.254.169.254:80 alone, which
+                       may be listened on where loopback has that address
   --fault SPEC         something that shall go wrong, see below; may be repeated
 
 Any token is right, unless CLOUD_TOKEN is set in the environment, or CLOUD_TOKEN_READONLY for one that may

@@ -195,7 +195,7 @@ impl<D: Dialect> Faults<D> {
     }
 
     pub fn rules(&self) -> Vec<Rule<D>> {
-        self.rules.iter().map(|(rule, _)| rule.clone()).collect()
+        self.rules.iter().map(|(rule, _)| rule).filter(|rule| rule.times != Some(0)).cloned().collect()
     }
 
     /// The fault that this request meets.
