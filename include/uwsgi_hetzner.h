@@ -19,6 +19,12 @@ struct uwsgi_string_list;
 
 #define HETZNER_DATAGRAM_ROOM 65536
 
+#define HETZNER_NEED_READ 0
+
+#define HETZNER_NEED_RUN 1
+
+#define HETZNER_NEED_ENTER 2
+
 struct hetzner_uwsgi_option {
   const char *name;
   int kind;
@@ -192,6 +198,6 @@ extern int64_t hetzner_call_user_to_be(void);
 
 extern const char *hetzner_call_become_user(void);
 
-extern int hetzner_call_try_to_read(const char *path, unsigned int *uid);
+extern int hetzner_call_try(const char *path, int need, unsigned int *uid);
 
 #endif  /* UWSGI_HETZNER_H */

@@ -2,7 +2,12 @@
 
 /// A hook's argument.
 pub fn options(argument: &[u8]) {
-    crate::hosters::check_options(argument);
+    crate::hosters::fuzz::check_options(argument);
+}
+
+/// The argument of a hook with a floating IP.
+pub fn cloud_options(argument: &[u8]) {
+    crate::hosters::fuzz::check_cloud_options(argument);
 }
 
 /// A datagram of a Legion, decrypted.
@@ -12,5 +17,10 @@ pub fn announcement(input: &[u8]) {
 
 /// An answer of the Robot webservice, and where it leads if it is a redirect.
 pub fn answer(status: u16, location: Option<String>, body: Vec<u8>) {
-    crate::hosters::check_answer(&crate::https::Answer { status, location, body });
+    crate::hosters::fuzz::check_answer(&crate::https::Answer { status, location, body });
+}
+
+/// An answer of the Cloud API.
+pub fn cloud_answer(status: u16, location: Option<String>, body: Vec<u8>) {
+    crate::hosters::fuzz::check_cloud_answer(&crate::https::Answer { status, location, body });
 }

@@ -13,8 +13,9 @@
 //! - `sys`: threads, and the addresses of this host.
 //! - `uwsgi`: everything that is uWSGI's: its structs, its calls, its Legions, its log. Only here and in `sys` and `plugin`
 //!   is there `unsafe`.
-//! - `config`: a hook's argument, from text to checked values.
+//! - `config`: a hook's argument and a Legion's options, from text to checked values.
 //! - `https`: a request and its answer.
+//! - `health`: whether this node serves, and whether it is drained.
 //! - `metrics`: what is counted.
 //! - `hosters`: the seam to the companies that run the network, and a folder for each of them.
 //! - `failover`: takeovers, and everything that keeps a failover IP where it belongs.
@@ -28,6 +29,7 @@ mod config;
 mod failover;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod health;
 mod hosters;
 mod https;
 mod metrics;

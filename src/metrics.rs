@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::health::Health;
+use crate::uwsgi::MetricKind::{self, Counter, Gauge};
 use crate::uwsgi::{self, Legion};
 
 /// Below uWSGI's own SNMP tree, in a branch that uWSGI leaves free: 3, 5 and 7 are workers, core and sockets.
@@ -33,6 +35,19 @@ pub struct Metrics {
     pub alarms: AtomicI64,
 }
 
+/// The numbers of this node in one Legion.
+#[derive(Default)]
+pub struct LegionMetrics {
+    /// 1: all checks pass. 0: this node is sick. -1: not known yet.
+    pub health: AtomicI64,
+    /// 1: its drain file is there.
+    pub drained: AtomicI64,
+    /// The valor that it announces.
+    pub rank: AtomicI64,
+    /// Reloads after which its peers have seen the same node.
+    pub reloads_survived: AtomicI64,
+}
+
 /// Adds one.
 pub fn count(number: &AtomicI64) {
     number.fetch_add(1, Ordering::Relaxed);
@@ -43,16 +58,32 @@ pub fn set(number: &AtomicI64, answer: Option<bool>) {
     number.store(answer.map_or(-1, i64::from), Ordering::Relaxed);
 }
 
+impl LegionMetrics {
+    /// Registers them with uWSGI while it starts; `number`, from 1, tells them from other Legions' in SNMP.
+    pub fn register(&'static self, legion: Legion, number: usize) {
+        set(&self.health, None);
+        let all = [
+            ("health", Gauge, &self.health),
+            ("drained", Gauge, &self.drained),
+            ("rank", Gauge, &self.rank),
+            ("reloads_survived", Counter, &self.reloads_survived),
+        ];
+        // The failover IPs are numbered from 1.
+        register(&format!("{}.", legion.name()), &format!("0.{number}"), &all);
+    }
+
+    pub fn note_health(&self, health: &Health) {
+        set(&self.health, health.passes());
+        self.drained.store((health.drained() == Some(true)).into(), Ordering::Relaxed);
+    }
+}
+
 impl Metrics {
     /// Registers them with uWSGI while it starts; `number` tells them from other IPs' in SNMP.
     pub fn register(&'static self, legion: Legion, ip: &str, number: usize) {
-        use uwsgi::MetricKind::{Counter, Gauge};
         for unknown in [&self.route, &self.ready, &self.ready_age] {
             set(unknown, None);
         }
-        // uWSGI allows letters, digits, points, dashes and underscores.
-        let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
-        let prefix: String = format!("hetzner.{}.{ip}.", legion.name()).chars().map(plain).collect();
         let all = [
             ("route", Gauge, &self.route),
             ("takeovers", Counter, &self.takeovers),
@@ -66,13 +97,15 @@ impl Metrics {
             ("ready_age", Gauge, &self.ready_age),
             ("alarms", Counter, &self.alarms),
         ];
-        for ((name, kind, value), position) in all.into_iter().zip(1..) {
-            uwsgi::register_metric(
-                &format!("{prefix}{name}"),
-                &format!("{OID}.{number}.{position}"),
-                kind,
-                value,
-            );
-        }
+        register(&format!("{}.{ip}.", legion.name()), &number.to_string(), &all);
+    }
+}
+
+fn register(prefix: &str, number: &str, all: &[(&str, MetricKind, &'static AtomicI64)]) {
+    // uWSGI allows letters, digits, points, dashes and underscores.
+    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
+    for ((name, kind, value), position) in all.iter().zip(1..) {
+        let name: String = format!("hetzner.{prefix}{name}").chars().map(plain).collect();
+        uwsgi::register_metric(&name, &format!("{OID}.{number}.{position}"), *kind, value);
     }
 }

@@ -9,7 +9,8 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
 
 use crate::commands;
-use crate::failover::LONGEST_FLUSH;
+use crate::config::LEGION_OPTIONS;
+use crate::failover::{LONGEST_FLUSH, Turn};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
@@ -38,7 +39,7 @@ pub static mut hetzner_plugin: UwsgiPlugin = UwsgiPlugin {
 };
 
 /// The plugin's options, as uWSGI reads them.
-struct OptionList([UwsgiOption; 7]);
+struct OptionList([UwsgiOption; 16]);
 
 // SAFETY: uWSGI only reads it, and its pointers lead to constants.
 unsafe impl Sync for OptionList {}
@@ -58,6 +59,23 @@ static OPTIONS: OptionList = OptionList([
     option(c"hetzner-release", 0, c"delete the route of each failover IP that is here, and exit"),
     option(c"hetzner-legion", 1, c"restrict the hetzner commands to this Legion"),
     option(c"hetzner-json", 0, c"print the result of a hetzner command as one JSON document"),
+    option(c"legion-nopreempt", 1, c"NAME: the Lord stays Lord when a node with a higher valor comes"),
+    option(
+        c"legion-preempt-delay",
+        1,
+        c"NAME SECONDS: a node with a higher valor becomes Lord only after it was there for so long",
+    ),
+    option(
+        c"legion-check",
+        1,
+        c"NAME WHAT: this node is sick while http://HOST/PATH, tcp://HOST:PORT or a command fails",
+    ),
+    option(c"legion-check-interval", 1, c"NAME SECONDS: how often to check (default 5)"),
+    option(c"legion-check-timeout", 1, c"NAME SECONDS: how long a check may take (default 3)"),
+    option(c"legion-check-fall", 1, c"NAME N: failures in a row that make this node sick (default 3)"),
+    option(c"legion-check-rise", 1, c"NAME N: passes in a row that make it healthy again (default 2)"),
+    option(c"legion-drain-file", 1, c"NAME PATH: while this file is there, this node ranks as a sick one"),
+    option(c"legion-silent-stop", 1, c"NAME: announce nothing when uWSGI ends"),
     UwsgiOption { name: ptr::null(), ..option(c"", 0, c"") },
 ]);
 
@@ -72,7 +90,12 @@ extern "C" fn note_option(name: *const c_char, value: *const c_char, _: *mut c_v
         // SAFETY: uWSGI passes the option's name, and its value or NULL, while it reads its configuration.
         let (name, value) = unsafe { (uwsgi::bytes(name), uwsgi::bytes(value)) };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        lock(&PROCESS.asked).note(&text(name.unwrap_or_default()), value.map(text).as_deref());
+        let name = text(name.unwrap_or_default());
+        if LEGION_OPTIONS.contains(&name.as_str()) {
+            lock(&PROCESS.legion_options).push((name, value.unwrap_or_default().to_vec()));
+        } else {
+            lock(&PROCESS.asked).note(&name, value.map(text).as_deref());
+        }
         true
     });
 }
@@ -134,7 +157,8 @@ extern "C" fn asap(_: *const c_char) -> c_int {
 }
 
 fn reading() -> &'static Reading {
-    PROCESS.reading.get_or_init(|| Reading::of_all(&PROCESS.shared, &PROCESS.node.records))
+    let read = || Reading::of_all(&PROCESS.shared, &PROCESS.node.records, &lock(&PROCESS.legion_options));
+    PROCESS.reading.get_or_init(read)
 }
 
 /// uWSGI has opened its logs, and is about to set up its metrics.
@@ -145,7 +169,7 @@ extern "C" fn init() -> c_int {
         }
         let reading = reading();
         reading.warn();
-        PROCESS.node.prepare(reading.lord_ips(None));
+        PROCESS.node.prepare(reading.lord_ips(None), |legion| reading.options_of(legion));
         true
     })
 }
@@ -180,7 +204,11 @@ extern "C" fn take_over<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_
         // Even if the hook is wrong, because a later hook of the same election asks for the election too.
         let election = PROCESS.node.election(legion, argument);
         let hook = reading().hook(legion, (&H::ABOUT, false), argument);
-        hook.known().is_some_and(|ips| PROCESS.node.take_over(&election, ips))
+        hook.known().is_some_and(|ips| {
+            let mut turns = vec![Turn::new(argument, ips)];
+            turns.extend(reading().next_turns(legion, argument));
+            PROCESS.node.take_over(&election, &turns)
+        })
     })
 }
 
@@ -225,6 +253,16 @@ fn describe_panic(location: Option<&Location<'_>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uwsgi_knows_every_option_of_a_legion() {
+        // SAFETY: the last one has no name; the others are static.
+        let name = |option: &UwsgiOption| unsafe { uwsgi::bytes(option.name) };
+        let names: Vec<&[u8]> = OPTIONS.0.iter().filter_map(name).collect();
+        assert_eq!(names.len() + 1, OPTIONS.0.len());
+        let legion: Vec<&[u8]> = names.into_iter().filter(|name| name.starts_with(b"legion-")).collect();
+        assert_eq!(legion, LEGION_OPTIONS.map(str::as_bytes));
+    }
 
     #[test]
     fn a_panic_is_a_failed_action() {

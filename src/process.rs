@@ -12,7 +12,9 @@ pub struct Process {
     pub unfit: OnceLock<String>,
     /// The plugin's options on the command line.
     pub asked: Mutex<Asked>,
-    /// The plugin's hooks, once uWSGI has read its configuration.
+    /// The options of Legions that are this plugin's: name and value of each, in order.
+    pub legion_options: Mutex<Vec<(String, Vec<u8>)>>,
+    /// The plugin's hooks and options, once uWSGI has read its configuration.
     pub reading: OnceLock<Reading>,
     pub shared: Shared,
     pub node: LazyLock<Node>,
@@ -22,6 +24,7 @@ pub struct Process {
 pub static PROCESS: Process = Process {
     unfit: OnceLock::new(),
     asked: Mutex::new(Asked::new()),
+    legion_options: Mutex::new(Vec::new()),
     reading: OnceLock::new(),
     shared: Shared::new(),
     node: LazyLock::new(Node::default),

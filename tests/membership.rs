@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use lab::legion::{LEGION, failover_ip, hook, route_of};
-use lab::process::{self, SIGHUP, SIGINT};
+use lab::process::{self, SIGINT};
 use lab::robot::{Config, Failover};
 use lab::scene::{LIMIT, QUICK, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;

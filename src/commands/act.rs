@@ -4,7 +4,7 @@ use super::asked::Command;
 use super::report::{Mark, Report, Step};
 use super::{BUG, ELSEWHERE, UNKNOWN};
 use crate::failover::{FailoverIp, Verdict};
-use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls};
+use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls, named};
 use crate::sys;
 
 /// Where the IP is routed, or why that is unknown.
@@ -36,7 +36,8 @@ pub fn status(ip: &FailoverIp, found: Found) -> Report {
         Ok(place) => place,
         Err(Failure { sentence, .. }) => return unknown(sentence.clone(), format!("unknown: {sentence}")),
     };
-    let not_to = || ip.remote.target().map_or_else(|_| String::new(), |target| format!(", not to {target}"));
+    let not_to =
+        || ip.remote.target().map_or_else(|_| String::new(), |target| format!(", not to {}", named(&target)));
     let (state, mark, text, code) = match place {
         Place::Here(_) => ("here", Mark::Ok, format!("{place}, here"), 0),
         Place::Elsewhere(_) => ("elsewhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
@@ -113,8 +114,8 @@ fn check(ip: &FailoverIp, found: Found) -> Report {
     let on_the_way = [
         Step(Mark::Ok, format!("{host} is reachable")),
         tls,
-        Step(Mark::Ok, "the login is accepted".into()),
-        Step(Mark::Ok, format!("the account has {}", ip.name())),
+        Step(Mark::Ok, format!("the {} is accepted", ip.about.words.login)),
+        Step(Mark::Ok, format!("the {} has {}", ip.about.words.account, ip.name())),
     ];
     // How many of these steps the request has passed.
     let passed = match found.as_ref().map_err(|failure| failure.stage) {
@@ -129,6 +130,7 @@ fn check(ip: &FailoverIp, found: Found) -> Report {
         Ok(place) => Step(Mark::Ok, format!("it is {place}")),
         Err(failure) => Step(Mark::Error, failure.sentence.clone()),
     });
+    steps.extend(ip.remote.trouble().map(|text| Step(Mark::Warning, text)));
     for (name, address) in ip.remote.local_addresses() {
         let text = format!("{name} {address} is on an interface of this host");
         let unknown = format!("cannot tell whether {text}: the system does not list its interfaces");

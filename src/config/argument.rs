@@ -118,10 +118,20 @@ impl Argument {
 
     /// The addresses of a list with semicolons, without those that are not valid.
     pub fn addresses(&mut self, key: Key, meaning: &str) -> Vec<IpAddr> {
+        self.addresses_by(key, meaning, parsed)
+    }
+
+    /// The same, where `read` knows how one may be written.
+    pub fn addresses_by(
+        &mut self,
+        key: Key,
+        meaning: &str,
+        read: impl Fn(&[u8]) -> Option<IpAddr>,
+    ) -> Vec<IpAddr> {
         let Some(value) = self.required(key, meaning) else { return Vec::new() };
         let mut addresses = Vec::new();
         for item in value.split(|byte| *byte == b';') {
-            match parsed(item) {
+            match read(item) {
                 Some(address) if addresses.contains(&address) => {
                     self.wrong(format!("{} contains {address} twice", shown(key, &value)));
                 }

@@ -25,6 +25,8 @@ pub struct Pace {
     /// The default of `verify`.
     pub verify: Duration,
     pub longest_switch: Duration,
+    /// How long after the first refusal by a lock to try whether the lock has ended unseen.
+    pub lock_tried_after: Duration,
     /// The shortest `deadline` that leaves time to see a switch complete.
     pub shortest_deadline: Duration,
 }

@@ -73,10 +73,11 @@ impl Secret {
         matches!(self, Secret::File(file) if file.kept().trouble.is_some())
     }
 
-    pub fn path(&self) -> Option<&Path> {
+    /// The file, and the key that names it.
+    pub fn file(&self) -> Option<(Key, &Path)> {
         match self {
             Secret::Given(_) => None,
-            Secret::File(file) => Some(&file.path),
+            Secret::File(file) => Some((file.key, &file.path)),
         }
     }
 }

@@ -15,6 +15,7 @@ const PACE: Pace = Pace {
     timeout: Duration::from_secs(40),
     verify: Duration::from_secs(200),
     longest_switch: Duration::from_secs(5),
+    lock_tried_after: Duration::from_secs(1),
     shortest_deadline: Duration::from_secs(10),
 };
 

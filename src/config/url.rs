@@ -49,6 +49,11 @@ pub fn checked_url(text: &str) -> Result<Uri, Remark> {
     }
 }
 
+/// The host of a URL, with its port if the URL has one.
+pub fn authority(url: &Uri) -> &str {
+    url.authority().map_or("", |authority| authority.as_str())
+}
+
 /// The host of a URL, an IPv6 address without its brackets.
 pub fn host_of(url: &Uri) -> &str {
     url.host().unwrap_or_default().trim_matches(['[', ']'])
@@ -60,7 +65,7 @@ pub fn is_local(host: &str) -> bool {
 }
 
 /// Requests would silently go to the default port instead.
-fn has_invalid_port(authority: &Authority) -> bool {
+pub(super) fn has_invalid_port(authority: &Authority) -> bool {
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     !matches!(port, "" | ":") && authority.port_u16().is_none_or(|port| port == 0)
 }

@@ -38,7 +38,15 @@ pub struct Record {
 }
 
 /// All records of this process: one for each IP in each Legion, because uWSGI would leak a metric that is registered again.
-pub type Records = Mutex<Vec<(Legion, String, &'static Record)>>;
+pub type Records = Mutex<Vec<Known>>;
+
+pub struct Known {
+    pub legion: Legion,
+    identity: String,
+    /// As it is written in the log.
+    pub ip: String,
+    pub record: &'static Record,
+}
 
 impl FailoverIp {
     pub fn new(
@@ -49,11 +57,12 @@ impl FailoverIp {
         records: &Records,
     ) -> FailoverIp {
         let mut all = lock(records);
-        let is_it = |(of, ip, _): &&(Legion, String, _)| *of == legion && ip == remote.ip();
-        let known = all.iter().find(is_it).map(|(.., record)| *record);
+        let identity = remote.identity();
+        let is_it = |known: &&Known| known.legion == legion && known.identity == identity;
+        let known = all.iter().find(is_it).map(|known| known.record);
         let record = known.unwrap_or_else(|| {
             let record = Box::leak(Box::default());
-            all.push((legion, remote.ip().into(), record));
+            all.push(Known { legion, identity, ip: remote.ip().into(), record });
             record
         });
         FailoverIp { legion, about, common: Arc::clone(common), remote, record }
@@ -101,18 +110,19 @@ impl FailoverIp {
 
     /// Gets all that is needed to ask the hoster.
     fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
-        const FINE: &str = "the password file can be read";
+        let words = &self.about.words;
         let session = self.remote.open(&self.record.metrics)?;
         let secret = self.remote.secret();
         if let Some(why) = secret.news() {
             let (uid, _) = uwsgi::user();
             let line = format!(
-                "{why}, as uid {uid}: using the password that was read before; until the file can be read again, a new \
-                 password needs a restart"
+                "{why}, as uid {uid}: using the {0} that was read before; until the file can be read again, a new {0} needs a \
+                 restart",
+                words.secret
             );
-            self.trouble(FINE, &line);
+            self.trouble(words.file_is_fine, &line);
         } else if !secret.is_kept() {
-            self.well(FINE);
+            self.well(words.file_is_fine);
         }
         Ok(session)
     }

@@ -16,11 +16,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::config::LegionOptions;
+use crate::hosters;
 use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
 use guard::Guard;
+use ip::Known;
 pub use ip::{FailoverIp, Records};
 use keeper::Keeper;
+pub use run::Turn;
 pub use takeover::Verdict;
 
 /// How far a takeover may exceed its deadline. If it takes longer, something outside holds it up, such as a log that
@@ -41,15 +45,24 @@ pub struct Node {
     guards: Mutex<Vec<Arc<Guard>>>,
     /// The last election of each Legion.
     elections: Mutex<Vec<Arc<Election>>>,
+    /// What became of lord hooks that an earlier one has run ahead of their turn: where their arguments are, and whether all
+    /// their IPs are here.
+    ahead: Mutex<Vec<(Legion, usize, bool)>>,
 }
 
 impl Node {
-    /// Registers the metrics, and takes in the failover IPs of all lord hooks. Before uWSGI starts its Legions.
-    pub fn prepare(&self, ips: Vec<FailoverIp>) {
-        for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
-            record.metrics.register(*legion, ip, number);
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI starts its Legions.
+    pub fn prepare(&self, ips: Vec<FailoverIp>, options: impl Fn(Legion) -> LegionOptions) {
+        let records = lock(&self.records);
+        for (at, known) in records.iter().enumerate() {
+            // With the same name, uWSGI would forget the one before.
+            let is_same = |other: &Known| other.legion == known.legion && other.ip == known.ip;
+            if !records[..at].iter().any(is_same) {
+                known.record.metrics.register(known.legion, &known.ip, at + 1);
+            }
         }
-        self.keeper.prepare(&ips);
+        drop(records);
+        self.keeper.prepare(&ips, options);
         let _ = self.ips.set(ips);
     }
 
@@ -61,8 +74,10 @@ impl Node {
     /// has to call this, because a later one finds the election here. `argument` is the very text that uWSGI has passed.
     pub fn election(&self, legion: Legion, argument: &[u8]) -> Arc<Election> {
         let mut elections = lock(&self.elections);
-        if !legion.has_run_one_before(argument) {
+        let (before, _) = legion.lord_hooks_around(argument);
+        if !before.iter().any(|hook| hosters::takes_over(hook.action)) {
             elections.retain(|election| election.legion() != legion);
+            lock(&self.ahead).retain(|(of, ..)| *of != legion);
         }
         if let Some(election) = elections.iter().find(|election| election.legion() == legion) {
             return Arc::clone(election);

@@ -176,7 +176,8 @@ mod tests {
     }
 
     fn view(votes: &[bool]) -> View {
-        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, peers: peers(votes) }
+        let (vote, peers) = ((0, [0; 36], 0), peers(votes));
+        View { lord_since: 1, dead: false, suspended_until: 0, is_outranked: false, vote, peers }
     }
 
     #[test]

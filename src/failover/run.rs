@@ -10,7 +10,7 @@ use super::keeper::Ended;
 use super::{FailoverIp, GRACE, LONGEST_FLUSH, Node, Verdict};
 use crate::hosters::Need;
 use crate::metrics::count;
-use crate::sys::side_by_side;
+use crate::sys::{lock, side_by_side};
 use crate::uwsgi::{self, Election, Legion, Waited};
 
 /// For each request of a release: uWSGI waits for it when it ends, and must not wait for long.
@@ -18,9 +18,62 @@ const LONGEST_RELEASE: Duration = Duration::from_secs(10);
 /// How long a hook waits at its end for its lines to be written.
 const SHORT_FLUSH: Duration = Duration::from_millis(200);
 
+/// A lord hook whose turn it is, or will be next.
+pub struct Turn {
+    /// Where its argument is, which tells it from another hook with the same text.
+    place: usize,
+    ips: Vec<FailoverIp>,
+}
+
+impl Turn {
+    /// `argument` is the very text that uWSGI passes.
+    pub fn new(argument: &[u8], ips: &[FailoverIp]) -> Turn {
+        Turn { place: argument.as_ptr() as usize, ips: ips.to_vec() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ips.is_empty()
+    }
+}
+
+/// Each IP of these hooks once: two that ask for the same one at the same time would lock each other out.
+fn distinct(hooks: &[Turn]) -> Vec<FailoverIp> {
+    let mut found: Vec<FailoverIp> = Vec::new();
+    for ip in hooks.iter().flat_map(|turn| &turn.ips) {
+        if !found.iter().any(|known| known.remote.identity() == ip.remote.identity()) {
+            found.push(ip.clone());
+        }
+    }
+    found
+}
+
 impl Node {
-    /// Runs a lord hook; returns whether all its failover IPs are here now.
-    pub fn take_over(&'static self, election: &Arc<Election>, ips: &[FailoverIp]) -> bool {
+    /// Runs a lord hook, the first one of `hooks`, unless an earlier one has done so; returns whether all its failover IPs are
+    /// here now. The others are those that uWSGI runs right after it: their IPs are taken over at the same time.
+    pub fn take_over(&'static self, election: &Arc<Election>, hooks: &[Turn]) -> bool {
+        let legion = election.legion();
+        let Some(first) = hooks.first() else { return false };
+        let mut ahead = lock(&self.ahead);
+        let done = |(of, at, _): &(Legion, usize, bool)| *of == legion && *at == first.place;
+        if let Some(at) = ahead.iter().position(done) {
+            return ahead.swap_remove(at).2;
+        }
+        drop(ahead);
+        let ips = distinct(hooks);
+        let here = self.take_all_over(election, &ips);
+        let all_here = |turn: &Turn| {
+            turn.ips.iter().all(|ip| {
+                let it = |other: &&FailoverIp| other.remote.identity() == ip.remote.identity();
+                ips.iter().zip(&here).any(|(other, here)| *here && it(&other))
+            })
+        };
+        let results = hooks[1..].iter().map(|turn| (legion, turn.place, all_here(turn)));
+        lock(&self.ahead).extend(results);
+        all_here(first)
+    }
+
+    /// Takes these failover IPs over; returns which of them are here now.
+    fn take_all_over(&'static self, election: &Arc<Election>, ips: &[FailoverIp]) -> Vec<bool> {
         let legion = election.legion();
         let log = |line: &str| uwsgi::log(&format!("{}: {line}", legion.name()));
         self.keeper.note_begin(legion);
@@ -56,16 +109,16 @@ impl Node {
             }
             guard.set_failed(*verdict != Some(Verdict::Here));
         }
-        let all_here = verdicts.iter().all(|verdict| *verdict == Some(Verdict::Here));
+        let here: Vec<bool> = verdicts.iter().map(|verdict| *verdict == Some(Verdict::Here)).collect();
         let ended = match () {
-            () if all_here => Ended::Here,
+            () if here.iter().all(|here| *here) => Ended::Here,
             () if election.is_outvoted() => Ended::Outvoted,
             () => Ended::Failed,
         };
         self.keeper.note_end(legion, ended);
         // So that what uWSGI logs about the hook comes after the hook's own lines.
         uwsgi::flush_log(SHORT_FLUSH);
-        all_here
+        here
     }
 
     /// Runs a hook that releases; returns false if one of its failover IPs may still be here because of this node.

@@ -4,9 +4,12 @@
 //! request is sent and how often one may be sent. The core asks only whether the IP is here, whether it has moved, and how
 //! to say so in the log.
 
+mod answer;
+mod cloud;
 pub mod ledger;
 mod robot;
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -15,13 +18,31 @@ use std::time::Duration;
 use crate::config::{Common, Pace, Remark, Secret};
 use crate::https::TrustStore;
 use crate::metrics::Metrics;
+pub use cloud::OwnServer;
 use ledger::Ledger;
 #[cfg(feature = "fuzz")]
-pub use robot::{check_answer, check_options};
+pub mod fuzz {
+    pub use super::cloud::{check_answer as check_cloud_answer, check_options as check_cloud_options};
+    pub use super::robot::{check_answer, check_options};
+}
 
 /// Calls `visitor` with each hoster. This is the table: a new hoster is a line here.
 pub fn each(visitor: &mut impl Visitor) {
     visitor.visit::<robot::Robot>();
+    visitor.visit::<cloud::Cloud>();
+}
+
+/// Whether this action takes failover IPs over.
+pub fn takes_over(action: &CStr) -> bool {
+    struct Is<'a>(&'a CStr, bool);
+    impl Visitor for Is<'_> {
+        fn visit<H: Hoster>(&mut self) {
+            self.1 |= H::ABOUT.takes_over == self.0;
+        }
+    }
+    let mut is = Is(action, false);
+    each(&mut is);
+    is.1
 }
 
 /// Gets each hoster as a type, because uWSGI passes no data to an action, so that each needs a function of its own.
@@ -40,9 +61,23 @@ pub struct About {
     pub releases: &'static CStr,
     /// The key that says which server an IP is to be routed to.
     pub target_key: &'static str,
+    pub words: Words,
     pub pace: Pace,
     /// Reads a hook's argument.
     pub read: fn(&[u8], &Surroundings) -> Read,
+}
+
+/// What a hoster calls what every hoster has, for the log.
+pub struct Words {
+    /// What it logs in with.
+    pub secret: &'static str,
+    /// The keys that it may be given with, for [`Words::secret`] in a configuration that others can read.
+    pub secret_keys: &'static [&'static str],
+    /// What is logged when the secret's file can be read, after it could not be.
+    pub file_is_fine: &'static str,
+    /// What `--hetzner-check` says is accepted, and what has the failover IP.
+    pub login: &'static str,
+    pub account: &'static str,
 }
 
 /// What a hook's argument is read with.
@@ -66,6 +101,8 @@ pub struct Shared {
     pub trust: TrustStore,
     /// The failover IPs of all hooks. Each is on an interface of every server that may get it, so it does not identify one.
     pub failover_ips: Mutex<Vec<IpAddr>>,
+    /// Which Cloud server this is.
+    pub own_server: OwnServer,
 }
 
 impl Shared {
@@ -74,6 +111,7 @@ impl Shared {
             ledger: LazyLock::new(Ledger::default),
             trust: TrustStore::new(),
             failover_ips: Mutex::new(Vec::new()),
+            own_server: OwnServer::new(),
         }
     }
 }
@@ -106,12 +144,16 @@ pub trait Remote: Send + Sync {
     fn check_pause(&self) -> Duration;
     /// What works, but may not work as expected.
     fn warnings(&self) -> Vec<String>;
+    /// What the last check has found beside the route: what keeps the IP from working wherever it is routed.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A failover IP, with all that is needed to ask about it. Each call blocks until the hoster has answered, but no longer
 /// than `limit`.
 pub trait Session {
-    /// The server that the IP is to be routed to, in the hoster's words.
+    /// The server that the IP is to be routed to, for the log.
     fn target(&self) -> &str;
     /// The request for a switch, for the log: `POST to HOST, at most 60 s`.
     fn describe(&self) -> String;
@@ -166,10 +208,16 @@ impl Place {
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.server() {
-            Some(server) => write!(f, "routed to {server}"),
+            Some(server) => write!(f, "routed to {}", named(server)),
             None => f.write_str("routed nowhere"),
         }
     }
+}
+
+/// A server for the log: a number alone would not say what it is.
+pub fn named(server: &str) -> Cow<'_, str> {
+    let is_number = server.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { format!("server {server}").into() } else { server.into() }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,7 +259,7 @@ pub enum Kind {
     Refused,
     /// Another switch of this failover IP is under way.
     Locked,
-    /// The hoster was not reached.
+    /// Nothing has happened: the hoster was not reached, or wants to be asked again in a moment.
     NotSent,
     /// The hoster has answered that it was not done.
     NotDone,

@@ -194,7 +194,7 @@ fn share(left: Duration, addresses: usize) -> Option<Duration> {
 #[derive(Debug)]
 pub struct Note {
     pub way: Arc<Way>,
-    /// The API's. What is sent to a proxy does not reach the API.
+    /// One of the API's. What is sent to a proxy does not reach the API.
     pub url: Uri,
 }
 
@@ -202,7 +202,8 @@ impl<In: Transport> Connector<In> for Note {
     type Out = Noted<In>;
 
     fn connect(&self, details: &ConnectionDetails, made: Option<In>) -> Result<Option<Self::Out>, Error> {
-        let is_to_api = *details.uri == self.url;
+        let is_to_api =
+            (details.uri.scheme(), details.uri.authority()) == (self.url.scheme(), self.url.authority());
         Ok(made.map(|inner| Noted { inner, way: Arc::clone(&self.way), is_to_api }))
     }
 }

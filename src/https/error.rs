@@ -7,7 +7,7 @@ use rustls::CertificateError;
 use ureq::Timeout;
 
 use super::connect::Way;
-use super::{LONGEST_BODY, LONGEST_HEADER, seconds};
+use super::{LONGEST_HEADER, seconds};
 use crate::text::printable;
 
 /// What went wrong with a request to `host`.
@@ -72,7 +72,10 @@ fn in_words(error: &ureq::Error, way: &Way) -> String {
             return format!("no {what} within {} s", seconds(way.elapsed()));
         }
         Error::HostNotFound => "not found (DNS)",
-        Error::BodyExceedsLimit(_) => return format!("the answer is longer than {LONGEST_BODY} bytes"),
+        // The limit is one byte above the longest body.
+        Error::BodyExceedsLimit(limit) => {
+            return format!("the answer is longer than {} bytes", limit.saturating_sub(1));
+        }
         Error::LargeResponseHeader(..) => {
             return format!("the answer's headers exceed {} KiB", LONGEST_HEADER / 1024);
         }

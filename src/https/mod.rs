@@ -5,6 +5,7 @@
 
 mod connect;
 mod error;
+pub mod plain;
 mod proxy;
 mod tls;
 mod trust;
@@ -18,22 +19,27 @@ use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 use ureq::{Agent, Proxy, ProxyProtocol, RequestBuilder};
 
+pub use crate::config::authority;
 use crate::config::host_of;
 use connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
 pub use error::{Cause, Error};
 use tls::TlsConnector;
 pub use trust::TrustStore;
 
-/// The answers that are expected here have half a kilobyte. Anything longer than this is something else.
-const LONGEST_BODY: u64 = 64 * 1024;
 /// Headers take less than a kilobyte; a proxy may add some.
 const LONGEST_HEADER: usize = 8 * 1024;
 
 pub enum Method<'a> {
     Get,
     Delete,
-    /// With the fields of a form.
-    Post(&'a [(&'a str, &'a str)]),
+    Post(Body<'a>),
+}
+
+/// What a POST sends.
+pub enum Body<'a> {
+    /// The fields of a form.
+    Form(&'a [(&'a str, &'a str)]),
+    Json(&'a str),
 }
 
 /// An answer, as received.
@@ -56,23 +62,40 @@ impl Authorization {
         Authorization(header)
     }
 
+    /// A token (RFC 6750). `None` if it has characters that no header may have.
+    pub fn bearer(token: &[u8]) -> Option<Authorization> {
+        let mut header = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok()?;
+        header.set_sensitive(true);
+        Some(Authorization(header))
+    }
+
     /// The login as it is encoded in the header.
     pub fn credentials(&self) -> &str {
-        self.0.to_str().ok().and_then(|header| header.strip_prefix("Basic ")).unwrap_or_default()
+        let words = self.0.to_str().ok().and_then(|header| header.split_once(' '));
+        words.map_or("", |(_, credentials)| credentials)
     }
 }
 
-/// Sends requests to one URL. Several requests can use the same connection, so it is worth keeping between them.
+/// Sends requests to one host. Several requests can use the same connection, so it is worth keeping between them.
 pub struct Client {
+    /// One of the host's.
     url: Uri,
+    /// The longest body of an answer, in bytes.
+    longest: u64,
     agent: Agent,
     way: Arc<Way>,
     trust: &'static TrustStore,
 }
 
 impl Client {
-    /// Fails if no request could be sent, because the proxy in the environment is not valid or no CA is trusted.
-    pub fn new(url: &Uri, ssl_no_verify: bool, trust: &'static TrustStore) -> Result<Client, Error> {
+    /// A client for the host of `url`, whose answers have at most `longest` bytes: anything longer is something else. Fails
+    /// if no request could be sent, because the proxy in the environment is not valid or no CA is trusted.
+    pub fn new(
+        url: &Uri,
+        longest: u64,
+        ssl_no_verify: bool,
+        trust: &'static TrustStore,
+    ) -> Result<Client, Error> {
         let failed = |why| Error { cause: Cause::Setup(why), is_sent: false, host: authority(url).into() };
         let proxy = proxy(url).map_err(failed)?;
         let by_tls = url.scheme_str() == Some("https")
@@ -95,13 +118,20 @@ impl Client {
             .chain(TlsConnector(tls))
             .chain(Note { way: Arc::clone(&way), url: url.clone() });
         let agent = Agent::with_parts(config, connector, Lookup(Arc::clone(&way)));
-        Ok(Client { url: url.clone(), agent, way, trust })
+        Ok(Client { url: url.clone(), longest, agent, way, trust })
     }
 
-    /// Sends a request. Returns its complete answer, or what went wrong, within `limit`.
-    pub fn send(&self, method: Method, login: &Authorization, limit: Duration) -> Result<Answer, Error> {
+    /// Sends a request to `url`, which is on this client's host. Returns its complete answer, or what went wrong, within
+    /// `limit`.
+    pub fn send(
+        &self,
+        method: Method,
+        url: &Uri,
+        login: &Authorization,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
         self.way.begin(limit);
-        let answer = self.call(method, login, limit).map_err(|error| {
+        let answer = self.call(method, url, login, limit).map_err(|error| {
             let error = Error::of(&error, &self.way, authority(&self.url));
             if matches!(error.cause, Cause::Certificate(rustls::CertificateError::UnknownIssuer)) {
                 self.trust.doubt();
@@ -112,21 +142,31 @@ impl Client {
         Ok(answer)
     }
 
-    fn call(&self, method: Method, login: &Authorization, limit: Duration) -> Result<Answer, ureq::Error> {
+    fn call(
+        &self,
+        method: Method,
+        url: &Uri,
+        login: &Authorization,
+        limit: Duration,
+    ) -> Result<Answer, ureq::Error> {
         let mut response = match method {
-            Method::Get => with(self.agent.get(&self.url), login, limit).call(),
-            Method::Delete => with(self.agent.delete(&self.url), login, limit).call(),
-            Method::Post(form) => {
+            Method::Get => with(self.agent.get(url), login, limit).call(),
+            Method::Delete => with(self.agent.delete(url), login, limit).call(),
+            Method::Post(body) => {
                 // On a new connection: the host may be closing the old one, and then the POST would be lost.
-                let post = self.agent.post(&self.url).config().max_idle_age(Duration::ZERO).build();
-                with(post, login, limit).send_form(form.iter().copied())
+                let post = self.agent.post(url).config().max_idle_age(Duration::ZERO).build();
+                let post = with(post, login, limit);
+                match body {
+                    Body::Form(fields) => post.send_form(fields.iter().copied()),
+                    Body::Json(text) => post.content_type("application/json").send(text),
+                }
             }
         }?;
         let location = response.headers().get("location");
         Ok(Answer {
             status: response.status().as_u16(),
             location: location.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            body: response.body_mut().with_config().limit(LONGEST_BODY + 1).read_to_vec()?,
+            body: response.body_mut().with_config().limit(self.longest + 1).read_to_vec()?,
         })
     }
 }
@@ -142,11 +182,6 @@ fn proxy(url: &Uri) -> Result<Option<Proxy>, String> {
     let invalid =
         "the proxy in the environment (https_proxy, http_proxy, all_proxy) is not a valid proxy URL";
     found.map(|proxy| Proxy::new(&proxy).map_err(|_| invalid.to_string())).transpose()
-}
-
-/// The host of a URL, with its port if the URL has one.
-pub fn authority(url: &Uri) -> &str {
-    url.authority().map_or("", |authority| authority.as_str())
 }
 
 /// Seconds for a log line, to the tenth.
@@ -165,5 +200,10 @@ mod tests {
         assert_eq!(authorization.0, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(authorization.credentials(), "QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(format!("{:?}", authorization.0), "Sensitive");
+        let authorization = Authorization::bearer(b"hunter2").expect("a token");
+        assert_eq!(authorization.0, "Bearer hunter2");
+        assert_eq!(authorization.credentials(), "hunter2");
+        assert_eq!(format!("{:?}", authorization.0), "Sensitive");
+        assert!(Authorization::bearer(b"hunter2\nX: y").is_none());
     }
 }

@@ -6,6 +6,7 @@
 //! logs why when uWSGI calls it. This room uses the hosters' table, `failover` and `uwsgi`; it knows no hoster.
 
 mod mistaken;
+mod options;
 mod tell;
 pub mod trust;
 mod warnings;
@@ -13,8 +14,8 @@ mod warnings;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use crate::config::Weight;
-use crate::failover::{FailoverIp, Records};
+use crate::config::{LegionOptions, Weight};
+use crate::failover::{FailoverIp, Records, Turn};
 use crate::hosters::{self, About, Hoster, Shared, Surroundings, Visitor};
 use crate::sys::lock;
 use crate::uwsgi::{self, Legion};
@@ -91,11 +92,12 @@ fn lord_ips(hooks: &[Hook]) -> Vec<&FailoverIp> {
     hooks.iter().filter(|hook| hook.is_lord_hook()).flat_map(|hook| &hook.ips).collect()
 }
 
-/// All hooks as they were read at start.
+/// All hooks, and the options of all Legions, as they were read at start.
 pub struct Reading {
     shared: &'static Shared,
     records: &'static Records,
     hooks: Vec<Hook>,
+    options: Vec<(Legion, LegionOptions)>,
     /// Hooks that another plugin has added since.
     later: Mutex<Vec<Hook>>,
     /// What ends uWSGI when it starts, each with Legion, hook and key.
@@ -104,11 +106,21 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Reads every hook of this plugin in the configuration.
-    pub fn of_all(shared: &'static Shared, records: &'static Records) -> Reading {
-        let (hooks, later) = (Vec::new(), Mutex::default());
-        let mut reading =
-            Reading { shared, records, hooks, later, problems: Vec::new(), warnings: Vec::new() };
+    /// Reads every hook of this plugin in the configuration, and the options of Legions, each with its name and its value.
+    pub fn of_all(
+        shared: &'static Shared,
+        records: &'static Records,
+        options: &[(String, Vec<u8>)],
+    ) -> Reading {
+        let mut reading = Reading {
+            shared,
+            records,
+            hooks: Vec::new(),
+            options: Vec::new(),
+            later: Mutex::default(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
         let actions = actions();
         for legion in uwsgi::legions() {
             for line in legion.hooks() {
@@ -125,6 +137,7 @@ impl Reading {
             }
         }
         reading.problems.extend(mistaken::two_masters(&reading.hooks));
+        reading.read_options(options);
         reading.warnings.extend(warnings(&reading.hooks));
         // The same may be to say of several hooks.
         let mut told = HashSet::new();
@@ -143,6 +156,12 @@ impl Reading {
         all.filter(|ip| legion.is_none_or(|legion| ip.legion == legion)).cloned().collect()
     }
 
+    /// What the configuration says of `legion` beside its hooks.
+    pub fn options_of(&self, legion: Legion) -> LegionOptions {
+        let found = self.options.iter().find(|(known, _)| *known == legion);
+        found.map(|(_, options)| options.clone()).unwrap_or_default()
+    }
+
     /// The hook of `legion` with this action and argument.
     pub fn hook(&self, legion: Legion, action: Action, argument: &[u8]) -> Hook {
         let name = |(about, releases): Action| (about.takes_over, releases);
@@ -156,6 +175,22 @@ impl Reading {
         let hook = self.read(legion, "", action, argument);
         later.push(hook.clone());
         hook
+    }
+
+    /// The lord hooks of this plugin that uWSGI runs right after the one with this `argument`, the very text that it has
+    /// passed. Another plugin's hook ends them, because it may have to be done before the next IP moves.
+    pub fn next_turns(&self, legion: Legion, argument: &[u8]) -> Vec<Turn> {
+        let actions = actions();
+        let (_, next) = legion.lord_hooks_around(argument);
+        let turns = next.iter().map_while(|line| {
+            let is_it = |(name, (_, releases)): &&(&str, Action)| {
+                !releases && name.as_bytes() == line.action.to_bytes()
+            };
+            let (_, action) = actions.iter().find(is_it)?;
+            Some(Turn::new(line.argument, &self.hook(legion, *action, line.argument).ips))
+        });
+        // A hook that is wrong says so when uWSGI runs it.
+        turns.filter(|turn| !turn.is_empty()).collect()
     }
 
     fn read(&self, legion: Legion, phase: &'static str, action: Action, argument: &[u8]) -> Hook {

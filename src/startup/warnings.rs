@@ -9,8 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Hook, LORD, actions, lord_ips, no_lord_hook};
+use crate::config::Key;
 use crate::failover::FailoverIp;
-use crate::hosters::{Api, Tls};
+use crate::hosters::{Api, Tls, Words};
 use crate::uwsgi::{self, Legion};
 
 /// The largest valor that peers can store: they have 16 bits for it.
@@ -129,9 +130,10 @@ fn about_nodes(legion: Legion) -> Vec<String> {
 /// `lords` are all IPs that are taken over, if this is one.
 fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
     let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
+    let secret = ip.about.words.secret;
     let mut warnings = ip.remote.warnings();
     if tls == Tls::None && !is_here {
-        warnings.push(format!("url is plain http to {host}: the password is sent unencrypted; use https"));
+        warnings.push(format!("url is plain http to {host}: the {secret} is sent unencrypted; use https"));
     }
     if common.deadline < pace.shortest_deadline {
         let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
@@ -143,14 +145,14 @@ fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
     }
     if common.ssl_no_verify {
         let who = format!("anyone on the network path to {host}");
-        warnings.push(format!("ssl_no_verify is set: {who} can read the password; remove it"));
+        warnings.push(format!("ssl_no_verify is set: {who} can read the {secret}; remove it"));
     }
-    if let Some(path) = ip.remote.secret().path() {
+    if let Some((key, path)) = ip.remote.secret().file() {
         let shown = path.display();
         if others_may_read(path) {
-            warnings.push(format!("password_file={shown} is readable by others: chmod o-r {shown}"));
+            warnings.push(format!("{key}={shown} is readable by others: chmod o-r {shown}"));
         }
-        warnings.extend(unreadable_later(path));
+        warnings.extend(unreadable_later(key, path, secret));
     }
     warnings.extend(unresolvable(&host));
     warnings.extend(lords.and_then(|lords| impatient_check(ip, lords)));
@@ -177,7 +179,7 @@ fn others_may_read(path: &Path) -> bool {
 }
 
 /// The kernel is asked, as the user that the master will be: after uWSGI's `uid`, `gid`, `add-gid` and `chroot`.
-fn unreadable_later(path: &Path) -> Option<String> {
+fn unreadable_later(key: Key, path: &Path, secret: &str) -> Option<String> {
     let (uid, tried) = uwsgi::try_to_read(path)?;
     let (why, shown) = (tried.err()?, path.display());
     let (place, remedy) = match uwsgi::chroot() {
@@ -185,8 +187,8 @@ fn unreadable_later(path: &Path) -> Option<String> {
         Some(root) => (format!(" in chroot {}", root.display()), format!("put a copy there for uid {uid}")),
     };
     Some(format!(
-        "password_file={shown} cannot be read as uid {uid}{place} ({why}): uWSGI uses what was read now until it is \
-         stopped, and a new password needs a restart; after a reload it cannot be read at all; {remedy}"
+        "{key}={shown} cannot be read as uid {uid}{place} ({why}): uWSGI uses what was read now until it is stopped, and \
+         a new {secret} needs a restart; after a reload it cannot be read at all; {remedy}"
     ))
 }
 
@@ -210,9 +212,10 @@ const CONFIGURATION: [&str; 10] =
 fn about_configuration() -> Vec<String> {
     let command_line = fs::read("/proc/self/cmdline").unwrap_or_default();
     let mut warnings = Vec::new();
-    if holds_a_password(&command_line) {
-        let what =
-            "a hook with its password is on the command line, which every user of this machine can read";
+    if let Some(secret) = secret_in(&command_line) {
+        let what = format!(
+            "a hook with its {secret} is on the command line, which every user of this machine can read"
+        );
         warnings.push(format!("{what}: put it into an ini file"));
     }
     let named = uwsgi::options().into_iter().filter(|(key, _)| CONFIGURATION.contains(&key.as_str()));
@@ -221,9 +224,10 @@ fn about_configuration() -> Vec<String> {
     let files = named.map(|(_, path)| path).chain(arguments).map(without_section);
     for file in files.filter(|file| file.is_file()).collect::<BTreeSet<_>>() {
         let shown = file.display();
-        if others_may_read(&file) && fs::read(&file).is_ok_and(|content| holds_a_password(&content)) {
+        let held = || secret_in(&fs::read(&file).ok()?);
+        if let Some(secret) = others_may_read(&file).then(held).flatten() {
             warnings.push(format!(
-                "{shown} holds the password and is readable by others: chmod o-r {shown} and chgrp it to uWSGI's group, \
+                "{shown} holds the {secret} and is readable by others: chmod o-r {shown} and chgrp it to uWSGI's group, \
                  because a reload has to read it"
             ));
         }
@@ -246,15 +250,21 @@ fn without_section(path: PathBuf) -> PathBuf {
     }
 }
 
-/// Whether a hook of this plugin is there with its password, rather than with `$(NAME)` or `@(file)` in its place.
-fn holds_a_password(content: &[u8]) -> bool {
-    let names: Vec<&str> = actions().into_iter().map(|(name, _)| name).collect();
-    content.split(|byte| matches!(byte, b'\n' | 0)).any(|line| {
+/// What a hook of this plugin is there with, rather than with `$(NAME)` or `@(file)` in its place: its password, for example.
+fn secret_in(content: &[u8]) -> Option<&'static str> {
+    let actions = actions();
+    content.split(|byte| matches!(byte, b'\n' | 0)).find_map(|line| {
         let line = String::from_utf8_lossy(line);
-        let password = line.split_once("password=").or_else(|| line.split_once("pass="));
-        !line.trim_start().starts_with(['#', ';'])
-            && names.iter().any(|name| line.contains(name))
-            && password.is_some_and(|(_, value)| !value.starts_with("$(") && !value.starts_with("@("))
+        if line.trim_start().starts_with(['#', ';']) {
+            return None;
+        }
+        let words =
+            actions.iter().filter(|(name, _)| line.contains(name)).map(|(_, (about, _))| &about.words);
+        let is_given = |words: &&Words| {
+            let secret = words.secret_keys.iter().find_map(|key| line.split_once(key));
+            secret.is_some_and(|(_, value)| !value.starts_with("$(") && !value.starts_with("@("))
+        };
+        words.into_iter().find(is_given).map(|words| words.secret)
     })
 }
 
@@ -263,17 +273,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_found_where_it_is_written() {
+    fn a_secret_is_found_where_it_is_written() {
         for (content, expected) in [
-            ("legion-lord = x hetzner-failoverip:user=u,pass=p,ip=4.4.4.4", true),
-            ("a\nlegion-lord = x hetzner-failoverip:user=u,password=p\nb", true),
-            ("# legion-lord = x hetzner-failoverip:user=u,password=p", false),
-            ("legion-lord = x hetzner-failoverip:user=u,password=$(ROBOT)", false),
-            ("legion-lord = x hetzner-failoverip:user=u,pass=@(/etc/robot)", false),
-            ("legion-lord = x hetzner-failoverip:user=u,password_file=/etc/robot", false),
-            ("mysql = password=p", false),
+            ("legion-lord = x hetzner-failoverip:user=u,pass=p,ip=4.4.4.4", Some("password")),
+            ("a\nlegion-lord = x hetzner-failoverip:user=u,password=p\nb", Some("password")),
+            ("# legion-lord = x hetzner-failoverip:user=u,password=p", None),
+            ("legion-lord = x hetzner-failoverip:user=u,password=$(ROBOT)", None),
+            ("legion-lord = x hetzner-failoverip:user=u,pass=@(/etc/robot)", None),
+            ("legion-lord = x hetzner-failoverip:user=u,password_file=/etc/robot", None),
+            ("mysql = password=p", None),
+            ("legion-lord = x hetzner-floatingip:token=t,ip=4.4.4.4", Some("token")),
+            ("legion-lord = x hetzner-floatingip:token_file=/t,ip=4.4.4.4", None),
+            ("legion-lord = x hetzner-floatingip:token=$(TOKEN),ip=4.4.4.4", None),
         ] {
-            assert_eq!(holds_a_password(content.as_bytes()), expected, "{content}");
+            assert_eq!(secret_in(content.as_bytes()), expected, "{content}");
         }
     }
 }

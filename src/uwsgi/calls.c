@@ -337,24 +337,42 @@ static int becomes_another(void) {
 	return uwsgi.uid || uwsgi.uidname || uwsgi.gid || uwsgi.gidname || uwsgi.chroot;
 }
 
+/* What a path is needed for. Returns 0, or the errno of the attempt. */
+static int try_path(const char *path, int need) {
+	struct stat found;
+	int file;
+
+	if (need == HETZNER_NEED_READ) {
+		file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+		/* In a command this process goes on. */
+		return file < 0 ? errno : (close(file), 0);
+	}
+	if (stat(path, &found))
+		return errno;
+	if (need == HETZNER_NEED_RUN ? !S_ISREG(found.st_mode) : !S_ISDIR(found.st_mode))
+		return need == HETZNER_NEED_RUN ? EACCES : ENOTDIR;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) ? errno : 0;
+}
+
 /*
- * Whether the master will be able to read that file, tried by a child process that becomes the user that the master will
- * be: 0, or the errno of the attempt; -1 if it cannot be tried or nothing will change. *uid is that user. Only while this
- * process has one thread.
+ * Whether the master will be able to do with that path what it needs: 0, or the errno of the attempt. If the master's user,
+ * group or root will change, a child process becomes that user and tries it, and *uid is that user; -1 if that is not
+ * possible. Else *uid stays as it is. Only while this process has one thread.
  */
-int hetzner_call_try_to_read(const char *path, unsigned int *uid) {
-	struct { int error; unsigned int uid; } said = { -1, 0 };
-	int ends[2], file;
+int hetzner_call_try(const char *path, int need, unsigned int *uid) {
+	struct { int error; unsigned int uid; } said = { -1, *uid };
+	int ends[2];
 	pid_t child;
 
-	if (!becomes_another() || pipe(ends))
+	if (!becomes_another())
+		return try_path(path, need);
+	if (pipe(ends))
 		return -1;
 	child = fork();
 	if (!child) {
 		if (!hetzner_call_become_user()) {
 			said.uid = getuid();
-			file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-			said.error = file < 0 ? errno : 0;
+			said.error = try_path(path, need);
 		}
 		_exit(write(ends[1], &said, sizeof(said)) != sizeof(said));
 	}

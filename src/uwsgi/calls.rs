@@ -14,6 +14,13 @@ use super::abi::{
 /// Longer than any datagram.
 pub const DATAGRAM_ROOM: usize = 65_536;
 
+/// To read a file.
+pub const NEED_READ: c_int = 0;
+/// To run a program.
+pub const NEED_RUN: c_int = 1;
+/// To look into a folder.
+pub const NEED_ENTER: c_int = 2;
+
 unsafe extern "C" {
     pub fn hetzner_call_log(line: *const c_char);
     pub fn hetzner_call_cflags() -> *mut c_char;
@@ -62,5 +69,5 @@ unsafe extern "C" {
     pub fn hetzner_call_chroot() -> *const c_char;
     pub fn hetzner_call_user_to_be() -> i64;
     pub fn hetzner_call_become_user() -> *const c_char;
-    pub fn hetzner_call_try_to_read(path: *const c_char, uid: *mut c_uint) -> c_int;
+    pub fn hetzner_call_try(path: *const c_char, need: c_int, uid: *mut c_uint) -> c_int;
 }

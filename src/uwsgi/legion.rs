@@ -36,6 +36,13 @@ pub struct HookLine {
     pub argument: Vec<u8>,
 }
 
+/// A lord hook, as uWSGI runs it.
+pub struct LordHook {
+    pub action: &'static CStr,
+    /// The very text that uWSGI passes.
+    pub argument: &'static [u8],
+}
+
 /// A node that was heard from within the tolerance.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
@@ -175,24 +182,30 @@ impl Legion {
         hooks
     }
 
-    /// Whether uWSGI has run a lord hook with the same action before the one with this `argument`, which must be the very
-    /// text that uWSGI has passed: two hooks may have the same.
-    pub fn has_run_one_before(self, argument: &[u8]) -> bool {
-        let mut earlier: Vec<&CStr> = Vec::new();
+    /// The lord hooks that uWSGI runs before the one with this `argument`, and those that it runs after it. It must be the very
+    /// text that uWSGI has passed, because two hooks may have the same.
+    pub fn lord_hooks_around(self, argument: &[u8]) -> (Vec<LordHook>, Vec<LordHook>) {
+        let mut hooks = self.lord_hooks();
+        let at = hooks.iter().position(|hook| ptr::eq(hook.argument.as_ptr(), argument.as_ptr()));
+        let Some(at) = at else { return (Vec::new(), Vec::new()) };
+        let after = hooks.split_off(at + 1);
+        hooks.truncate(at);
+        (hooks, after)
+    }
+
+    fn lord_hooks(self) -> Vec<LordHook> {
+        let mut found = Vec::new();
         // SAFETY: the list is made while the configuration is read, and does not change after that. uWSGI has split each
         // value at its colon: the name is a NUL-terminated string of its own, and the argument begins at `custom`.
         unsafe {
             let mut hook: *const UwsgiStringList = (*self.raw()).lord_hooks;
             while !hook.is_null() {
-                let action = CStr::from_ptr((*hook).custom_ptr.cast());
-                if ptr::eq((*hook).value.add((*hook).custom as usize).cast(), argument.as_ptr()) {
-                    return earlier.contains(&action);
-                }
-                earlier.push(action);
+                let argument = CStr::from_ptr((*hook).value.add((*hook).custom as usize)).to_bytes();
+                found.push(LordHook { action: CStr::from_ptr((*hook).custom_ptr.cast()), argument });
                 hook = (*hook).next;
             }
         }
-        false
+        found
     }
 
     pub fn uuid(self) -> Uuid {

@@ -1,6 +1,6 @@
 //! How uWSGI starts: from which configuration, in which root, and with which log.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, c_int};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -79,14 +79,43 @@ pub fn chroot() -> Option<PathBuf> {
 /// The user that the master will be, and whether it will be able to read that file. `None` if its user, group and root stay
 /// as they are, or if that cannot be tried. Only while uWSGI reads its configuration and has one thread.
 pub fn try_to_read(path: &Path) -> Option<(u32, io::Result<()>)> {
+    let (uid, result) = try_as_user_to_be(path, NEED_READ)?;
+    Some((uid?, result))
+}
+
+/// What a path is needed for.
+#[derive(Clone, Copy)]
+pub enum Need {
+    /// To run a program.
+    Run,
+    /// To look into a folder.
+    Enter,
+}
+
+/// Whether the master will be able to do that, as the user and in the root that it will have: ` as uid 33`, if that is
+/// another. What cannot be tried counts as possible. When [`try_to_read`] may be called.
+pub fn try_path(path: &Path, need: Need) -> (String, io::Result<()>) {
+    let need = match need {
+        Need::Run => NEED_RUN,
+        Need::Enter => NEED_ENTER,
+    };
+    let Some((uid, result)) = try_as_user_to_be(path, need) else { return (String::new(), Ok(())) };
+    let place = chroot().map_or_else(String::new, |root| format!(" in chroot {}", root.display()));
+    (uid.map_or_else(String::new, |uid| format!(" as uid {uid}{place}")), result)
+}
+
+/// The user is `None` if it, its group and its root stay as they are.
+fn try_as_user_to_be(path: &Path, need: c_int) -> Option<(Option<u32>, io::Result<()>)> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut uid = 0;
-    // SAFETY: the path is NUL-terminated, the number is ours; a child process does the rest.
-    match unsafe { hetzner_call_try_to_read(path.as_ptr(), &mut uid) } {
-        ..0 => None,
-        0 => Some((uid, Ok(()))),
-        errno => Some((uid, Err(io::Error::from_raw_os_error(errno)))),
-    }
+    let mut uid = u32::MAX;
+    // SAFETY: the path is NUL-terminated, the number is ours; if there is another user, a child process does the rest.
+    let error = unsafe { hetzner_call_try(path.as_ptr(), need, &mut uid) };
+    let result = match error {
+        ..0 => return None,
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    };
+    Some(((uid != u32::MAX).then_some(uid), result))
 }
 
 /// Writes one line to syslog, for the time when uWSGI has not opened its log yet.

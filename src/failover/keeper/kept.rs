@@ -1,16 +1,24 @@
 //! One Legion, as the keeper keeps it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::LONGEST_RELOAD;
 use super::comeback::{self, Comeback, Ended, Step};
-use super::rank::{self, Rank};
+use super::rank::{self, Preempt, Rank};
 use super::sight::Sight;
 use super::voice::{Farewell, Voice};
+use crate::config::LegionOptions;
 use crate::failover::FailoverIp;
+use crate::health::{Health, State};
+use crate::metrics::{LegionMetrics, count};
+use crate::sys::spawn;
 use crate::uwsgi::{self, Legion, View};
 
+/// For how long after a reload an application may load without being sick.
+const LONGEST_LOAD: Duration = Duration::from_secs(60);
 /// For how long a node that was Lord before a reload waits to be elected again.
 const LONGEST_RETURN: Duration = Duration::from_secs(60);
 
@@ -27,6 +35,11 @@ pub struct Kept {
     rests: bool,
     /// Where its nodes are ranked.
     rank: Option<Rank>,
+    pub health: Arc<Health>,
+    /// What was logged last of it.
+    state: State,
+    is_silent: bool,
+    metrics: &'static LegionMetrics,
     /// Whether the last lord hook has brought its IPs here.
     has_ips: bool,
     /// Until when this node, which was Lord before a reload, counts as Lord still.
@@ -49,13 +62,21 @@ pub struct Lordship {
     /// The valor of the ini, and the one that is announced.
     pub configured: u64,
     pub announced: u64,
-    pub health: u8,
+    pub health: State,
     /// How often this node has been reloaded and remained Lord.
     pub reloads: u64,
 }
 
 impl Kept {
-    pub fn new(legion: Legion, ips: Vec<FailoverIp>) -> Kept {
+    /// Before uWSGI starts its Legions, and its metrics.
+    pub fn new(legion: Legion, ips: Vec<FailoverIp>, options: &LegionOptions, number: usize) -> Kept {
+        let metrics: &'static LegionMetrics = Box::leak(Box::default());
+        metrics.register(legion, number);
+        let preempt = match (options.nopreempt, options.preempt_delay) {
+            (true, _) => Preempt::Never,
+            (false, Some(delay)) => Preempt::After(delay),
+            (false, None) => Preempt::AtOnce,
+        };
         let mut kept = Kept {
             legion,
             ips,
@@ -64,7 +85,11 @@ impl Kept {
             voice: Voice::new(legion),
             valor: legion.valor(),
             rests: false,
-            rank: None,
+            rank: options.is_ranked().then(|| Rank::new(preempt)),
+            health: Health::new(options),
+            state: State::Unknown,
+            is_silent: options.silent_stop,
+            metrics,
             has_ips: false,
             lord_until: None,
             reloads: 0,
@@ -89,22 +114,58 @@ impl Kept {
         self.voice.end();
     }
 
+    /// The process ends.
+    pub fn end(&mut self) {
+        if !self.is_silent {
+            self.voice.end();
+        }
+    }
+
     /// Called several times a second; returns whether to check now if a takeover could be made.
     pub fn tick(&mut self, view: &View, has_paused: bool) -> bool {
         let now = Instant::now();
+        self.sight.observe(view, now, uwsgi::now(), has_paused);
+        if uwsgi::is_dying() {
+            return false;
+        }
         if !self.voice.speaks() {
             self.voice.begin(now);
         }
-        self.sight.observe(view, now, uwsgi::now(), has_paused);
         if view.lord_since != 0 || view.is_outranked || self.lord_until.is_some_and(|until| now >= until) {
             self.lord_until = None;
         }
+        self.note_health();
         self.keep_rank(view, now);
         self.voice.tick(view, now);
         self.bring_back(view, now)
     }
 
+    /// Logs how healthy this node is when that has changed, with an alarm when it has become sick.
+    fn note_health(&mut self) {
+        let state = self.health.state();
+        self.metrics.note_health(&self.health);
+        let before = std::mem::replace(&mut self.state, state);
+        if state == before || (before, state) == (State::Unknown, State::Healthy) {
+            return;
+        }
+        let line = format!("{}: this node is {state}: {}", self.legion.name(), self.health.why());
+        uwsgi::log(&line);
+        if state != State::Sick {
+            return;
+        }
+        let mut alarms = BTreeSet::new();
+        for ip in &self.ips {
+            count(&ip.record.metrics.alarms);
+            alarms.extend(ip.common.alarm.clone());
+        }
+        // An alarm may be held up by a stuck log, and the keeper must not be.
+        if !alarms.is_empty() {
+            spawn("hetzner", move || alarms.iter().for_each(|alarm| uwsgi::alarm(alarm, &line)));
+        }
+    }
+
     fn keep_rank(&mut self, view: &View, now: Instant) {
+        self.metrics.rank.store(self.legion.valor() as i64, Ordering::Relaxed);
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
@@ -113,7 +174,7 @@ impl Kept {
             uuid: &self.legion.uuid(),
             is_lord,
             has_ips,
-            is_well: true,
+            is_well: self.state == State::Healthy,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);
@@ -213,7 +274,7 @@ impl Kept {
             legion: self.legion,
             configured: self.valor,
             announced: self.legion.valor(),
-            health: 0,
+            health: self.state,
             reloads: self.reloads,
         })
     }
@@ -227,6 +288,9 @@ impl Kept {
             self.lord_until = Some(now + LONGEST_RETURN);
             self.has_ips = true;
             self.reloads = before.reloads + 1;
+            self.state = before.health;
+            self.health.go_on(before.health, LONGEST_LOAD);
+            self.metrics.reloads_survived.store(self.reloads as i64, Ordering::Relaxed);
         }
         if self.legion.valor() != before.announced {
             self.voice.leave(before.announced, Farewell::OnceKnown, now);

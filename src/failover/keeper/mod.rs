@@ -13,12 +13,13 @@ mod sight;
 mod voice;
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::FailoverIp;
+use crate::config::LegionOptions;
 use crate::hosters::Kind;
 use crate::sys::{lock, spawn};
 use crate::uwsgi::{self, Legion};
@@ -60,13 +61,14 @@ impl Keeper {
         }
     }
 
-    /// Notes every Legion of this process, with the failover IPs of its lord hooks. Before uWSGI starts its Legions.
-    pub fn prepare(&self, lord_ips: &[FailoverIp]) {
-        let keep = |legion: Legion| {
+    /// Notes every Legion of this process, with the failover IPs of its lord hooks, and its options. Before uWSGI starts
+    /// its Legions.
+    pub fn prepare(&self, lord_ips: &[FailoverIp], options: impl Fn(Legion) -> LegionOptions) {
+        let keep = |(legion, number): (Legion, usize)| {
             let ips = lord_ips.iter().filter(|ip| ip.legion == legion).cloned().collect();
-            Kept::new(legion, ips)
+            Kept::new(legion, ips, &options(legion), number)
         };
-        *lock(&self.kept) = uwsgi::legions().into_iter().map(keep).collect();
+        *lock(&self.kept) = uwsgi::legions().into_iter().zip(1..).map(keep).collect();
     }
 
     /// Starts the keeper's thread, if it does not run yet. In the process that stays.
@@ -96,6 +98,7 @@ impl Keeper {
             return;
         }
         self.start();
+        self.each_soon(|kept| kept.health.start());
         let Some(begun) = self.begun.get() else { return };
         let beat = *begun + Duration::from_millis(self.beat.load(Ordering::Relaxed));
         if beat.elapsed() > STUCK
@@ -107,7 +110,7 @@ impl Keeper {
 
     /// The process ends: uWSGI is about to say farewell for this node.
     pub fn end(&self) {
-        self.each_soon(Kept::let_uwsgi_speak);
+        self.each_soon(Kept::end);
     }
 
     /// What this node is Lord of, and remains while it reloads.
@@ -169,22 +172,25 @@ impl Keeper {
 
     fn watch(&'static self) {
         let mut clock = Clock::start();
+        // A process that ends is looked at once more, for what its last hooks have to know.
         while !uwsgi::is_dying() {
+            thread::sleep(TICK);
             self.note_beat();
             let has_paused = clock.tick(TICK);
             for legion in uwsgi::legions() {
+                // Before the plugin's lock is held, because uWSGI's lock may take its time. And before it is asked whether
+                // uWSGI reloads, which marks all nodes as dead, but says first that it reloads.
+                let view = legion.view();
+                fence(Ordering::Acquire);
                 if uwsgi::is_reloading() {
                     self.with(legion, Kept::tick_in_reload);
                     continue;
                 }
-                // Before the plugin's lock is held, because uWSGI's lock may take its time.
-                let view = legion.view();
                 let check = self.with(legion, |kept| kept.tick(&view, has_paused).then(|| kept.ips.clone()));
                 if let Some(ips) = check.flatten() {
                     self.check(legion, ips);
                 }
             }
-            thread::sleep(TICK);
         }
     }
 

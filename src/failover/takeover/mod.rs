@@ -16,8 +16,6 @@ use decide::{LockAge, Seen, State, Step, decide};
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// The longest of them while nothing could be sent and another node waits to try.
 const UNSENT_PAUSE: Duration = Duration::from_secs(5);
-/// How long after the first refusal by a lock to try whether the lock has ended unseen.
-const LOCK_TRIED_AFTER: Duration = Duration::from_secs(15);
 /// How long a request that timed out may have taken to reach the hoster.
 const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// The time that a check needs; and the time for a check that a request leaves.
@@ -240,7 +238,7 @@ impl Takeover<'_> {
         match () {
             () if self.locked_for >= longest => LockAge::Overdue,
             () if locked >= longest => LockAge::MustHaveEnded,
-            () if locked >= LOCK_TRIED_AFTER => LockAge::MayHaveEnded,
+            () if locked >= self.order.pace.lock_tried_after => LockAge::MayHaveEnded,
             () => LockAge::Young,
         }
     }

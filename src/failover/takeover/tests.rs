@@ -10,6 +10,7 @@ pub const PACE: Pace = Pace {
     timeout: Duration::from_secs(60),
     verify: Duration::from_secs(300),
     longest_switch: Duration::from_secs(60),
+    lock_tried_after: Duration::from_secs(15),
     shortest_deadline: Duration::from_secs(90),
 };
 const DEADLINE: Duration = Duration::from_secs(180);

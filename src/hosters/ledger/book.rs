@@ -14,8 +14,6 @@ use super::{Account, Hold, Limits, LockOut, Outcome, Question};
 use crate::hosters::{Kind, Need, Request};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Between two requests while the hoster refuses them, because of their number or because of the account.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// More than any limits allow in an hour. Only elections can send more, and of those the latest matter.
 pub const REMEMBERED: usize = 4096;
 
@@ -168,21 +166,22 @@ impl Standing {
         self.locked_until?.checked_duration_since(now).filter(|time| !time.is_zero())
     }
 
-    /// Whether the hoster refuses such requests for now. One a minute is still sent.
+    /// Whether the hoster refuses such requests for now. Some are still sent.
     fn refused(&self, question: &Question, now: Instant) -> Option<Hold> {
-        let request = question.request;
+        let Question { account: Account { limits, .. }, request, .. } = *question;
         let is_now = |until: Option<Instant>| until.is_some_and(|until| until > now);
         let (last, kind, what) = if is_now(self.refused_until) {
             (self.sent.back(), Kind::Refused, "the API refused the last request".to_string())
         } else if is_now(self.limited_until[request as usize]) {
             let last = self.sent.iter().rfind(|sent| sent.request == request);
-            let name = question.account.limits.names[request as usize];
+            let name = limits.names[request as usize];
             (last, Kind::HeldBack, format!("the account's limit for {name} is used up"))
         } else {
             return None;
         };
-        let why = format!("{what}, so at most one per minute is sent");
-        Hold::until(last?.at + REFUSED_PAUSE, now, kind, why)
+        let pause = limits.refused_pause;
+        let why = format!("{what}, so at most one per {} is sent", in_words(pause).trim_start_matches("1 "));
+        Hold::until(last?.at + pause, now, kind, why)
     }
 
     /// Whether as much was sent as the limits allow.
@@ -207,8 +206,8 @@ impl Standing {
             return Hold::until(first.at + HOUR, now, Kind::HeldBack, used_up(checks_an_hour));
         }
         let last = looks().last().filter(|_| looks().count() >= looks_an_hour)?;
-        let (what, minutes) = (used_up(looks_an_hour), look_pause.as_secs() / 60);
-        let why = format!("{what}, so at most one every {minutes} minutes is sent");
+        let why =
+            format!("{}, so at most one every {} is sent", used_up(looks_an_hour), in_words(look_pause));
         Hold::until(last.at + look_pause, now, Kind::HeldBack, why)
     }
 
@@ -244,11 +243,11 @@ impl Standing {
         // lost if the IP whose turn it is asks late.
         let last = self.switches().rev().filter(|sent| sent.need != Need::Election).nth(1);
         let next = last.filter(|_| sent >= switches_an_hour).map_or(now, |last| last.at + 2 * switch_pause);
-        let next = if first > 0 { next.max(now + REFUSED_PAUSE) } else { next };
-        let (switch, minutes) = (limits.names[Request::Switch as usize], 2 * switch_pause.as_secs() / 60);
+        let next = if first > 0 { next.max(now + limits.refused_pause) } else { next };
+        let (switch, pause) = (limits.names[Request::Switch as usize], in_words(2 * switch_pause));
         let why = format!(
-            "{switches_an_hour} {switch} were sent within an hour, so at most two every {minutes} minutes are sent, \
-             for all IPs together"
+            "{switches_an_hour} {switch} were sent within an hour, so at most two every {pause} are sent, for all IPs \
+             together"
         );
         Hold::until(next, now, Kind::HeldBack, why).map(|hold| Hold { is_shared: true, ..hold })
     }
@@ -268,5 +267,13 @@ impl Standing {
         while self.sent.len() >= REMEMBERED || self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();
         }
+    }
+}
+
+fn in_words(pause: Duration) -> String {
+    match (pause.as_secs() / 60, pause.as_secs() % 60) {
+        (1, 0) => "1 minute".into(),
+        (minutes, 0) => format!("{minutes} minutes"),
+        _ => format!("{} s", pause.as_secs()),
     }
 }

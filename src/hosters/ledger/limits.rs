@@ -29,6 +29,8 @@ pub struct Limits {
     pub try_pauses: &'static [u64],
     /// After this time without a try, the pauses start from the beginning.
     pub calm: Duration,
+    /// Between two requests while the hoster refuses them, because of their number or because of the account.
+    pub refused_pause: Duration,
     /// What the API calls each [`Request`](crate::hosters::Request): a look, a switch, a release. For the log.
     pub names: [&'static str; 3],
 }

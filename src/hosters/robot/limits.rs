@@ -21,6 +21,7 @@ pub const LIMITS: Limits = Limits {
     tries_at_once: 3,
     try_pauses: &[30, 60, 120, 240],
     calm: Duration::from_secs(600),
+    refused_pause: Duration::from_secs(60),
     names: ["GET", "POST", "DELETE"],
 };
 

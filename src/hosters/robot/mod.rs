@@ -14,11 +14,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::answer::failure;
 use super::ledger::{Account, Outcome, Question};
-use super::{About, Api, Failure, Hoster, Kind, Need, Place, Read, Remote, Request, Session, Shared, Stage};
-use super::{Surroundings, Tls};
+use super::{About, Api, Failure, Hoster, Need, Place, Read, Remote, Request, Session, Shared};
+use super::{Surroundings, Tls, Words};
 use crate::config::{Common, Secret, host_of, is_local};
-use crate::https::{self, Answer, Authorization, Client, Method, authority, seconds};
+use crate::https::{Answer, Authorization, Body, Client, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, lock, net};
 use answer::Reader;
@@ -29,6 +30,8 @@ use limits::{LIMITS, REFUSED_FOR};
 pub use options::properties::check as check_options;
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
+/// An answer has half a kilobyte.
+const LONGEST_ANSWER: u64 = 64 * 1024;
 /// A GET moves nothing, so it needs far less time than a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
 
@@ -39,6 +42,13 @@ impl Hoster for Robot {
         takes_over: c"hetzner-failoverip",
         releases: c"hetzner-failoverip-release",
         target_key: "active_ip",
+        words: Words {
+            secret: "password",
+            secret_keys: &["password=", "pass="],
+            file_is_fine: "the password file can be read",
+            login: "login",
+            account: "account",
+        },
         pace: PACE,
         read,
     };
@@ -203,7 +213,8 @@ impl Asking<'_> {
     fn client(&self) -> Result<&Client, Failure> {
         if self.client.get().is_none() {
             let FailoverIp { options, common, shared, .. } = self.of;
-            let client = Client::new(&options.url, common.ssl_no_verify, &shared.trust).map_err(failure)?;
+            let client = Client::new(&options.url, LONGEST_ANSWER, common.ssl_no_verify, &shared.trust)
+                .map_err(failure)?;
             let _ = self.client.set(client);
         }
         Ok(self.client.get().expect("it was set just now"))
@@ -231,11 +242,11 @@ impl Asking<'_> {
         let form = [("active_server_ip", &*self.name)];
         let method = match request {
             Request::Look => Method::Get,
-            Request::Switch => Method::Post(&form),
+            Request::Switch => Method::Post(Body::Form(&form)),
             Request::Release => Method::Delete,
         };
         let limit = limit.min(self.of.common.timeout);
-        let sent = client.send(method, &self.authorization, limit);
+        let sent = client.send(method, &self.of.options.url, &self.authorization, limit);
         let (outcome, result) = match sent {
             // A request that did not reach the host does not count against any limit.
             Err(error) => {
@@ -306,14 +317,6 @@ fn outcome(answer: &Answer, is_done: bool) -> Outcome {
     }
 }
 
-/// What a request without a complete answer means.
-fn failure(error: https::Error) -> Failure {
-    let (kind, stage) =
-        if error.is_sent { (Kind::Unknown, Stage::Host) } else { (Kind::NotSent, Stage::Way) };
-    let kind = if error.is_permanent() { Kind::Final } else { kind };
-    Failure::new(kind, stage, error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,20 +336,5 @@ mod tests {
         assert_eq!(local, "POST to [::1]:8080, at most 60 s");
         let unverified = describe(&format!("{hook},ssl_no_verify"));
         assert!(unverified.ends_with(", its TLS certificate is NOT verified"));
-    }
-
-    #[test]
-    fn a_request_that_was_sent_may_have_been_carried_out() {
-        use https::Cause;
-        for (cause, is_sent, expected) in [
-            (Cause::Other("network unreachable".into()), false, (Kind::NotSent, Stage::Way)),
-            // A connection ends like this when the host goes away before it answers.
-            (Cause::Other("network unreachable".into()), true, (Kind::Unknown, Stage::Host)),
-            (Cause::Tls("of an answer".into()), true, (Kind::Unknown, Stage::Host)),
-            (Cause::Setup("no CA".into()), false, (Kind::Final, Stage::Way)),
-        ] {
-            let failure = failure(https::Error { cause, is_sent, host: "HOST".into() });
-            assert_eq!((failure.kind, failure.stage), expected, "{}", failure.sentence);
-        }
     }
 }

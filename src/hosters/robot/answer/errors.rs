@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, read};
+use super::Answer;
+use crate::hosters::answer::read;
 use crate::hosters::{Kind, Stage};
 
 /// `{"error": {...}}`. Source: Robot webservice documentation, "Errors".

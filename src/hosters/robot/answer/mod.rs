@@ -12,9 +12,9 @@ mod tests;
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::hosters::answer::{describe, read, redirect};
 use crate::hosters::{Failure, Kind, Stage};
 pub use crate::https::Answer;
 use crate::sys::net;
@@ -36,15 +36,6 @@ struct Failover {
     /// Absent is an error, `null` is "routed nowhere".
     #[serde(deserialize_with = "Option::deserialize")]
     active_server_ip: Option<String>,
-}
-
-/// Reads `{"NAME": {...}}`.
-fn read<T: DeserializeOwned>(body: &[u8], name: &str) -> Option<T> {
-    // serde also accepts a list for a struct, field by field; only an object is valid here.
-    let value: Value = serde_json::from_slice(body).ok()?;
-    value.as_object()?.get(name)?.as_object()?;
-    // From the text again, because a Value no longer shows that a name was given twice.
-    serde_json::from_slice(body).ok()
 }
 
 /// Reads answers. None of the `secrets` appears in what it returns.
@@ -75,12 +66,7 @@ impl Reader<'_> {
     pub fn route(&self, answer: &Answer) -> Result<Option<IpAddr>, Failure> {
         match answer.status {
             200 => self.read_route(&answer.body),
-            300..=399 => {
-                let location = self.shown(answer.location.as_deref().unwrap_or("nowhere"));
-                let why = "not followed, because the login is only for the configured host; check url";
-                let sentence = format!("HTTP {}, a redirect to {location}: {why}", answer.status);
-                Err(Failure::new(Kind::Final, Stage::Host, sentence))
-            }
+            300..=399 => Err(redirect(answer, self.secrets)),
             _ => Err(self.error(answer)),
         }
     }
@@ -140,16 +126,4 @@ impl Reader<'_> {
     fn shown(&self, text: &str) -> String {
         printable(text, self.secrets)
     }
-}
-
-/// What the body is, without showing it.
-fn describe(body: &[u8]) -> String {
-    let kind = match body.trim_ascii_start() {
-        [] => return "with an empty body".into(),
-        [b'<', ..] => "an HTML page",
-        _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => "other JSON",
-        [b'{' | b'[', ..] => "truncated or broken JSON",
-        _ => "text that is not JSON",
-    };
-    format!("with {kind} ({} bytes)", body.len())
 }

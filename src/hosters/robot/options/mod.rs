@@ -28,6 +28,7 @@ pub const PACE: Pace = Pace {
     // A switch takes 40 to 60 s (Hetzner's documentation of failover IPs).
     timeout: Duration::from_secs(60),
     longest_switch: Duration::from_secs(60),
+    lock_tried_after: Duration::from_secs(15),
     // A switch, some seconds to send the request, and some to see the result.
     shortest_deadline: Duration::from_secs(90),
     // 12 checks an hour, of the 100 GET requests that the API allows.
