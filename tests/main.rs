@@ -7,6 +7,7 @@ mod answers;
 mod beside;
 mod builds;
 mod check;
+mod cloud;
 mod commands;
 mod examples;
 mod growth;

@@ -138,12 +138,12 @@ pub fn robot(mut config: robot::Config) -> Robot {
     Robot::start(config).expect("loopback has a free port")
 }
 
-/// The same.
+/// The same. In a takeover nothing is ever unassigned.
 pub fn cloud(mut config: cloud::Config) -> Cloud {
     if !config.floating_ips.iter().any(|known| known.ip == failover_ip()) {
         config.floating_ips.push(FloatingIp::new(FIRST_ID, failover_ip(), None));
     }
-    Cloud::start(config).expect("loopback has a free port")
+    Cloud::start(cloud::Config { may_unassign: false, ..config }).expect("loopback has a free port")
 }
 
 /// One floating IP for each of these.

@@ -134,6 +134,9 @@ pub struct Config {
     pub limit: u32,
     /// The server that asks, as the metadata service tells it. Default: none, that is not found.
     pub instance_id: Option<u64>,
+    /// Whether an IP may be unassigned by a request. Where it may not, one that was makes the stand-in panic in the end: if the
+    /// assignment that follows fails, the IP is nowhere. Default: true.
+    pub may_unassign: bool,
     /// Who wants to be told of everything as it happens. Default: nobody.
     pub events: Option<Sender<Event>>,
 }
@@ -152,6 +155,7 @@ impl Default for Config {
             early: false,
             limit: 3600,
             instance_id: None,
+            may_unassign: true,
             events: None,
         }
     }

@@ -11,7 +11,7 @@ use super::action::{Action, Status, timestamp};
 use super::answer::{error, invalid_input, not_found};
 use super::call::{self, Call, Resource, What, Who};
 use super::{FloatingIp, Own, Server, Token};
-use crate::standin::{self, Answer, Api, Pretence, Routes, Target};
+use crate::standin::{self, Answer, Api, Pretence, Request, Routes, Target};
 
 /// What a list holds at a time: by default, and at most.
 const PAGE: usize = 25;
@@ -44,6 +44,7 @@ pub struct Account {
     limit: u32,
     buckets: HashMap<String, Bucket>,
     instance_id: Option<u64>,
+    may_unassign: bool,
     actions: Vec<Action>,
     routes: Routes<u64>,
 }
@@ -60,6 +61,7 @@ impl Account {
             limit: config.limit,
             buckets: HashMap::new(),
             instance_id: config.instance_id,
+            may_unassign: config.may_unassign,
             actions: Vec::new(),
             routes: Routes::new(config.events.clone()),
         }
@@ -393,6 +395,11 @@ impl Api for Account {
             }
         }
         self.unlock();
+    }
+
+    fn outrage(&self, journal: &[Request]) -> Option<String> {
+        let unassigned = journal.iter().find(|request| request.path.ends_with("/unassign"))?;
+        (!self.may_unassign).then(|| format!("an IP was unassigned: {unassigned:?}"))
     }
 
     fn ips(&self) -> Vec<IpAddr> {

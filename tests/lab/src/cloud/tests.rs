@@ -137,6 +137,20 @@ fn answers_as_documented() {
 }
 
 #[test]
+fn where_nothing_may_be_unassigned_it_does_not_go_unnoticed() {
+    for (may_unassign, path, panics) in [
+        (true, "/floating_ips/7/actions/unassign", false),
+        (false, "/floating_ips/7/actions/unassign", true),
+        (false, ASSIGN, false),
+    ] {
+        let cloud = start(Config { may_unassign, ..config() });
+        ask_as(&cloud, "any", "POST", path, r#"{"server":42}"#);
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cloud)));
+        assert_eq!(ended.is_err(), panics, "{path}");
+    }
+}
+
+#[test]
 fn an_ipv6_one_is_the_text_of_its_net() {
     let floating_ips = vec![FloatingIp::new(7, ip("2001:db8::"), None)];
     let cloud = start(Config { floating_ips, ..Config::default() });

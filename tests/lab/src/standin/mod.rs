@@ -100,6 +100,10 @@ pub trait Api: Sized + Send + 'static {
     fn pretend(&self, call: &Called<Self>, pretence: Pretence<ServerOf<Self>>) -> Answer;
     /// There are no faults any more.
     fn calm(&mut self) {}
+    /// What must not have been asked, whoever plays: a sentence, when all is over.
+    fn outrage(&self, _: &[Request]) -> Option<String> {
+        None
+    }
 
     fn ips(&self) -> Vec<IpAddr>;
     fn route(&self, ip: IpAddr) -> Option<ServerOf<Self>>;
@@ -251,6 +255,12 @@ impl<A: Api> Drop for StandIn<A> {
         if let Some(thread) = self.thread.take() {
             // A panic in there has been printed already, and must not become a second one here.
             let _ = thread.join();
+        }
+        if !thread::panicking() {
+            let world = self.shared.world();
+            let outrage = world.account.outrage(world.journal.entries());
+            drop(world);
+            assert!(outrage.is_none(), "{}", outrage.unwrap_or_default());
         }
     }
 }
