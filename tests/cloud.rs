@@ -227,7 +227,7 @@ fn an_action_that_fails_once_is_asked_for_again(uwsgi: Uwsgi) {
 }
 
 fn polls_that_fail_are_not_the_end_of_the_action(uwsgi: Uwsgi) {
-    for fault in ["error rate_limit_exceeded", "html 502", "close", "error not_found", "status done"] {
+    for fault in ["error rate_limit_exceeded", "html 502", "close", "status done"] {
         let mut scene = Scene::in_cloud(uwsgi, 1, slow(3, false), "", FAILING);
         scene.rule(&format!("get path=/actions/ times=2 {fault}"));
         scene.legion.start_all();

@@ -22,7 +22,9 @@ pub trait Hosted: Send + Sync {
     fn action(&self) -> &'static str;
     /// The argument of node N's hook for an IP.
     fn hook(&self, node: usize, ip: IpAddr, more: &str) -> String;
-    /// As the API, and the plugin's log, name the server of node N.
+    /// As a POST names the server of node N.
+    fn target_of(&self, node: usize) -> String;
+    /// As the plugin's log names it.
     fn server_name(&self, node: usize) -> String;
     /// The node that the IP is routed to.
     fn node_at(&self, ip: IpAddr) -> Option<usize>;
@@ -41,6 +43,8 @@ pub trait Hosted: Send + Sync {
 /// What differs from one to the other.
 pub trait Numbered: Api {
     const ACTION: &'static str;
+    /// What the plugin's log says before a server.
+    const BEFORE: &'static str;
 
     fn server(node: usize) -> ServerOf<Self>;
     fn argument(stand_in: &StandIn<Self>, node: usize, ip: IpAddr) -> String;
@@ -48,6 +52,7 @@ pub trait Numbered: Api {
 
 impl Numbered for robot::Account {
     const ACTION: &'static str = "hetzner-failoverip";
+    const BEFORE: &'static str = "";
 
     fn server(node: usize) -> IpAddr {
         target(node)
@@ -61,6 +66,7 @@ impl Numbered for robot::Account {
 
 impl Numbered for cloud::Account {
     const ACTION: &'static str = "hetzner-floatingip";
+    const BEFORE: &'static str = "server ";
 
     fn server(node: usize) -> u64 {
         FIRST_SERVER + node as u64
@@ -92,8 +98,12 @@ where
         A::argument(self, node, ip) + more
     }
 
-    fn server_name(&self, node: usize) -> String {
+    fn target_of(&self, node: usize) -> String {
         A::server(node).to_string()
+    }
+
+    fn server_name(&self, node: usize) -> String {
+        format!("{}{}", A::BEFORE, A::server(node))
     }
 
     fn node_at(&self, ip: IpAddr) -> Option<usize> {

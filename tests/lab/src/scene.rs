@@ -85,7 +85,7 @@ impl<S: Hosted> Scene<S> {
 
     /// The POSTs that node N has sent.
     pub fn posts_of(&self, node: usize) -> Vec<Request> {
-        let target = Some(self.robot.server_name(node));
+        let target = Some(self.robot.target_of(node));
         let journal = self.robot.journal().into_iter();
         journal.filter(|request| request.method == "POST" && request.target == target).collect()
     }
