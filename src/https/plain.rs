@@ -36,7 +36,8 @@ fn exchange(url: &Uri, address: SocketAddr, end: Instant) -> io::Result<Vec<u8>>
     let mut stream = TcpStream::connect_timeout(&address, left().unwrap_or_default())?;
     stream.set_write_timeout(left())?;
     // HTTP/1.0, so that the end of the answer is the end of the connection.
-    write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", url.path(), authority(url))?;
+    let request = format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", url.path(), authority(url));
+    stream.write_all(request.as_bytes())?;
     let (mut answer, mut part) = (Vec::new(), [0; 1024]);
     while answer.len() < LONGEST {
         if Instant::now() >= end {
@@ -64,10 +65,13 @@ mod tests {
         let url = format!("http://{}/a/path", listener.local_addr().unwrap()).parse().unwrap();
         let host = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 200];
-            let length = stream.read(&mut request).unwrap();
+            let (mut request, mut part) = (Vec::new(), [0; 200]);
+            while !request.ends_with(b"\r\n\r\n") {
+                let length = stream.read(&mut part).unwrap();
+                request.extend(&part[..length]);
+            }
             stream.write_all(answer).unwrap();
-            String::from_utf8_lossy(&request[..length]).into_owned()
+            String::from_utf8(request).unwrap()
         });
         let body = get(&url, Duration::from_secs(60));
         (body.map(|body| String::from_utf8(body).unwrap()), host.join().unwrap())

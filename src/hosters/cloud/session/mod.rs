@@ -4,6 +4,9 @@
 //! While an action of this node runs, a check that finds the IP here is no knowledge: the documentation does not say when
 //! the API begins to name the new server, and an action may still fail. So until it has ended, no check is answered.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::OnceCell;
 use std::sync::atomic::Ordering;
 use std::thread;
