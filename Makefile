@@ -17,7 +17,7 @@ SUM = $$({ $(FOUND) --cflags && $(FOUND) --dot-h; } 2>/dev/null | sha256sum | cu
 PLUGIN_DIR ?= $(if $(FOUND),$(shell $(FOUND) --cflags | sed -n 's/.*-DUWSGI_PLUGIN_DIR="\\"\([^"]*\)\\"".*/\1/p'))
 
 LAB := --no-print-directory -f tests/lab/Makefile
-IN_THE_LAB := demo picture chaos fuzz $(patsubst fuzz/%.rs,fuzz-%,$(wildcard fuzz/*.rs)) versions bench soak
+IN_THE_LAB := demo picture month chaos fuzz $(patsubst fuzz/%.rs,fuzz-%,$(wildcard fuzz/*.rs)) versions bench soak
 
 .NOTPARALLEL:
 .PHONY: all install plugin-dir deb test check clean header help $(IN_THE_LAB)

@@ -19,6 +19,8 @@ struct uwsgi_string_list;
 
 #define HETZNER_DATAGRAM_ROOM 65536
 
+#define HETZNER_SEAL 64
+
 #define HETZNER_NEED_READ 0
 
 #define HETZNER_NEED_RUN 1
@@ -140,11 +142,17 @@ extern bool hetzner_call_is_reloading(void);
 
 extern bool hetzner_call_is_dying(void);
 
+extern bool hetzner_call_exits_on_reload(void);
+
 extern const char *hetzner_call_name(void);
 
 extern struct uwsgi_legion_action *hetzner_call_register_action(const char *name,
                                                                 int (*func)(struct uwsgi_legion*,
                                                                             const char*));
+
+extern void hetzner_call_register_hook(struct uwsgi_legion *legion,
+                                       const char *event,
+                                       const char *hook);
 
 extern bool hetzner_call_has_action(const char *name);
 
@@ -181,6 +189,11 @@ extern ptrdiff_t hetzner_call_receive(struct uwsgi_legion *legion,
                                       uint8_t (*datagram)[HETZNER_DATAGRAM_ROOM]);
 
 extern void *hetzner_call_copy_cipher(struct uwsgi_legion *legion);
+
+extern ptrdiff_t hetzner_call_seal(void *cipher,
+                                   const uint8_t *datagram,
+                                   size_t length,
+                                   uint8_t *sealed);
 
 extern void hetzner_call_send(struct uwsgi_legion *legion,
                               struct uwsgi_string_list *nodes,

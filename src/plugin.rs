@@ -10,11 +10,11 @@ use std::ptr;
 
 use crate::commands;
 use crate::config::LEGION_OPTIONS;
-use crate::failover::{LONGEST_FLUSH, Turn};
+use crate::failover::{self, LONGEST_FLUSH, Turn};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
-use crate::sys::lock;
+use crate::sys::{LONGEST_END, end_commands, lock};
 use crate::uwsgi::{self, Legion, UwsgiLegion, UwsgiOption, UwsgiPlugin, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because with `plugin = 17:hetzner` in the configuration uWSGI writes
@@ -104,6 +104,7 @@ extern "C" fn on_load() {
     panic::set_hook(Box::new(|info| log(&describe_panic(info.location()))));
     if let Err(sentence) = uwsgi::check_layout() {
         log(&sentence);
+        failover::give_up();
         if !uwsgi::is_reload() {
             // Without the action this node would still become Lord, and leave the IP where it is.
             uwsgi::leave(1);
@@ -114,8 +115,19 @@ extern "C" fn on_load() {
     hosters::each(&mut Register);
     if is_fit() {
         uwsgi::call_asap(c"hetzner", asap);
+        if uwsgi::is_reload() && PROCESS.node.find_bridge() {
+            uwsgi::register_action(
+                TAKE_BACK,
+                c"taking back what this node was before the reload...",
+                take_back,
+            );
+        }
     }
 }
+
+/// The action of a hook that is in no configuration: it runs when a Legion starts of which this node was Lord.
+const TAKE_BACK: &CStr = c"hetzner-reload";
+const TAKE_BACK_HOOK: &CStr = c"hetzner-reload:";
 
 /// Whether this uWSGI is one that the plugin was built for.
 fn is_fit() -> bool {
@@ -152,6 +164,9 @@ extern "C" fn asap(_: *const c_char) -> c_int {
             uwsgi::leave(1);
         }
         startup::trust::prepare(&PROCESS.shared.trust, &reading.all_ips());
+        for legion in PROCESS.node.cross_bridge() {
+            uwsgi::add_setup_hook(legion, TAKE_BACK_HOOK);
+        }
         true
     })
 }
@@ -178,7 +193,9 @@ extern "C" fn init() -> c_int {
 extern "C" fn master_cycle() {
     door(|| {
         if is_fit() {
+            PROCESS.node.before_cycle();
             PROCESS.node.keeper.cycle();
+            PROCESS.node.end_bridge();
             PROCESS.first_cycle.call_once(|| reading().trigger_alarms());
             startup::trust::read_if_due(&PROCESS.shared.trust);
             PROCESS.node.start_missing_guards();
@@ -191,9 +208,12 @@ extern "C" fn master_cycle() {
 /// The master is about to end, or to reload.
 extern "C" fn master_cleanup() {
     door(|| {
-        if is_fit() && !uwsgi::is_reloading() {
+        if is_fit() && uwsgi::is_reloading() && !uwsgi::exits_on_reload() {
+            PROCESS.node.build_bridge();
+        } else if is_fit() {
             PROCESS.node.keeper.end();
         }
+        end_commands(LONGEST_END);
         uwsgi::flush_log(LONGEST_FLUSH);
         true
     });
@@ -216,6 +236,13 @@ extern "C" fn release<H: Hoster>(legion: *mut UwsgiLegion, argument: *const c_ch
     act(legion, argument, |legion, argument| {
         let hook = reading().hook(legion, (&H::ABOUT, true), argument);
         hook.known().is_some_and(|ips| PROCESS.node.release(legion, ips))
+    })
+}
+
+extern "C" fn take_back(legion: *mut UwsgiLegion, argument: *const c_char) -> c_int {
+    act(legion, argument, |legion, _| {
+        PROCESS.node.take_back(legion);
+        true
     })
 }
 

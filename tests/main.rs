@@ -23,6 +23,8 @@ mod privileges;
 mod promise;
 mod readiness;
 mod rejected;
+mod reload;
+mod reload_bridge;
 mod startup;
 mod strays;
 mod stuck;

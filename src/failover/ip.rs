@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::GRACE;
 use super::readiness::{self, Readiness};
-use super::takeover::{Order, Setting, Verdict, take_over};
+use super::takeover::{Order, Setting, Verdict, is_here_still, take_over};
 use crate::config::Common;
 use crate::hosters::{About, Failure, Need, Place, Remote, Session};
 use crate::metrics::{self, Metrics, count};
@@ -150,6 +150,21 @@ impl FailoverIp {
             Verdict::Dropped => {}
         }
         verdict
+    }
+
+    /// Whether the IP is here still, for a node that had it before a reload.
+    pub fn is_here_still(&self, limit: Duration, was_here: bool) -> bool {
+        let scene = Scene { ip: self, began: Instant::now(), election: None, goes_on: &|| true };
+        let limit = limit.min(self.common.timeout);
+        let (is_here, found) = is_here_still(self.name(), &scene, limit, was_here);
+        readiness::record(self, found.as_ref().err());
+        metrics::set(&self.record.metrics.route, found.ok().map(|place| place.is_here()));
+        is_here
+    }
+
+    /// What it is and where it should be, for the image of uWSGI that this one is reloaded into.
+    pub fn claim(&self) -> String {
+        format!("{} {}", self.remote.identity(), self.remote.target().unwrap_or_default())
     }
 
     /// Where the IP is now, for a check.

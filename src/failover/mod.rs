@@ -9,6 +9,7 @@ mod ip;
 mod keeper;
 mod readiness;
 mod reign;
+mod reload;
 mod run;
 mod takeover;
 
@@ -24,6 +25,8 @@ use guard::Guard;
 use ip::Known;
 pub use ip::{FailoverIp, Records};
 use keeper::Keeper;
+use reload::Reload;
+pub use reload::give_up;
 pub use run::Turn;
 pub use takeover::Verdict;
 
@@ -38,6 +41,7 @@ pub const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 pub struct Node {
     pub records: Records,
     pub keeper: Keeper,
+    reload: Reload,
     /// The failover IPs of its lord hooks.
     ips: OnceLock<Vec<FailoverIp>>,
     /// Whether the thread of the daily check runs.

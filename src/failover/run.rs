@@ -15,6 +15,8 @@ use crate::uwsgi::{self, Election, Legion, Waited};
 
 /// For each request of a release: uWSGI waits for it when it ends, and must not wait for long.
 const LONGEST_RELEASE: Duration = Duration::from_secs(10);
+/// For the check with which a takeover after a reload begins: it may not hold up a takeover that is needed.
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 /// How long a hook waits at its end for its lines to be written.
 const SHORT_FLUSH: Duration = Duration::from_millis(200);
 
@@ -78,30 +80,30 @@ impl Node {
         let log = |line: &str| uwsgi::log(&format!("{}: {line}", legion.name()));
         self.keeper.note_begin(legion);
         let guards: Vec<Arc<Guard>> = ips.iter().map(|ip| self.guard(ip)).collect();
-        if let Some(time) = self.keeper.listening_time(legion).filter(|_| !election.is_outvoted()) {
-            let seconds = time.as_secs_f64();
-            log(&format!("listening for {seconds:.1} s first: other nodes may be alive but not heard yet"));
-            uwsgi::listen(election, time);
+        let mut verdicts = vec![None; ips.len()];
+        if self.keeper.was_lord(legion) {
+            let is_here = |still: bool| still.then_some(Verdict::Here);
+            let had = self.keeper.had(legion);
+            verdicts = are_here_still(election, ips, had).into_iter().map(is_here).collect();
         }
-        let longest = ips.iter().map(|ip| ip.common.deadline).max().unwrap_or_default();
-        let is_given_up = Arc::new(AtomicBool::new(false));
-        let takeovers = {
-            let (ips, election, is_given_up) = (ips.to_vec(), Arc::clone(election), Arc::clone(&is_given_up));
-            move || {
-                let goes_on = || !election.is_outvoted() && !is_given_up.load(Ordering::Relaxed);
-                // All at the same time, so that it takes as long as the slowest.
-                side_by_side(&ips, ips.len(), |ip| ip.take_over(Need::Election, Some(&election), &goes_on))
+        let mut why = BROKEN;
+        if verdicts.iter().any(Option::is_none) {
+            if let Some(time) = self.keeper.listening_time(legion).filter(|_| !election.is_outvoted()) {
+                let seconds = time.as_secs_f64();
+                log(&format!(
+                    "listening for {seconds:.1} s first: other nodes may be alive but not heard yet"
+                ));
+                uwsgi::listen(election, time);
             }
-        };
-        let waited = uwsgi::wait_for(election, &is_given_up, longest + GRACE, takeovers);
+            match bring_here(election, ips, &verdicts) {
+                Waited::Done(ended) => verdicts = ended,
+                Waited::Gone => {}
+                Waited::TooLong => why = "the takeover did not end by its deadline: given up",
+            }
+        }
         if election.is_outvoted() {
             log("a node with a higher valor is alive after all: leaving it to the next election");
         }
-        let (verdicts, why) = match waited {
-            Waited::Done(verdicts) => (verdicts, BROKEN),
-            Waited::Gone => (vec![None; ips.len()], BROKEN),
-            Waited::TooLong => (vec![None; ips.len()], "the takeover did not end by its deadline: given up"),
-        };
         for (guard, verdict) in guards.iter().zip(&verdicts) {
             if verdict.is_none() && !election.is_outvoted() && !uwsgi::is_ending() {
                 count(&guard.ip.record.metrics.takeover_failures);
@@ -151,6 +153,41 @@ impl Node {
         }
         released == ips.len()
     }
+}
+
+/// Which of the failover IPs are here still, for a node that was Lord before a reload, and `had` these: it needs no switch
+/// for them.
+fn are_here_still(election: &Arc<Election>, ips: &[FailoverIp], had: Vec<String>) -> Vec<bool> {
+    let all: Vec<_> = ips.iter().cloned().map(|ip| (had.contains(&ip.claim()), ip)).collect();
+    let were_here = all.iter().map(|(was_here, _)| *was_here).collect();
+    let looks =
+        move || side_by_side(&all, all.len(), |(was_here, ip)| ip.is_here_still(LONGEST_LOOK, *was_here));
+    match uwsgi::wait_for(election, &AtomicBool::default(), LONGEST_LOOK + GRACE, looks) {
+        Waited::Done(looked) => looked.into_iter().map(Option::unwrap_or_default).collect(),
+        Waited::TooLong => were_here,
+        Waited::Gone => vec![false; ips.len()],
+    }
+}
+
+/// Takes over the failover IPs that have no verdict yet.
+fn bring_here(
+    election: &Arc<Election>,
+    ips: &[FailoverIp],
+    verdicts: &[Option<Verdict>],
+) -> Waited<Vec<Option<Verdict>>> {
+    let longest = ips.iter().map(|ip| ip.common.deadline).max().unwrap_or_default();
+    let is_given_up = Arc::new(AtomicBool::new(false));
+    let takeovers = {
+        let all: Vec<_> = ips.iter().cloned().zip(verdicts.to_vec()).collect();
+        let (election, is_given_up) = (Arc::clone(election), Arc::clone(&is_given_up));
+        move || {
+            let goes_on = || !election.is_outvoted() && !is_given_up.load(Ordering::Relaxed);
+            let take_over = |ip: &FailoverIp| ip.take_over(Need::Election, Some(&election), &goes_on);
+            // All at the same time, so that it takes as long as the slowest.
+            side_by_side(&all, all.len(), |(ip, verdict)| verdict.clone().unwrap_or_else(|| take_over(ip)))
+        }
+    };
+    uwsgi::wait_for(election, &is_given_up, longest + GRACE, takeovers)
 }
 
 const BROKEN: &str = "the takeover could not start, or ended because of a bug: check ulimit -u and TasksMax for the limit \

@@ -8,7 +8,7 @@ mod drain;
 mod probe;
 mod tally;
 
-use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ struct Watched {
     verdict: AtomicI8,
     /// What came back last.
     last: Mutex<String>,
+    /// How long it took last, in milliseconds.
+    took: AtomicU64,
     runs: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Health {
             tally: Mutex::default(),
             verdict: AtomicI8::new(-1),
             last: Mutex::default(),
+            took: AtomicU64::new(0),
             runs: AtomicBool::new(false),
         };
         Arc::new(Health {
@@ -88,11 +91,11 @@ impl Health {
         self.began.get_or_init(Instant::now);
         for at in 0..self.checks.len() {
             let health = Arc::clone(self);
-            start_once(&self.checks[at].runs, move || health.watch(at));
+            start_once("hetzner-check", &self.checks[at].runs, move || health.watch(at));
         }
         if let Some(drain) = &self.drain {
             let health = Arc::clone(self);
-            start_once(drain.runs(), move || health.drain.iter().for_each(Drain::watch));
+            start_once("hetzner-drain", drain.runs(), move || health.drain.iter().for_each(Drain::watch));
         }
     }
 
@@ -119,6 +122,13 @@ impl Health {
     /// Whether the drain file is there; `None` before that is known.
     pub fn drained(&self) -> Option<bool> {
         self.drain.as_ref().map_or(Some(false), |drain| drain.is_there(self.began.get()))
+    }
+
+    /// How long it takes from one result to the next of the checks that fail.
+    pub fn cadence(&self) -> Duration {
+        let failing = self.checks.iter().filter(|check| check.verdict.load(Ordering::Relaxed) == 0);
+        let took = failing.map(|check| Duration::from_millis(check.took.load(Ordering::Relaxed))).max();
+        took.map_or(Duration::ZERO, |took| took.max(self.interval))
     }
 
     /// Why the state is what it is: one line, with which check it is and what came back.
@@ -163,8 +173,10 @@ impl Health {
         loop {
             let began = Instant::now();
             let Some(outcome) = prober.run(self.timeout) else { return };
+            let took = began.elapsed();
+            watched.took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             watched.note(&outcome, self.limits);
-            thread::sleep(self.interval.saturating_sub(began.elapsed()));
+            thread::sleep(self.interval.saturating_sub(took));
         }
     }
 }
@@ -185,8 +197,8 @@ impl Watched {
 }
 
 /// Starts `work` in a thread, unless it runs already. If the system has no thread left, the next call tries again.
-fn start_once(runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
-    if !runs.swap(true, Ordering::Relaxed) && spawn("hetzner", work).is_none() {
+fn start_once(name: &str, runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
+    if !runs.swap(true, Ordering::Relaxed) && spawn(name, work).is_none() {
         runs.store(false, Ordering::Relaxed);
     }
 }

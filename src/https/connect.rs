@@ -89,7 +89,7 @@ impl Way {
     }
 
     /// The addresses in the order in which to try them.
-    fn sort(&self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    pub(super) fn sort(&self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         let addresses: Vec<SocketAddr> = addresses.collect();
         // The system puts the family first that it prefers.
         let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
@@ -121,7 +121,7 @@ impl Resolver for Lookup {
 }
 
 /// Asks the system in a thread, because the system's resolver has no time limit of its own.
-fn in_time<T: Send + 'static>(
+pub(super) fn in_time<T: Send + 'static>(
     limit: Duration,
     look_up: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
@@ -183,7 +183,7 @@ pub fn time_left(details: &ConnectionDetails) -> Duration {
 }
 
 /// How long one address may take if `left` is for this number of addresses.
-fn share(left: Duration, addresses: usize) -> Option<Duration> {
+pub(super) fn share(left: Duration, addresses: usize) -> Option<Duration> {
     let most = if addresses > 1 { EACH_ADDRESS } else { LAST_ADDRESS };
     let share = left / u32::try_from(addresses).unwrap_or(u32::MAX);
     (!share.is_zero()).then_some(share.min(most))

@@ -1,11 +1,12 @@
 //! A request to a host and its answer: names, addresses, proxies, TLS, time limits, and what went wrong on the way.
 //!
-//! A hoster uses [`Client`]. Nothing here knows a hoster: an answer with any status is an answer, and the hoster decides
+//! A hoster uses [`Client`], a health check [`Probe`]. Nothing here knows a hoster: an answer with any status is an answer, and the hoster decides
 //! what it means. May use `config` for the host of a URL, `sys` for a thread, and `text`.
 
 mod connect;
 mod error;
 pub mod plain;
+mod probe;
 mod proxy;
 mod tls;
 mod trust;
@@ -23,9 +24,12 @@ pub use crate::config::authority;
 use crate::config::host_of;
 use connect::{Connect, LONGEST_CONNECT, LONGEST_LOOKUP, Lookup, Note, Way};
 pub use error::{Cause, Error};
+pub use probe::Probe;
 use tls::TlsConnector;
 pub use trust::TrustStore;
 
+/// What is checked by HTTP says what it says in less.
+const LONGEST_BODY: u64 = 64 * 1024;
 /// Headers take less than a kilobyte; a proxy may add some.
 const LONGEST_HEADER: usize = 8 * 1024;
 

@@ -67,7 +67,7 @@ fn missing(options: &LegionOptions) -> Vec<String> {
         }
     }
     if let Some(folder) = options.drain_file.as_deref().and_then(Path::parent) {
-        need("legion-drain-file", "there is no such folder to look into,", folder, Need::Enter);
+        need("legion-drain-file", "cannot look into its folder", folder, Need::Enter);
     }
     problems
 }

@@ -1,9 +1,11 @@
-//! The operating system: threads that take no signals, and the addresses of this host. Knows nothing of uWSGI.
+//! The operating system: threads that take no signals, commands that uWSGI does not notice, and the addresses of this host. Knows nothing of uWSGI.
 
 #![allow(unsafe_code)]
 
+mod child;
 mod interfaces;
 mod threads;
 
+pub use child::{Ended, LONGEST_END, Runner, end_commands};
 pub use interfaces::{interface_addresses, is_here, net};
 pub use threads::{lock, side_by_side, spawn};

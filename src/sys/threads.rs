@@ -10,9 +10,13 @@ use std::{ptr, thread};
 /// Starts `work` in a thread with this name (for ps, top and gdb). It and the threads that it starts block all signals,
 /// because uWSGI's handlers expect to run in uWSGI's own threads. `None` if the system has no thread left.
 pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
+    with_signals_blocked(|| thread::Builder::new().name(name.into()).spawn(work)).ok().map(drop)
+}
+
+/// Calls `work` while this thread takes no signals. Threads and processes that it starts inherit that.
+pub(super) fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the calls write to sets of ours. A thread inherits the mask of the one that starts it, so this thread blocks
-    // the signals for a moment.
+    // SAFETY: the calls write to sets of ours.
     unsafe {
         let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
         libc::sigfillset(blocked.as_mut_ptr());
@@ -22,10 +26,10 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Option<()> {
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, blocked.as_ptr(), before.as_mut_ptr());
     }
-    let started = thread::Builder::new().name(name.into()).spawn(work);
+    let result = work();
     // SAFETY: restores the mask that the call above has written.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    started.ok().map(drop)
+    result
 }
 
 /// Calls `work` for all items at the same time, in this thread and `most - 1` others, or fewer if the system has none

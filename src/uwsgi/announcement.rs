@@ -29,7 +29,7 @@ pub struct Announcement<'a> {
 
 impl<'a> Announcement<'a> {
     /// What uWSGI takes a missing pair for.
-    const EMPTY: Announcement<'static> = Announcement {
+    pub const EMPTY: Announcement<'static> = Announcement {
         legion: b"",
         valor: 0,
         unix: 0,

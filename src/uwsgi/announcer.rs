@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::abi::UwsgiStringList;
 use super::announcement::Announcement;
-use super::calls::{hetzner_call_copy_cipher, hetzner_call_name, hetzner_call_send};
+use super::calls::{SEAL, hetzner_call_copy_cipher, hetzner_call_name, hetzner_call_seal, hetzner_call_send};
 use super::legion::{Legion, now, uuid};
 
 /// Announces one Legion.
@@ -61,6 +61,28 @@ impl Announcer {
     /// Tells all nodes that the node that this was with another valor is dead.
     pub fn say_farewell(&mut self, valor: u64) {
         self.send(&Announcement { valor, dead: true, ..announcement(self.legion) });
+    }
+
+    /// What tells the nodes that this one, with this valor, is alive, or is dead, as if it were sent at that time (Unix time,
+    /// seconds): for somebody else to send. `None` if it cannot be encrypted.
+    pub fn sealed(&mut self, valor: u64, dead: bool, unix: i64) -> Option<Vec<u8>> {
+        self.seal(&Announcement { valor, dead, unix, ..announcement(self.legion) })
+    }
+
+    /// A known text, encrypted: another announcer makes the same of it only if cipher and secret are the same.
+    pub fn probe(&mut self) -> Option<Vec<u8>> {
+        self.seal(&Announcement { legion: b"a probe of cipher and secret", ..Announcement::EMPTY })
+    }
+
+    fn seal(&mut self, said: &Announcement<'_>) -> Option<Vec<u8>> {
+        let datagram = said.write()?;
+        let mut sealed = vec![0; datagram.len() + SEAL];
+        // SAFETY: the datagram has that length, there is as much room as that function asks for, and the cipher is ours.
+        let length = unsafe {
+            hetzner_call_seal(self.cipher.as_ptr(), datagram.as_ptr(), datagram.len(), sealed.as_mut_ptr())
+        };
+        sealed.truncate(usize::try_from(length).ok()?);
+        Some(sealed)
     }
 
     fn send(&mut self, said: &Announcement<'_>) {

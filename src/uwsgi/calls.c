@@ -20,6 +20,7 @@ extern struct uwsgi_server uwsgi;
 #pragma weak uwsgi_legion_action_register
 #pragma weak uwsgi_legion_action_get
 #pragma weak uwsgi_legion_announce
+#pragma weak uwsgi_legion_register_hook
 #pragma weak uwsgi_register_hook
 #pragma weak uwsgi_string_new_list
 #pragma weak uwsgi_concat2
@@ -131,26 +132,41 @@ const char *hetzner_call_name(void) {
 	return &uwsgi ? uwsgi.hostname : "";
 }
 
-/* Encrypts an announcement, except for its header of four bytes, and sends it to every one of the Legion's nodes. */
-void hetzner_call_send(struct uwsgi_legion *legion, struct uwsgi_string_list *nodes, void *cipher,
-    const uint8_t *datagram, size_t length) {
-	uint8_t *sealed = malloc(length + EVP_MAX_BLOCK_LENGTH);
-	struct uwsgi_string_list *node;
+/*
+ * Encrypts an announcement, except for its header of four bytes, into room that is HETZNER_SEAL longer; returns its length
+ * then, or -1.
+ */
+ptrdiff_t hetzner_call_seal(void *cipher, const uint8_t *datagram, size_t length, uint8_t *sealed) {
 	int begin, end;
 
-	if (!sealed)
-		return;
+	_Static_assert(HETZNER_SEAL >= EVP_MAX_BLOCK_LENGTH, "no room for an encrypted datagram");
 	memcpy(sealed, datagram, 4);
 	if (EVP_EncryptInit_ex(cipher, NULL, NULL, NULL, NULL) <= 0
 	    || EVP_EncryptUpdate(cipher, sealed + 4, &begin, datagram + 4, (int) length - 4) <= 0
 	    || EVP_EncryptFinal_ex(cipher, sealed + 4 + begin, &end) <= 0) {
 		ERR_clear_error();
+		return -1;
+	}
+	return 4 + begin + end;
+}
+
+/* Encrypts an announcement, except for its header of four bytes, and sends it to every one of the Legion's nodes. */
+void hetzner_call_send(struct uwsgi_legion *legion, struct uwsgi_string_list *nodes, void *cipher,
+    const uint8_t *datagram, size_t length) {
+	uint8_t *sealed = malloc(length + HETZNER_SEAL);
+	struct uwsgi_string_list *node;
+	ptrdiff_t sealed_length;
+
+	if (!sealed)
+		return;
+	sealed_length = hetzner_call_seal(cipher, datagram, length, sealed);
+	if (sealed_length < 0) {
 		free(sealed);
 		return;
 	}
 	/* Errors are ignored: the next round sends it again. */
 	for (node = nodes; node; node = node->next)
-		sendto(legion->socket, sealed, 4 + begin + end, MSG_DONTWAIT, node->custom_ptr, node->custom);
+		sendto(legion->socket, sealed, sealed_length, MSG_DONTWAIT, node->custom_ptr, node->custom);
 	free(sealed);
 }
 
@@ -282,6 +298,17 @@ const char *hetzner_call_become_user(void) {
 			return "uid";
 	}
 	return uwsgi.chdir && chdir(uwsgi.chdir) ? "chdir" : NULL;
+}
+
+/* Whether a reload ends this process instead: exit-on-reload. */
+bool hetzner_call_exits_on_reload(void) {
+	return &uwsgi && uwsgi.exit_on_reload;
+}
+
+/* Adds a hook to a Legion, like one that the configuration names. uWSGI keeps the text. */
+void hetzner_call_register_hook(struct uwsgi_legion *legion, const char *event, const char *hook) {
+	if (uwsgi_legion_register_hook)
+		uwsgi_legion_register_hook(legion, (char *) event, (char *) hook);
 }
 
 /* Whether there is a master process, which runs the Legions. */

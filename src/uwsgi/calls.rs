@@ -14,6 +14,8 @@ use super::abi::{
 /// Longer than any datagram.
 pub const DATAGRAM_ROOM: usize = 65_536;
 
+/// By how much a datagram may grow when it is encrypted.
+pub const SEAL: usize = 64;
 /// To read a file.
 pub const NEED_READ: c_int = 0;
 /// To run a program.
@@ -27,12 +29,14 @@ unsafe extern "C" {
     pub fn hetzner_call_has_master() -> bool;
     pub fn hetzner_call_is_reloading() -> bool;
     pub fn hetzner_call_is_dying() -> bool;
+    pub fn hetzner_call_exits_on_reload() -> bool;
     pub fn hetzner_call_name() -> *const c_char;
 
     pub fn hetzner_call_register_action(
         name: *const c_char,
         func: extern "C" fn(*mut uwsgi_legion, *const c_char) -> c_int,
     ) -> *mut uwsgi_legion_action;
+    pub fn hetzner_call_register_hook(legion: *mut uwsgi_legion, event: *const c_char, hook: *const c_char);
     pub fn hetzner_call_has_action(name: *const c_char) -> bool;
     pub fn hetzner_call_asap(name: *const c_char, func: extern "C" fn(*const c_char) -> c_int);
     pub fn hetzner_call_register_metric(
@@ -56,6 +60,12 @@ unsafe extern "C" {
     pub fn hetzner_call_announce(legion: *mut uwsgi_legion);
     pub fn hetzner_call_receive(legion: *mut uwsgi_legion, datagram: *mut [u8; DATAGRAM_ROOM]) -> isize;
     pub fn hetzner_call_copy_cipher(legion: *mut uwsgi_legion) -> *mut c_void;
+    pub fn hetzner_call_seal(
+        cipher: *mut c_void,
+        datagram: *const u8,
+        length: usize,
+        sealed: *mut u8,
+    ) -> isize;
     pub fn hetzner_call_send(
         legion: *mut uwsgi_legion,
         nodes: *mut uwsgi_string_list,

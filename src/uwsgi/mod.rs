@@ -5,6 +5,7 @@
 mod abi;
 mod announcement;
 mod announcer;
+mod bridge;
 mod calls;
 mod compat;
 mod election;
@@ -22,6 +23,7 @@ pub use abi::{UwsgiLegion, UwsgiOption, UwsgiPlugin};
 #[cfg(feature = "fuzz")]
 pub use announcement::properties::check as check_announcement;
 pub use announcer::Announcer;
+pub use bridge::{Bridge, BridgeBuilder, LONGEST_BRIDGE};
 use calls::*;
 pub use election::{Election, Waited, listen, wait_for};
 pub use legion::{
@@ -30,8 +32,8 @@ pub use legion::{
 };
 pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
 pub use start::{
-    LogFile, Need, chroot, has_action, has_master, is_reload, log_files, options, syslog, try_path,
-    try_to_read,
+    LogFile, Need, chroot, exits_on_reload, has_action, has_master, is_reload, log_files, options, syslog,
+    try_path, try_to_read,
 };
 pub use user::{become_user, end_by_signals, user, user_name, user_to_be};
 
@@ -80,6 +82,12 @@ pub fn register_action(
     }
 }
 
+/// Adds a hook to a Legion, for when it starts: like `legion-setup = NAME HOOK` in the configuration. Before that.
+pub fn add_setup_hook(legion: Legion, hook: &'static CStr) {
+    // SAFETY: uWSGI keeps the text, which is static, and only reads it. Called while it has one thread.
+    unsafe { hetzner_call_register_hook(legion.raw(), c"setup".as_ptr(), hook.as_ptr()) }
+}
+
 /// Has uWSGI call `func` once it has read its configuration, before it binds, forks or goes to the background. `func`
 /// returns 0 for success.
 pub fn call_asap(name: &'static CStr, func: extern "C" fn(*const c_char) -> c_int) {
@@ -116,6 +124,12 @@ pub fn alarm(name: &str, message: &str) {
 pub fn has_alarm(name: &str) -> bool {
     // SAFETY: reads a list that does not change once the configuration is read.
     CString::new(name).is_ok_and(|name| unsafe { hetzner_call_has_alarm(name.as_ptr()) })
+}
+
+/// The name of this machine in its announcements.
+pub fn host_name() -> String {
+    // SAFETY: a NUL-terminated string, set before plugins are loaded.
+    unsafe { CStr::from_ptr(hetzner_call_name()) }.to_string_lossy().into_owned()
 }
 
 /// The bytes of a C string; `None` for NULL.

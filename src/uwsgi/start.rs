@@ -14,6 +14,12 @@ pub fn is_reload() -> bool {
     std::env::var("UWSGI_RELOADS").is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
 }
 
+/// Whether a reload ends this process instead.
+pub fn exits_on_reload() -> bool {
+    // SAFETY: reads one number.
+    unsafe { hetzner_call_exits_on_reload() }
+}
+
 /// Whether there is a master process, which runs the Legions.
 pub fn has_master() -> bool {
     // SAFETY: reads one number.

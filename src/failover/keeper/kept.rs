@@ -44,6 +44,8 @@ pub struct Kept {
     has_ips: bool,
     /// Until when this node, which was Lord before a reload, counts as Lord still.
     lord_until: Option<Instant>,
+    /// The claims of the failover IPs that were here then.
+    had: Vec<String>,
     /// How often it has remained Lord.
     reloads: u64,
     reload: Option<Reload>,
@@ -65,6 +67,8 @@ pub struct Lordship {
     pub health: State,
     /// How often this node has been reloaded and remained Lord.
     pub reloads: u64,
+    /// The claims of the failover IPs that are here.
+    pub here: Vec<String>,
 }
 
 impl Kept {
@@ -92,6 +96,7 @@ impl Kept {
             metrics,
             has_ips: false,
             lord_until: None,
+            had: Vec::new(),
             reloads: 0,
             reload: None,
         };
@@ -107,6 +112,7 @@ impl Kept {
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
         self.sight.begin(now);
+        self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
 
@@ -169,12 +175,19 @@ impl Kept {
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let health = match self.state {
+            State::Healthy => rank::Health::Well,
+            State::Sick => rank::Health::Sick(self.health.cadence()),
+            State::Drained => rank::Health::Sick(Duration::ZERO),
+            State::Unknown => rank::Health::Unknown,
+        };
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
             is_lord,
             has_ips,
-            is_well: self.state == State::Healthy,
+            health,
+            announced: own,
             peers: &view.peers,
         };
         let valor = rank.valor(&standing, now);
@@ -238,6 +251,19 @@ impl Kept {
         self.lord_until.is_some()
     }
 
+    pub fn had(&self) -> Vec<String> {
+        self.had.clone()
+    }
+
+    fn here(&self) -> Vec<String> {
+        let is_here = |ip: &&FailoverIp| match ip.record.metrics.route.load(Ordering::Relaxed) {
+            1 => true,
+            0 => false,
+            _ => self.has_ips || self.was_lord() && self.had.contains(&ip.claim()),
+        };
+        self.ips.iter().filter(is_here).map(FailoverIp::claim).collect()
+    }
+
     /// uWSGI begins to reload: a Lord remains a member, so that nobody else is elected for nothing.
     pub fn begin_reload(&mut self) {
         if self.reload.is_some() {
@@ -246,7 +272,7 @@ impl Kept {
         let now = Instant::now();
         let is_lord = self.legion.view().lord_since != 0 || self.was_lord();
         // If uWSGI announces this node, it has said farewell itself.
-        let remains = is_lord && self.voice.speaks();
+        let remains = is_lord && self.voice.speaks() && !uwsgi::exits_on_reload();
         match remains {
             true => self.voice.announce(now),
             false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
@@ -276,6 +302,7 @@ impl Kept {
             announced: self.legion.valor(),
             health: self.state,
             reloads: self.reloads,
+            here: self.here(),
         })
     }
 
@@ -285,8 +312,11 @@ impl Kept {
         if !self.rests {
             let valor = self.rank.as_ref().map(|_| rank::with_valor(before.announced, self.valor));
             self.legion.set_valor(valor.unwrap_or(self.valor));
+            // From here on, so that a reload which begins before the keeper runs is not heard as a farewell.
+            self.voice.begin(now);
             self.lord_until = Some(now + LONGEST_RETURN);
-            self.has_ips = true;
+            self.has_ips = self.ips.iter().all(|ip| before.here.contains(&ip.claim()));
+            self.had.clone_from(&before.here);
             self.reloads = before.reloads + 1;
             self.state = before.health;
             self.health.go_on(before.health, LONGEST_LOAD);

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(250);
 const STUCK: Duration = Duration::from_secs(4);
 /// For how long a node that reloads remains a member: while uWSGI waits for its workers, and again while the new image loads
 /// the application.
-pub const LONGEST_RELOAD: Duration = Duration::from_secs(65);
+pub const LONGEST_RELOAD: Duration = uwsgi::LONGEST_BRIDGE;
 
 /// What is known of this process's Legions beside what uWSGI keeps.
 #[derive(Default)]
@@ -128,6 +128,11 @@ impl Keeper {
     /// Whether this node was Lord before a reload, and is about to be elected again.
     pub fn was_lord(&self, legion: Legion) -> bool {
         self.with(legion, |kept| kept.was_lord()).unwrap_or_default()
+    }
+
+    /// The failover IPs that were here before that reload.
+    pub fn had(&self, legion: Legion) -> Vec<String> {
+        self.with(legion, |kept| kept.had()).unwrap_or_default()
     }
 
     /// For how long a hook has to listen before it may act, because nodes that are not in sight may be alive.

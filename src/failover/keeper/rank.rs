@@ -11,6 +11,8 @@ use crate::uwsgi::{Peer, Uuid};
 /// Added to the valor of a healthy node, and to that of one that keeps the IP.
 const HEALTHY: u64 = 1 << 14;
 const KEEPS: u64 = 1 << 15;
+/// How long it may take until a node's new rank is known to another one.
+const SIGHT: Duration = Duration::from_secs(1);
 /// The bits that are the rank.
 const BITS: u64 = HEALTHY | KEEPS;
 
@@ -32,9 +34,18 @@ pub struct Standing<'a> {
     pub is_lord: bool,
     /// Whether the failover IPs are here.
     pub has_ips: bool,
-    /// Whether it is healthy, and not drained.
-    pub is_well: bool,
+    pub health: Health,
+    /// What it announces so far.
+    pub announced: u64,
     pub peers: &'a [Peer],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    Well,
+    /// Sick, with so much time from one result of its checks to the next; or drained, with none.
+    Sick(Duration),
+    Unknown,
 }
 
 /// The rank of this node in a Legion that ranks its nodes.
@@ -43,25 +54,39 @@ pub struct Rank {
     pub preempt: Preempt,
     /// The healthy nodes in sight with a higher valor, and since when they have been there.
     higher: Vec<(Uuid, Instant)>,
+    /// Since when this node has been sick, and since when a healthy one has been in sight.
+    sick_since: Option<Instant>,
+    healthy_since: Option<Instant>,
 }
 
 impl Rank {
     pub fn new(preempt: Preempt) -> Rank {
-        Rank { preempt, higher: Vec::new() }
+        Rank { preempt, ..Rank::default() }
     }
 
     /// The valor to announce.
     pub fn valor(&mut self, standing: &Standing<'_>, now: Instant) -> u64 {
         let plain = standing.valor;
         self.note_higher(standing, now);
-        let has_healthy_peer = standing.peers.iter().any(is_healthy);
-        match (standing.is_well, standing.is_lord) {
-            (true, true) if standing.has_ips && !self.makes_room(now) => plain | HEALTHY | KEEPS,
-            (true, _) => plain | HEALTHY,
+        let is_sick = matches!(standing.health, Health::Sick(_));
+        note(&mut self.sick_since, is_sick, now);
+        note(&mut self.healthy_since, standing.peers.iter().any(is_healthy), now);
+        match (standing.health, standing.is_lord) {
+            (Health::Well, true) if standing.has_ips && !self.makes_room(now) => plain | HEALTHY | KEEPS,
+            (Health::Well, _) => plain | HEALTHY,
+            (Health::Sick(cadence), true) if self.is_sicker(cadence, now) => plain,
             // A switch would help nobody: it remains above the other sick ones.
-            (false, true) if !has_healthy_peer => plain | HEALTHY,
-            (false, _) => plain,
+            (_, true) => plain | (standing.announced & BITS).max(HEALTHY),
+            (_, false) => plain,
         }
+    }
+
+    /// Whether a healthy node is in sight, while this one is sick. What ails this node may ail all, and what is over may be
+    /// over for all: then the others' checks show it at most one result later.
+    fn is_sicker(&self, cadence: Duration, now: Instant) -> bool {
+        let patience = if cadence.is_zero() { cadence } else { cadence + SIGHT };
+        let long_ago = |since: Option<Instant>| since.is_some_and(|since| now - since >= patience);
+        long_ago(self.sick_since) && long_ago(self.healthy_since)
     }
 
     fn note_higher(&mut self, standing: &Standing<'_>, now: Instant) {
@@ -86,6 +111,11 @@ impl Rank {
     }
 }
 
+/// Notes since when something is so.
+fn note(since: &mut Option<Instant>, is_so: bool, now: Instant) {
+    *since = is_so.then(|| since.unwrap_or(now));
+}
+
 fn is_healthy(peer: &Peer) -> bool {
     peer.valor & BITS != 0
 }
@@ -105,29 +135,62 @@ mod tests {
         Peer { uuid: [number; 36], valor, votes_for_us: false, checksum: 0, last_seen: 0 }
     }
 
-    fn standing(is_lord: bool, is_well: bool, peers: &[Peer]) -> Standing<'_> {
-        Standing { valor: OWN, uuid: &[5; 36], is_lord, has_ips: is_lord, is_well, peers }
+    const DRAINED: Health = Health::Sick(Duration::ZERO);
+    const SICK: Health = Health::Sick(Duration::from_secs(5));
+
+    fn standing(is_lord: bool, health: Health, peers: &[Peer]) -> Standing<'_> {
+        Standing {
+            valor: OWN,
+            uuid: &[5; 36],
+            is_lord,
+            has_ips: is_lord,
+            health,
+            announced: OWN | HEALTHY,
+            peers,
+        }
     }
 
     #[test]
     fn the_rank_of_a_node_by_what_it_is() {
         let (sick, well, keeps) = ([peer(9, 9)], [peer(9, 9 | HEALTHY)], [peer(9, 9 | BITS)]);
-        let (now, never) = (Instant::now(), Preempt::Never);
-        for (name, preempt, is_lord, is_well, peers, expected) in [
-            ("a healthy node", never, false, true, &well, OWN | HEALTHY),
-            ("a sick one", never, false, false, &sick, OWN),
-            ("a healthy Lord", Preempt::AtOnce, true, true, &well, OWN | HEALTHY),
-            ("that keeps the IP", never, true, true, &well, OWN | BITS),
-            ("though another says so too", never, true, true, &keeps, OWN | BITS),
-            ("a sick Lord with a healthy peer", never, true, false, &well, OWN),
-            ("or another Lord", never, true, false, &keeps, OWN),
-            ("a sick Lord among sick ones", Preempt::AtOnce, true, false, &sick, OWN | HEALTHY),
+        let (now, never, at_once) = (Instant::now(), Preempt::Never, Preempt::AtOnce);
+        for (name, preempt, is_lord, health, peers, expected) in [
+            ("a healthy node", never, false, Health::Well, &well, OWN | HEALTHY),
+            ("a sick one", never, false, SICK, &sick, OWN),
+            ("a drained one", never, false, DRAINED, &sick, OWN),
+            ("one that does not know yet", never, false, Health::Unknown, &sick, OWN),
+            ("a healthy Lord", at_once, true, Health::Well, &well, OWN | HEALTHY),
+            ("that keeps the IP", never, true, Health::Well, &well, OWN | BITS),
+            ("though another says so too", never, true, Health::Well, &keeps, OWN | BITS),
+            ("a drained Lord with a healthy peer", never, true, DRAINED, &well, OWN),
+            ("or another Lord", never, true, DRAINED, &keeps, OWN),
+            ("a drained Lord among sick ones", at_once, true, DRAINED, &sick, OWN | HEALTHY),
+            ("a sick Lord among sick ones", at_once, true, SICK, &sick, OWN | HEALTHY),
         ] {
-            let valor = Rank::new(preempt).valor(&standing(is_lord, is_well, peers), now);
+            let valor = Rank::new(preempt).valor(&standing(is_lord, health, peers), now);
             assert_eq!(valor, expected, "{name}");
         }
-        let without_ip = Standing { has_ips: false, ..standing(true, true, &well) };
+        let without_ip = Standing { has_ips: false, ..standing(true, Health::Well, &well) };
         assert_eq!(Rank::new(never).valor(&without_ip, now), OWN | HEALTHY, "a Lord without the IP");
+        let kept = Standing { announced: OWN | BITS, ..standing(true, SICK, &sick) };
+        assert_eq!(Rank::new(never).valor(&kept, now), OWN | BITS, "a sick Lord that has kept it");
+        let elected = Standing { announced: OWN, ..standing(true, SICK, &sick) };
+        assert_eq!(Rank::new(never).valor(&elected, now), OWN | HEALTHY, "one that was elected sick");
+    }
+
+    /// A switch that all would need again a moment later helps nobody.
+    #[test]
+    fn a_sick_lord_waits_for_one_more_result_of_the_others() {
+        let (well, sick) = ([peer(9, 9 | HEALTHY)], [peer(9, 9)]);
+        let (mut rank, start) = (Rank::new(Preempt::Never), Instant::now());
+        let mut at = |seconds: u64, health, peers: &[Peer]| {
+            rank.valor(&standing(true, health, peers), start + Duration::from_secs(seconds)) == OWN
+        };
+        assert!(!at(0, Health::Well, &well) && !at(10, SICK, &well) && !at(15, SICK, &well));
+        assert!(at(16, SICK, &well), "only this one is sick");
+        assert!(!at(17, SICK, &sick), "all are");
+        assert!(!at(60, SICK, &well) && !at(65, SICK, &well) && at(66, SICK, &well), "another is well again");
+        assert!(!at(67, Health::Well, &well) && !at(68, SICK, &well) && at(69, DRAINED, &well));
     }
 
     #[test]
@@ -136,7 +199,7 @@ mod tests {
         let (higher, lower) = (peer(9, 9 | HEALTHY), peer(1, 1 | HEALTHY));
         let (mut rank, start) = (Rank::new(Preempt::After(delay)), Instant::now());
         let mut at = |seconds: u64, peers: &[Peer]| {
-            rank.valor(&standing(true, true, peers), start + Duration::from_secs(seconds))
+            rank.valor(&standing(true, Health::Well, peers), start + Duration::from_secs(seconds))
         };
         assert_eq!(at(0, &[higher.clone(), lower.clone()]), OWN | BITS);
         assert_eq!(at(59, std::slice::from_ref(&higher)), OWN | BITS);

@@ -44,8 +44,8 @@ pub struct Sight {
     /// When others were last found to be alive perhaps, because the process did not run.
     paused: Option<Instant>,
     peers: Vec<Seen>,
-    /// Whether there ever was one, and when one was last dropped for its silence.
-    had_peers: bool,
+    /// Whether all were ever there at once, and when one was last dropped for its silence.
+    had_all: bool,
     lost: Option<Instant>,
     /// The longest time, lately, between two announcements of one node.
     longest_silence: Duration,
@@ -72,7 +72,7 @@ impl Sight {
             looked: now,
             paused: None,
             peers: Vec::new(),
-            had_peers: false,
+            had_all: false,
             lost: None,
             longest_silence: Duration::ZERO,
             farewells: Vec::new(),
@@ -131,7 +131,8 @@ impl Sight {
         if let Some(longest) = self.peers.iter().map(|seen| seen.silence).max() {
             self.longest_silence = longest;
         }
-        self.had_peers |= !self.peers.is_empty();
+        let is_all = |size| self.peers.len() + 1 >= size;
+        self.had_all |= !self.peers.is_empty() && self.size.is_none_or(is_all);
     }
 
     /// A node was heard that is not in sight.
@@ -157,13 +158,11 @@ impl Sight {
             return None;
         }
         let round = self.longest_silence.clamp(uwsgi::round(), uwsgi::tolerance().max(uwsgi::round())) + LATE;
-        let end = match (self.peers.is_empty(), self.lost) {
-            (false, _) => None,
-            (true, Some(lost)) => Some(lost + round),
-            // Every healthy node is heard within the tolerance.
-            (true, None) => (!self.had_peers).then(|| self.began + uwsgi::tolerance()),
-        };
-        let left = end.max(self.paused.map(|paused| paused + round))?.saturating_duration_since(now);
+        // Every healthy node is heard within the tolerance.
+        let began = (!self.had_all).then(|| self.began + uwsgi::tolerance());
+        let lost = self.lost.filter(|_| self.peers.is_empty()).map(|lost| lost + round);
+        let paused = self.paused.map(|paused| paused + round);
+        let left = began.max(lost).max(paused)?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
     }
 }
@@ -194,7 +193,7 @@ mod tests {
 
     /// Without a uWSGI: a round is 3 s, the tolerance 15 s.
     fn sight() -> (Sight, Instant) {
-        let sight = Sight::new(Some(3));
+        let sight = Sight::new(Some(2));
         let now = sight.began;
         (sight, now)
     }
@@ -258,12 +257,19 @@ mod tests {
 
     #[test]
     fn who_has_just_started_listens_until_all_would_have_been_heard() {
-        let (mut sight, now) = sight();
-        assert_eq!(sight.listening_time(now), Some(15 * SECOND));
-        assert_eq!(sight.listening_time(now + 15 * SECOND), None);
-        sight.observe(&view(&[(1, 100)]), now, 100, false);
-        assert_eq!(sight.listening_time(now), None, "one is there");
-        assert_eq!(Sight::new(Some(1)).listening_time(now), None, "there is nobody");
+        for (size, all) in [(Some(3), false), (Some(2), true), (None, true)] {
+            let mut sight = Sight::new(size);
+            let now = sight.began;
+            assert_eq!(sight.listening_time(now), Some(15 * SECOND));
+            assert_eq!(sight.listening_time(now + 15 * SECOND), None);
+            sight.observe(&view(&[(1, 100)]), now, 100, false);
+            assert_eq!(sight.listening_time(now).is_none(), all, "one of {size:?} is there");
+            sight.observe(&view(&[(1, 100), (2, 100)]), now, 100, false);
+            assert_eq!(sight.listening_time(now), None, "all are there");
+            sight.observe(&view(&[(1, 101)]), now, 101, false);
+            assert_eq!(sight.listening_time(now), None, "and then one has left");
+        }
+        assert_eq!(Sight::new(Some(1)).listening_time(Instant::now()), None, "there is nobody");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Voice {
     /// None if OpenSSL gives no second cipher: then uWSGI announces this node.
     announcer: Option<Announcer>,
     announced: Instant,
+    /// Whether this node was ever announced.
+    is_known: bool,
     /// When uWSGI's Legion thread was last seen at work.
     alive: Instant,
     /// How often the last change is still to be announced.
@@ -60,6 +62,7 @@ impl Voice {
             legion,
             announcer,
             announced: now,
+            is_known: false,
             alive: now,
             repeats: 0,
             began: now,
@@ -130,7 +133,7 @@ impl Voice {
     }
 
     pub fn announce(&mut self, now: Instant) {
-        self.announced = now;
+        (self.announced, self.is_known) = (now, true);
         self.announcer.iter_mut().for_each(Announcer::announce);
     }
 
@@ -141,6 +144,9 @@ impl Voice {
             return;
         }
         self.legion.set_valor(valor);
+        if !self.is_known {
+            return;
+        }
         // It may be one of those that it had a moment ago.
         self.left.retain(|left| left.valor != valor);
         self.repeats = REPEATS;

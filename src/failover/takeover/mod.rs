@@ -62,6 +62,28 @@ pub enum Verdict {
     Dropped,
 }
 
+/// Whether the failover IP is here already, for a node that was Lord before a reload: by one check within `limit`. If that
+/// tells nothing, an IP that `was_here` still is: nobody else has been elected.
+pub fn is_here_still(
+    ip: &str,
+    setting: &dyn Setting,
+    limit: Duration,
+    was_here: bool,
+) -> (bool, Result<Place, Failure>) {
+    let found = setting.open().and_then(|session| session.whereabouts(Need::Takeover, limit));
+    let (is_here, line) = match &found {
+        Ok(place) if place.is_here() => (true, format!("is still {place}: no switch is needed")),
+        Ok(place) => (false, format!("is {place}, though this node was Lord before the reload")),
+        Err(Failure { sentence, .. }) if was_here => (
+            true,
+            format!("was here before the reload, and is taken to be here until a check succeeds: {sentence}"),
+        ),
+        Err(Failure { sentence, .. }) => (false, format!("may be anywhere: {sentence}")),
+    };
+    setting.log(&format!("{ip} {line}"));
+    (is_here, found)
+}
+
 /// Has the failover IP routed to its target. Logs every step, but not that it has failed.
 pub fn take_over(order: &Order, setting: &dyn Setting) -> Verdict {
     let mut takeover = Takeover {

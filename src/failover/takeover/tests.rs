@@ -170,6 +170,27 @@ fn check(posts: Posts, looks: Looks, verdict: Verdict, asked: &str, last: &str) 
 }
 
 #[test]
+fn what_is_still_here_after_a_reload_is_only_looked_at() {
+    let looked = |look: Result<Place, Failure>, was_here| {
+        let fake = Fake::new(vec![], vec![look]);
+        let (is_here, _) = is_here_still("4.4.4.4", &fake, SECOND, was_here);
+        (is_here, fake.asked.take().join(" "), fake.lines.take().join("|"))
+    };
+    let is = |is_here, line: &str| (is_here, "G0".to_string(), format!("4.4.4.4 {line}"));
+    for was_here in [true, false] {
+        let still = "is still routed to 1.1.1.1: no switch is needed";
+        assert_eq!(looked(at(TARGET), was_here), is(true, still));
+        for place in [Place::Elsewhere(OTHER.into()), Place::Nowhere] {
+            let line = format!("is {place}, though this node was Lord before the reload");
+            assert_eq!(looked(Ok(place), was_here), is(false, &line));
+        }
+    }
+    let line = "was here before the reload, and is taken to be here until a check succeeds: a sentence";
+    assert_eq!(looked(Err(failure(Kind::Unknown)), true), is(true, line));
+    assert_eq!(looked(Err(failure(Kind::Unknown)), false), is(false, "may be anywhere: a sentence"));
+}
+
+#[test]
 fn a_clear_yes_is_one_request() {
     check(vec![ok()], vec![], Verdict::Here, "P0", "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, after 0.0 s)");
 }

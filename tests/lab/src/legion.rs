@@ -1,14 +1,17 @@
 //! Several nodes in one Legion, configured as the README's example.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::links::Links;
 use super::node::{Node, free_address};
+use super::process;
 use super::robot::Robot;
 use super::uwsgi::Uwsgi;
 use super::{PASSWORD, USERNAME, wait_until};
@@ -60,13 +63,23 @@ pub struct Legion {
     env: Vec<(String, String)>,
     /// What only one node has in its environment.
     own_env: Vec<Vec<(String, String)>>,
-    /// Whose log is a pipe that can be blocked.
-    piped: Vec<bool>,
+    how: Vec<How>,
     nodes: Vec<Option<Node>>,
     /// Between every two nodes, where the test wants to cut them.
     links: Option<Links>,
     /// Another Legion of the same nodes.
     second: Option<Second>,
+}
+
+/// How a node is run.
+#[derive(Clone)]
+enum How {
+    Plain,
+    /// Its log is a pipe that can be blocked.
+    Piped,
+    Vassal,
+    /// By this copy of its uWSGI.
+    Copied(PathBuf),
 }
 
 /// A second Legion, in which the last node has the highest valor.
@@ -99,7 +112,7 @@ impl Legion {
             inis: vec![String::new(); nodes],
             env: Vec::new(),
             own_env: vec![Vec::new(); nodes],
-            piped: vec![false; nodes],
+            how: vec![How::Plain; nodes],
             nodes: (0..nodes).map(|_| None).collect(),
             links: None,
             second: None,
@@ -157,7 +170,33 @@ impl Legion {
 
     /// Makes the log of node N a pipe that can be blocked, from its next start on.
     pub fn pipe_log(&mut self, node: usize) {
-        self.piped[node - 1] = true;
+        self.how[node - 1] = How::Piped;
+    }
+
+    /// Lets an Emperor run node N, from its next start on.
+    pub fn make_vassal(&mut self, node: usize) {
+        self.how[node - 1] = How::Vassal;
+    }
+
+    /// Lets node N run a copy of its uWSGI, from its next start on; returns where that is.
+    pub fn copy_program(&mut self, node: usize) -> PathBuf {
+        let copy = self.folder(node).join("uwsgi");
+        process::copy_program(&self.uwsgi.program(), &copy).expect("a writable folder");
+        self.how[node - 1] = How::Copied(copy.clone());
+        copy
+    }
+
+    /// Changes the ini that node N reads when it is reloaded.
+    #[track_caller]
+    pub fn edit(&self, node: usize, change: impl FnOnce(String) -> String) {
+        let path = self.node(node).ini();
+        let before = fs::read_to_string(&path).expect("it was written at the start");
+        let after = change(before.clone());
+        assert_ne!(after, before, "nothing is changed");
+        let modified = fs::metadata(&path).and_then(|data| data.modified()).expect("it is there");
+        // An Emperor that sees a change reloads its vassal: that is to be asked for.
+        let file = File::options().write(true).truncate(true).open(&path).expect("our own file");
+        (&file).write_all(after.as_bytes()).and_then(|()| file.set_modified(modified)).expect("our own file");
     }
 
     /// The ini of node N, without what the test setting adds.
@@ -203,8 +242,13 @@ impl Legion {
         let folder = self.folder(node);
         let env = self.env.iter().chain(&self.own_env[node - 1]);
         let env: Vec<(&str, &str)> = env.map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let start = if self.piped[node - 1] { Node::start_piped } else { Node::start };
-        self.nodes[node - 1] = Some(start(self.uwsgi, &folder, &self.ini(node), &env));
+        let (uwsgi, ini) = (self.uwsgi, self.ini(node));
+        self.nodes[node - 1] = Some(match &self.how[node - 1] {
+            How::Plain => Node::start(uwsgi, &folder, &ini, &env),
+            How::Piped => Node::start_piped(uwsgi, &folder, &ini, &env),
+            How::Vassal => Node::start_vassal(uwsgi, &folder, &ini, &env),
+            How::Copied(program) => Node::start_by(Command::new(program), uwsgi, &folder, &ini, &env),
+        });
     }
 
     /// Starts all nodes.
@@ -231,6 +275,22 @@ impl Legion {
     pub fn lords(&self) -> Vec<usize> {
         let started = self.nodes.iter().enumerate().filter_map(|(at, node)| Some((at + 1, node.as_ref()?)));
         started.filter(|(_, node)| node.is_lord(LEGION)).map(|(number, _)| number).collect()
+    }
+
+    /// How many nodes it is of.
+    pub fn size(&self) -> usize {
+        self.inis.len()
+    }
+
+    /// The uuid of node N, which its peers know it by; `None` from a node that does not answer.
+    pub fn uuid(&self, node: usize) -> Option<String> {
+        Some(self.node(node).legion(LEGION)?["uuid"].as_str()?.to_string())
+    }
+
+    /// Whether node N counts the node with this uuid as a member.
+    pub fn counts(&self, node: usize, uuid: &str) -> bool {
+        let state = self.node(node).legion(LEGION).unwrap_or_default();
+        state["members"].as_array().is_some_and(|members| members.iter().any(|member| member["uuid"] == uuid))
     }
 
     /// The nodes that node N counts as members, without itself.

@@ -4,7 +4,8 @@
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` and `cloud` are the stand-ins, made of `standin` and, as programs, of `console`;
 //! `hoster` is what both are to who plays with nodes. `raw` is a server that sends what it is told, `proxy` is in front of one.
-//! `scene` puts a Legion and a stand-in together.
+//! `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it. `reload` makes a node
+//! start anew, `remains` is what that leaves.
 
 pub mod clock;
 pub mod cloud;
@@ -21,9 +22,12 @@ pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod refusal;
+pub mod reload;
+pub mod remains;
 pub mod robot;
 pub mod scene;
 pub mod seal;
+pub mod service;
 pub mod shim;
 pub mod standin;
 pub mod strays;

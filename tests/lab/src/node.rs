@@ -18,10 +18,15 @@ use super::process::{self, Keeper};
 use super::uwsgi::Uwsgi;
 use super::{assert_no_secret, wait_until};
 
+/// The ini of a vassal, in the folder of its node.
+const VASSAL: &str = "vassals/node.ini";
+
 /// A real uWSGI master. Dropped, it is killed with all its workers, and its log is searched for secrets.
 pub struct Node {
     child: Child,
     folder: PathBuf,
+    /// Whether it is the vassal of an Emperor, which is the child then.
+    is_vassal: bool,
     /// Where its log is a pipe.
     piped: Option<PipedLog>,
     /// Frozen, it answers nobody.
@@ -39,35 +44,46 @@ impl Node {
     /// The same by a command of the caller's, which becomes that `uwsgi` and is given its arguments.
     pub fn start_by(command: Command, uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
         let log = open_log(folder);
-        Node::start_logging(command, uwsgi, folder, ini, env, log.into(), None)
+        Node::start_logging(
+            command,
+            write_ini(uwsgi, folder, "node.ini", ini),
+            folder,
+            ini,
+            env,
+            log.into(),
+            None,
+        )
+    }
+
+    /// The same as [`Node::start`], but as the vassal of an Emperor, whose log it shares.
+    pub fn start_vassal(uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
+        fs::create_dir_all(folder.join("vassals")).expect("the folder is writable");
+        write_ini(uwsgi, folder, VASSAL, ini);
+        let emperor = "[uwsgi]\nmaster = true\nno-orphans = true\nemperor = vassals\nemperor-freq = 1\n";
+        let file = folder.join("emperor.ini");
+        fs::write(&file, emperor).expect("the folder is writable");
+        let (log, command) = (open_log(folder).into(), Command::new(uwsgi.program()));
+        let mut node = Node::start_logging(command, file, folder, ini, env, log, None);
+        node.is_vassal = true;
+        node
     }
 
     /// The same as [`Node::start`], but with a log that can be blocked.
     pub fn start_piped(uwsgi: Uwsgi, folder: &Path, ini: &str, env: &[(&str, &str)]) -> Node {
         let (piped, log) = PipedLog::to(open_log(folder)).expect("a descriptor is free");
-        Node::start_logging(Command::new(uwsgi.program()), uwsgi, folder, ini, env, log, Some(piped))
+        let file = write_ini(uwsgi, folder, "node.ini", ini);
+        Node::start_logging(Command::new(uwsgi.program()), file, folder, ini, env, log, Some(piped))
     }
 
     fn start_logging(
         mut command: Command,
-        uwsgi: Uwsgi,
+        file: PathBuf,
         folder: &Path,
         ini: &str,
         env: &[(&str, &str)],
         log: OwnedFd,
         piped: Option<PipedLog>,
     ) -> Node {
-        let plugins = uwsgi.plugins();
-        let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
-        let whole = format!(
-            "[uwsgi]\nplugins-dir = {plugins}\nmaster = true\nno-orphans = true\nprocesses = 1\nsocket = 127.0.0.1:0\n\
-             stats = {}\n{ini}\n",
-            stats.display()
-        );
-        let file = folder.join("node.ini");
-        fs::write(&file, whole).expect("the folder is writable");
-        // As the README asks it of what holds a password.
-        fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("our own file");
         command.arg("--ini").arg(&file).current_dir(folder);
         // The proxies and CAs of whoever runs the tests are none of theirs.
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
@@ -80,10 +96,26 @@ impl Node {
         let child = process::spawn(&mut command).expect("uWSGI starts");
         let changes_user = ini.lines().any(|line| line.starts_with("uid"));
         let keeper = changes_user.then(|| Keeper::of(child.id()).expect("there is a shell"));
-        Node { child, folder: folder.into(), piped, is_frozen: AtomicBool::new(false), _keeper: keeper }
+        let is_frozen = AtomicBool::new(false);
+        Node { child, folder: folder.into(), is_vassal: false, piped, is_frozen, _keeper: keeper }
     }
 
-    /// The id of the master.
+    /// The ini that it reads when it is reloaded.
+    pub fn ini(&self) -> PathBuf {
+        self.folder.join(if self.is_vassal { VASSAL } else { "node.ini" })
+    }
+
+    /// The id of the master, which stays the same over a reload. A vassal must answer.
+    #[track_caller]
+    pub fn master(&self) -> u32 {
+        if !self.is_vassal {
+            return self.child.id();
+        }
+        let answered = self.stats().and_then(|stats| stats["pid"].as_u64());
+        answered.and_then(|id| id.try_into().ok()).expect("the vassal answers")
+    }
+
+    /// The id of the master, or of the Emperor.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -168,7 +200,7 @@ impl Node {
 
     /// The ids of the workers.
     pub fn workers(&self) -> Vec<u32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = format!("/proc/{0}/task/{0}/children", self.master());
         let children = fs::read_to_string(children).unwrap_or_default();
         children.split_whitespace().filter_map(|id| id.parse().ok()).collect()
     }
@@ -199,6 +231,22 @@ impl Drop for Node {
             assert_no_secret(&self.log());
         }
     }
+}
+
+/// Writes what uWSGI is to read: the lines of `ini` and what every node needs.
+fn write_ini(uwsgi: Uwsgi, folder: &Path, name: &str, ini: &str) -> PathBuf {
+    let plugins = uwsgi.plugins();
+    let (stats, plugins) = (folder.join("stats.sock"), plugins.display());
+    let whole = format!(
+        "[uwsgi]\nplugins-dir = {plugins}\nmaster = true\nno-orphans = true\nprocesses = 1\nsocket = 127.0.0.1:0\n\
+         stats = {}\n{ini}\n",
+        stats.display()
+    );
+    let file = folder.join(name);
+    fs::write(&file, whole).expect("the folder is writable");
+    // As the README asks it of what holds a password.
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).expect("our own file");
+    file
 }
 
 /// The file that a log goes on in.

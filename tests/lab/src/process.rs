@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -77,6 +78,19 @@ pub fn signal(pid: u32, signal: i32) {
 pub fn signal_group(pid: u32, number: i32) {
     // SAFETY: as above.
     unsafe { libc::kill(-raw(pid), number) };
+}
+
+/// Copies what is to be run, by a process of its own: a child that another thread has forked meanwhile would have it open for
+/// writing, and what somebody may write to is not run.
+pub fn copy_program(from: &Path, to: &Path) -> io::Result<()> {
+    let status = Command::new("cp").arg("--remove-destination").args([from, to]).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other("cp has failed")) }
+}
+
+/// The group of a process, if there is that process.
+pub fn group(pid: u32) -> Option<u32> {
+    // SAFETY: takes and returns numbers.
+    u32::try_from(unsafe { libc::getpgid(raw(pid)) }).ok()
 }
 
 /// Runs `work` in a thread that has a network of its own, with nothing but loopback, and so have all processes and threads

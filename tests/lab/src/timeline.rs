@@ -44,12 +44,14 @@ pub struct Timeline {
     start: Instant,
     nodes: usize,
     seen: Vec<(f64, Seen)>,
+    /// When nobody could use what is behind the IP, where somebody has tried.
+    dark: Option<Vec<(f64, f64)>>,
 }
 
 impl Timeline {
     /// Starts the clock.
     pub fn start(nodes: usize) -> Timeline {
-        Timeline { start: Instant::now(), nodes, seen: Vec::new() }
+        Timeline { start: Instant::now(), nodes, seen: Vec::new(), dark: None }
     }
 
     /// The nodes that are Lord now. May be called as often as they are looked at.
@@ -65,6 +67,12 @@ impl Timeline {
     /// Something happens now: a few words.
     pub fn note(&mut self, text: &str) {
         self.note_at(self.now(), text);
+    }
+
+    /// For these times, and for no others up to now, nobody could use what is behind the IP.
+    pub fn dark(&mut self, times: &[(Instant, Instant)]) {
+        let since = |at: &Instant| at.saturating_duration_since(self.start).as_secs_f64();
+        self.dark = Some(times.iter().map(|(from, to)| (since(from), since(to))).collect());
     }
 
     /// The picture of all up to now.
@@ -129,6 +137,14 @@ impl Timeline {
         stretches
     }
 
+    /// The times between the dark ones.
+    fn served(&self, end: f64) -> Vec<(f64, f64)> {
+        let Some(dark) = &self.dark else { return Vec::new() };
+        let begins = std::iter::once(0.0).chain(dark.iter().map(|(_, to)| *to));
+        let ends = dark.iter().map(|(from, _)| *from).chain([end]);
+        begins.zip(ends).filter(|(from, to)| from < to).collect()
+    }
+
     fn svg_until(&self, end: f64) -> String {
         let end = end.max(1.0);
         let scale = PLOT / end;
@@ -137,8 +153,9 @@ impl Timeline {
         let rows = rows(&notes);
         let stretches = self.stretches(end);
         let top = MARGIN + ROW * rows.iter().map(|row| row + 1).max().unwrap_or(0) as f64 + 4.0;
-        // One lane more for a route that is nowhere.
-        let lanes = self.nodes + usize::from(stretches.iter().any(|stretch| stretch.route.is_none()));
+        // One lane more for a route that is nowhere, and one for who is served.
+        let routes = self.nodes + usize::from(stretches.iter().any(|stretch| stretch.route.is_none()));
+        let lanes = routes + usize::from(self.dark.is_some());
         let bottom = top + LANE * lanes as f64;
         let middle =
             |node: Option<usize>| top + LANE * (node.map_or(self.nodes, |node| node - 1) as f64 + 0.5);
@@ -158,7 +175,11 @@ impl Timeline {
         for lane in 0..lanes {
             let colour = if lane % 2 == 0 { "fill=\"#f3f5f8\"" } else { "fill=\"#fff\"" };
             svg.rect(LEFT, top + LANE * lane as f64, PLOT, LANE, colour);
-            let name = if lane == self.nodes { "nowhere".into() } else { format!("node {}", lane + 1) };
+            let name = match lane {
+                lane if lane == routes => "served".into(),
+                lane if lane == self.nodes => "nowhere".into(),
+                lane => format!("node {}", lane + 1),
+            };
             svg.text(LEFT - 10.0, top + LANE * (lane as f64 + 0.5) + 4.5, "text-anchor=\"end\"", &name);
         }
         for node in 1..=self.nodes {
@@ -169,6 +190,10 @@ impl Timeline {
                     svg.text(x(from) + 6.0, y + 17.0, "font-size=\"11\" fill=\"#5c4500\"", "Lord");
                 }
             }
+        }
+        for (from, to) in self.served(end) {
+            let (y, lane) = (top + LANE * (routes as f64 + 0.3), LANE * 0.4);
+            svg.rect(x(from), y, (to - from) * scale, lane, "fill=\"#4ac26b\"");
         }
         for (from, to) in merged(&stretches, |stretch| stretch.lords.len() > 1) {
             let wide = ((to - from) * scale).max(FAULT);
@@ -338,6 +363,20 @@ mod tests {
         let svg = timeline.svg_until(100.0);
         assert_eq!((count(&svg, AT_THE_LORD), count(&svg, NOT_AT_THE_LORD)), (3, 2));
         assert!(svg.contains(">12.5 s</text>"), "{svg}");
+    }
+
+    #[test]
+    fn who_is_served_has_a_lane_of_its_own_where_that_is_known() {
+        let mut timeline = kept();
+        assert!(!timeline.svg_until(100.0).contains(">served</text>"));
+        assert!(timeline.served(100.0).is_empty());
+        let at = |seconds| timeline.start + std::time::Duration::from_secs(seconds);
+        let dark = [(at(0), at(10)), (at(40), at(50))];
+        timeline.dark(&dark);
+        assert_eq!(timeline.served(100.0), [(10.0, 40.0), (50.0, 100.0)]);
+        assert!(timeline.svg_until(100.0).contains(">served</text>"));
+        timeline.dark(&[]);
+        assert_eq!(timeline.served(100.0), [(0.0, 100.0)]);
     }
 
     #[test]

@@ -38,14 +38,28 @@ pub enum Fault {
     Away,
     /// Behind each announcement come so many datagrams that are none. It is no trouble of any node.
     Strays(u8),
+    /// SIGHUP, and the app takes so long to load.
+    Deploy(usize, Duration),
+    /// The service answers 404, or its check fails, on these.
+    Sick(Vec<usize>),
+    /// The drain file of a node is there.
+    Drain(usize),
 }
 
 impl Fault {
-    /// The node whose process it concerns.
+    /// The node whose process it concerns: one fault at a time.
     pub fn node(&self) -> Option<usize> {
         match self {
             Fault::Kill(node) | Fault::Freeze(node) | Fault::Reload(node) => Some(*node),
-            Fault::Pause(node) | Fault::Log(node) | Fault::Stop(node) => Some(*node),
+            Fault::Pause(node) | Fault::Log(node) | Fault::Stop(node) | Fault::Deploy(node, _) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// The node whose master starts over.
+    pub fn reloads(&self) -> Option<usize> {
+        match self {
+            Fault::Reload(node) | Fault::Deploy(node, _) => Some(*node),
             _ => None,
         }
     }
@@ -60,10 +74,24 @@ impl Fault {
         }
     }
 
-    /// Whether a node is not well while it is in force.
+    /// Whether a node is not well while it is in force. One that is reloaded is: it remains what it was.
     pub fn concerns(&self, node: usize) -> bool {
-        let in_links = |links: &[(usize, usize)]| links.iter().any(|(from, to)| *from == node || *to == node);
-        self.node() == Some(node) || matches!(self, Fault::Links { links, .. } if in_links(links))
+        match self {
+            Fault::Reload(_) | Fault::Deploy(..) => false,
+            Fault::Links { links, .. } => links.iter().any(|(from, to)| *from == node || *to == node),
+            Fault::Sick(nodes) => nodes.contains(&node),
+            Fault::Drain(drained) => *drained == node,
+            _ => self.node() == Some(node),
+        }
+    }
+
+    /// Whether it is a reason for a switch of any kind, of `nodes` in all: where all are sick the IP stays where it is.
+    pub fn disturbs(&self, nodes: usize) -> bool {
+        match self {
+            Fault::Reload(_) | Fault::Deploy(..) | Fault::Slow(_) | Fault::Strays(_) => false,
+            Fault::Sick(sick) => sick.len() < nodes,
+            _ => true,
+        }
     }
 
     pub fn has_an_end(&self) -> bool {
@@ -88,6 +116,9 @@ impl fmt::Display for Fault {
             Fault::Hook(nodes) => write!(f, "hook fails on {nodes:?}"),
             Fault::Away => write!(f, "API away"),
             Fault::Strays(strays) => write!(f, "strays {strays}"),
+            Fault::Deploy(node, load) => write!(f, "deploy {node}, loads {} s", load.as_secs()),
+            Fault::Sick(nodes) => write!(f, "sick {nodes:?}"),
+            Fault::Drain(node) => write!(f, "drain {node}"),
         }
     }
 }

@@ -30,12 +30,22 @@ pub enum Kind {
     Ips,
     /// Datagrams that are no announcements, or none of today.
     Strays,
+    /// Reloads of apps that take some seconds to load, also when nothing else is wrong.
+    Reloads,
+    /// A service that is sick on some nodes, or on all, and a check that says so.
+    Sick,
+    /// Nodes that are drained for a while.
+    Drains,
+    /// A Lord that remains Lord, or for some time, when a node with a higher valor is there again.
+    Nopreempt,
+    /// Nodes that end without a word; restarts within the tolerance and beyond it.
+    Silent,
 }
 
 impl Kind {
     /// With the name of each, and for how many of a hundred seeds it is drawn. The order is that of their generators:
     /// a new kind belongs at the end.
-    pub const ALL: [(Kind, &str, u8); 10] = [
+    pub const ALL: [(Kind, &str, u8); 15] = [
         (Kind::Away, "away", 20),
         (Kind::Pause, "pause", 35),
         (Kind::Log, "log", 30),
@@ -46,7 +56,15 @@ impl Kind {
         (Kind::Clocks, "clocks", 30),
         (Kind::Ips, "ips", 40),
         (Kind::Strays, "strays", 35),
+        (Kind::Reloads, "reloads", 40),
+        (Kind::Sick, "sick", 35),
+        (Kind::Drains, "drains", 30),
+        (Kind::Nopreempt, "nopreempt", 40),
+        (Kind::Silent, "silent", 30),
     ];
+
+    /// So many of them were all, before a reload was no failover any more.
+    const EARLIER: usize = 10;
 
     fn name(self) -> &'static str {
         Kind::ALL.iter().find(|(kind, ..)| *kind == self).expect("all are there").1
@@ -62,16 +80,21 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// `all`, `old` (none), or names with commas between them: these in each schedule.
+    /// `all`, `old` (none), `earlier` (those of earlier versions, so that a seed is what it was then), or names with commas
+    /// between them: these in each schedule.
     pub fn read(text: &str) -> Result<Kinds, String> {
         let kinds = match text {
             "" | "all" => return Ok(Kinds::all().possible()),
             "old" => return Ok(Kinds { kinds: Vec::new(), always: false }),
+            "earlier" => {
+                let kinds = Kind::ALL[..Kind::EARLIER].iter().map(|(kind, ..)| *kind).collect();
+                return Ok(Kinds { kinds, always: false }.possible());
+            }
             names => names.split(',').map(|name| {
                 let known = Kind::ALL.iter().find(|(_, known, _)| *known == name);
                 known.map(|(kind, ..)| *kind).ok_or_else(|| {
                     let names = Kind::ALL.map(|(_, name, _)| name).join(", ");
-                    format!("KINDS={text}: expected all, old, or some of {names}, with commas between them")
+                    format!("KINDS={text}: expected all, earlier, old, or some of {names}, with commas between them")
                 })
             }),
         };
@@ -129,11 +152,14 @@ mod tests {
             assert!(!kinds("old").draw(kind, 0), "{name}");
             assert!(Kinds::all().draw(kind, percent - 1) && !Kinds::all().draw(kind, percent), "{name}");
         }
+        let earlier = kinds("earlier");
+        assert!(earlier.draw(Kind::Strays, 0) && !earlier.draw(Kind::Strays, 99));
+        assert!(!earlier.draw(Kind::Reloads, 0) && !earlier.draw(Kind::Silent, 0));
         let some = kinds("pause,ips");
         assert!(some.draw(Kind::Pause, 99) && some.draw(Kind::Ips, 99) && !some.draw(Kind::Freq, 0));
         let why = Kinds::read("pause,leap").expect_err("there is no such kind");
         assert!(
-            why.starts_with("KINDS=pause,leap: expected all, old, or some of away, pause, log,"),
+            why.starts_with("KINDS=pause,leap: expected all, earlier, old, or some of away, pause,"),
             "{why}"
         );
     }

@@ -37,9 +37,10 @@ chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a tim
 PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
 keys that only this one knows.
 
-KINDS=old in the environment: plays only the faults of clean nodes, which are a part of each schedule. Or some of
-away, pause, log, hooks, uid, freq, second, clocks, ips, with commas between them: plays these in every schedule.
-Default: all, each in some of them; uid only as root.";
+KINDS=old in the environment: plays only the faults of clean nodes, which are a part of each schedule. KINDS=earlier:
+the schedules of earlier versions, without reloads, sick, drains, nopreempt and silent. Or some of away, pause, log,
+hooks, uid, freq, second, clocks, ips, strays, reloads, sick, drains, nopreempt, silent, with commas between them: plays
+these in every schedule. Default: all, each in some of them; uid only as root.";
 
 /// The length of the progress bar.
 const BAR: u64 = 40;

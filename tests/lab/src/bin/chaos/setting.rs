@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use lab::legion::{LEGION, Legion, address};
 use lab::robot::{Config, Failover, Limits, Login, Request, Robot};
+use lab::service::Page;
 use lab::{PASSWORD, USERNAME, clock};
 
 use crate::plan::Plan;
-use crate::site::{Ips, SECOND, USER};
+use crate::site::{Check, Ips, SECOND, USER};
 
 /// No node has these for its own.
 const FIRST_IP: [u8; 4] = [7; 4];
@@ -83,7 +84,8 @@ pub fn legion(plan: &Plan, robot: SocketAddr, plugin: Option<&Path>) -> Legion {
         let hooks = hooks(plan, node, robot, &login);
         let plugin = plugin.map_or("hetzner".into(), |path| path.display().to_string());
         let user = if plan.site.uid { format!("uid = {USER}\ngid = {USER}\n") } else { String::new() };
-        legion.set_ini(node, format!("plugin = {plugin}\n{}{user}{hooks}", plan.ini(node)));
+        let more = more(plan, &page(&legion, node), &folder);
+        legion.set_ini(node, format!("plugin = {plugin}\n{}{user}{more}{hooks}", plan.ini(node)));
         if plan.site.ahead(node) != 0 {
             legion.set_own_env(node, clock::environment(plan.site.ahead(node)));
         }
@@ -94,6 +96,28 @@ pub fn legion(plan: &Plan, robot: SocketAddr, plugin: Option<&Path>) -> Legion {
     // The nodes' logs have the time of day, and so has what is written down here.
     legion.set_env("TZ", "UTC");
     legion
+}
+
+/// What node N serves, where it serves anything.
+pub fn page(legion: &Legion, node: usize) -> Page {
+    Page::new(legion.address(node), &legion.folder(node))
+}
+
+/// The lines for the service of a node, and for what it means for the Legions.
+fn more(plan: &Plan, page: &Page, folder: &Path) -> String {
+    let site = &plan.site;
+    let mut lines = String::new();
+    if site.check == Some(Check::Http) {
+        lines += &page.ini();
+    }
+    if site.deploys {
+        lines += &page.app();
+    }
+    // Another plugin does not know them.
+    for legion in plan.legions().iter().filter(|_| !plan.foreign) {
+        lines += &site.rank(legion, folder, &page.url());
+    }
+    lines
 }
 
 /// The keys of a node's login. What it needs of files is put into its folder.

@@ -1,6 +1,7 @@
 //! How a real installation's nodes differ from clean ones: what is drawn of it, and what the inis say then.
 
 use std::fmt;
+use std::path::Path;
 
 use fastrand::Rng;
 use lab::legion::LEGION;
@@ -13,6 +14,10 @@ pub const USER: u32 = 65_534;
 const APART: i64 = 10;
 /// By its presence in a node's folder a hook fails.
 pub const FAILS: &str = "hook-fails";
+/// By its presence a check fails.
+pub const SICK: &str = "sick";
+/// By its presence the node is drained.
+pub const DRAINED: &str = "drained";
 
 /// Another hook beside ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +58,23 @@ pub enum Ips {
     OneHook,
 }
 
+/// How it is found out whether a node's service is well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    Http,
+    Command,
+}
+
+/// When a node with a higher valor becomes Lord that comes while there is one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Preempt {
+    #[default]
+    AtOnce,
+    /// After it was there for so many seconds.
+    After(u32),
+    Never,
+}
+
 /// What the nodes of a plan have. Default: clean ones.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Site {
@@ -69,6 +91,14 @@ pub struct Site {
     /// By how many seconds each node's clock is ahead; empty: none is.
     ahead: Vec<i64>,
     pub ips: Ips,
+    /// Whether there is an app that may take its time to load.
+    pub deploys: bool,
+    pub check: Option<Check>,
+    /// Whether there is a drain file.
+    pub drains: bool,
+    pub preempt: Preempt,
+    /// Whether an orderly end is silent.
+    pub silent: bool,
 }
 
 impl Site {
@@ -100,6 +130,14 @@ impl Site {
         self.ips = if rng.bool() { Ips::TwoHooks } else { Ips::OneHook };
     }
 
+    pub fn draw_check(&mut self, rng: &mut Rng) {
+        self.check = Some(if rng.bool() { Check::Http } else { Check::Command });
+    }
+
+    pub fn draw_preempt(&mut self, rng: &mut Rng) {
+        self.preempt = if rng.bool() { Preempt::Never } else { Preempt::After(rng.u32(2..=15)) };
+    }
+
     /// The `legion-freq` of node N, in seconds.
     pub fn freq(&self, node: usize) -> u32 {
         self.freqs.get(node - 1).copied().unwrap_or(1)
@@ -117,6 +155,33 @@ impl Site {
 
     pub fn has_cmd(&self) -> bool {
         self.before == Some(Other::Cmd) || self.behind == Some(Other::Cmd)
+    }
+
+    /// The lines by which a Legion's Lord stays or goes. `folder` is the node's, `url` where its service is.
+    pub fn rank(&self, legion: &str, folder: &Path, url: &str) -> String {
+        let mut lines = match self.preempt {
+            Preempt::AtOnce => String::new(),
+            Preempt::After(seconds) => format!("legion-preempt-delay = {legion} {seconds}\n"),
+            Preempt::Never => format!("legion-nopreempt = {legion}\n"),
+        };
+        let folder = folder.display();
+        if let Some(check) = self.check {
+            let what = match check {
+                Check::Http => url.into(),
+                Check::Command => format!("/usr/bin/test ! -e {folder}/{SICK}"),
+            };
+            lines += &format!(
+                "legion-check = {legion} {what}\nlegion-check-interval = {legion} 1\n\
+                 legion-check-timeout = {legion} 2\nlegion-check-fall = {legion} 3\nlegion-check-rise = {legion} 2\n"
+            );
+        }
+        if self.drains {
+            lines += &format!("legion-drain-file = {legion} {folder}/{DRAINED}\n");
+        }
+        if self.silent {
+            lines += &format!("legion-silent-stop = {legion}\n");
+        }
+        lines
     }
 
     /// The lines for all hooks of a node, where `first` are the arguments of ours in the first Legion, and `second`
@@ -162,10 +227,24 @@ impl fmt::Display for Site {
             write!(f, ", clocks ahead {:?}", self.ahead)?;
         }
         match self.ips {
-            Ips::One => Ok(()),
-            Ips::TwoHooks => write!(f, ", two hooks"),
-            Ips::OneHook => write!(f, ", two IPs in a hook"),
+            Ips::One => {}
+            Ips::TwoHooks => write!(f, ", two hooks")?,
+            Ips::OneHook => write!(f, ", two IPs in a hook")?,
         }
+        match self.check {
+            None => {}
+            Some(Check::Http) => write!(f, ", checked by http")?,
+            Some(Check::Command) => write!(f, ", checked by a command")?,
+        }
+        if self.drains {
+            write!(f, ", drain file")?;
+        }
+        match self.preempt {
+            Preempt::AtOnce => {}
+            Preempt::After(seconds) => write!(f, ", preempt-delay {seconds}")?,
+            Preempt::Never => write!(f, ", nopreempt")?,
+        }
+        if self.silent { write!(f, ", silent stop") } else { Ok(()) }
     }
 }
 
@@ -196,6 +275,29 @@ mod tests {
         .map(|hook| format!("legion-unlord = {hook}\n"))
         .concat();
         assert_eq!(site.hooks(&first, second, true), expected.to_string() + &releases);
+    }
+
+    #[test]
+    fn a_rank_is_made_of_what_was_drawn() {
+        let rank = |site: Site| site.rank("one", Path::new("/folder"), "http://127.0.0.1:1/page");
+        assert_eq!(rank(Site::default()), "");
+        let all = Site {
+            check: Some(Check::Command),
+            drains: true,
+            preempt: Preempt::After(7),
+            silent: true,
+            ..Site::default()
+        };
+        let expected = "legion-preempt-delay = one 7\n\
+                        legion-check = one /usr/bin/test ! -e /folder/sick\n\
+                        legion-check-interval = one 1\nlegion-check-timeout = one 2\n\
+                        legion-check-fall = one 3\nlegion-check-rise = one 2\n\
+                        legion-drain-file = one /folder/drained\nlegion-silent-stop = one\n";
+        assert_eq!(rank(all), expected);
+        let http = Site { check: Some(Check::Http), preempt: Preempt::Never, ..Site::default() };
+        assert!(
+            rank(http).starts_with("legion-nopreempt = one\nlegion-check = one http://127.0.0.1:1/page\n")
+        );
     }
 
     #[test]

@@ -10,13 +10,14 @@ use lab::legion::{Legion, route_of, target};
 use lab::links::Weather;
 use lab::process::{SIGHUP, SIGINT, interrupted};
 use lab::robot::Robot;
+use lab::service::Page;
 use lab::timeline::Timeline;
 use lab::wait_until;
 
 use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::setting::{self, Promise};
-use crate::site::FAILS;
+use crate::site::{DRAINED, FAILS, SICK};
 
 /// How often it is looked who is Lord, and where the IP is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -25,19 +26,31 @@ const STAYS: Duration = Duration::from_secs(10);
 /// How long a node may take to end that was told to, when it is to be started again.
 const ENDS: Duration = Duration::from_secs(20);
 
+/// How long a node may need from its app's loading until it is elected again.
+const ELECTED: Duration = Duration::from_secs(15);
+
 /// Where a node's process is, as far as this program knows.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum State {
     Up,
     Down,
     /// It may be there, and cannot say anything.
     Mute,
+    /// It was Lord of these before, and is until it says so itself, or another does, or so long has passed.
+    Reloading(Vec<String>, Instant),
 }
 
 /// Something that happened.
 pub struct Happening {
     pub at: Instant,
     pub what: String,
+}
+
+/// A fault of the plan, by its place there, and when it was in force. What has no end is over at once.
+pub struct Played {
+    pub number: usize,
+    pub from: Instant,
+    pub until: Option<Instant>,
 }
 
 /// What is seen of a promise.
@@ -66,6 +79,8 @@ pub struct Stage<'a> {
     pub lives: Vec<Vec<Instant>>,
     /// Each change of the Lords.
     pub lords: Vec<Lords>,
+    /// Each fault that has begun.
+    pub played: Vec<Played>,
     /// When a route was changed by hand.
     pub moved: Vec<Instant>,
     pub problems: Vec<String>,
@@ -73,6 +88,7 @@ pub struct Stage<'a> {
     /// When the last fault has ended.
     pub over: Instant,
     states: Vec<State>,
+    pages: Vec<Page>,
     /// The faults in force, by their place in the plan.
     active: Vec<usize>,
 }
@@ -82,6 +98,7 @@ impl Stage<'_> {
     pub fn set<'a>(plan: &'a Plan, plugin: Option<&Path>) -> Stage<'a> {
         let robot = setting::robot(plan);
         let mut legion = setting::legion(plan, robot.addr(), plugin);
+        let pages = (1..=plan.nodes).map(|node| setting::page(&legion, node)).collect();
         legion.start_all();
         let started = Instant::now();
         let watch = |promise| Watched { promise, timeline: Timeline::start(plan.nodes), route: None };
@@ -93,11 +110,13 @@ impl Stage<'_> {
             happenings: vec![Happening { at: started, what: "all nodes are started".into() }],
             lives: vec![vec![started]; plan.nodes],
             lords: vec![Lords { at: started, of: vec![Vec::new(); plan.legions().len()] }],
+            played: Vec::new(),
             moved: Vec::new(),
             problems: Vec::new(),
             started,
             over: started,
             states: vec![State::Up; plan.nodes],
+            pages,
             active: Vec::new(),
         }
     }
@@ -149,6 +168,7 @@ impl Stage<'_> {
         let fault = &plan.faults[number].fault;
         if begins {
             self.active.push(number);
+            self.played.push(Played { number, from: Instant::now(), until: None });
         } else {
             self.active.retain(|active| *active != number);
         }
@@ -182,7 +202,11 @@ impl Stage<'_> {
                 self.states[node - 1] = State::Down;
             }
             Fault::Stop(node) => self.restart(*node),
-            Fault::Reload(node) => self.reload(*node),
+            Fault::Reload(node) => self.reload(*node, Duration::ZERO),
+            Fault::Deploy(node, load) if begins => self.reload(*node, *load),
+            // From its next start on it loads at once.
+            Fault::Deploy(node, _) => self.pages[node - 1].load_for(Duration::ZERO),
+            Fault::Sick(_) | Fault::Drain(_) => self.set_health(),
             Fault::Links { .. } | Fault::Strays(_) => self.set_links(),
             Fault::Slow(_) => self.set_switch(),
             Fault::Api(_) | Fault::Away => self.set_rules(),
@@ -193,6 +217,10 @@ impl Stage<'_> {
                 self.robot.set_route(ip, node.map(target));
                 self.moved.push(Instant::now());
             }
+        }
+        // A node that is to be started again may take its time to end.
+        if let Some(played) = self.played.iter_mut().rfind(|played| played.number == number) {
+            played.until = (!begins || !fault.has_an_end()).then(Instant::now);
         }
     }
 
@@ -220,12 +248,18 @@ impl Stage<'_> {
         self.lives[node - 1].push(Instant::now());
     }
 
-    fn reload(&mut self, node: usize) {
+    fn reload(&mut self, node: usize, load: Duration) {
         // Before a master has set its signals up, SIGHUP ends it. Where it answers, it has.
         let legion = &self.legion;
         if wait_until(Duration::from_secs(5), || legion.node(node).stats().is_some()) {
+            self.pages[node - 1].load_for(load);
+            let lord_of = self.legion.node(node).lord_of();
             self.legion.node(node).signal(SIGHUP);
             self.lives[node - 1].push(Instant::now());
+            // With another plugin a reload is an end.
+            if !self.plan.foreign {
+                self.states[node - 1] = State::Reloading(lord_of, Instant::now() + load + ELECTED);
+            }
         } else {
             self.note(format!("node {node} is not up yet, so it is not reloaded"));
         }
@@ -256,6 +290,27 @@ impl Stage<'_> {
         }
     }
 
+    fn set_health(&self) {
+        for node in 1..=self.plan.nodes {
+            let folder = self.legion.folder(node);
+            let is_sick =
+                self.active().any(|fault| matches!(fault, Fault::Sick(nodes) if nodes.contains(&node)));
+            let is_drained = self.active().any(|fault| *fault == Fault::Drain(node));
+            let page = &self.pages[node - 1];
+            if is_sick {
+                page.remove()
+            } else {
+                page.serve()
+            }
+            for (name, there) in [(SICK, is_sick), (DRAINED, is_drained)] {
+                let file = folder.join(name);
+                let done = if there { File::create(&file).map(drop) } else { fs::remove_file(&file) };
+                // That it is not there is as well.
+                let _ = done;
+            }
+        }
+    }
+
     fn set_switch(&self) {
         let slow = self.active().filter_map(|fault| match fault {
             Fault::Slow(time) => Some(*time),
@@ -280,13 +335,25 @@ impl Stage<'_> {
     fn look(&mut self) {
         let legions = self.plan.legions();
         let mut lords = vec![Vec::new(); legions.len()];
-        for node in (1..=self.plan.nodes).filter(|node| self.states[node - 1] == State::Up) {
+        for node in 1..=self.plan.nodes {
+            if matches!(self.states[node - 1], State::Down | State::Mute) {
+                continue;
+            }
             let of = self.legion.node(node).lord_of();
+            if let State::Reloading(before, until) = &self.states[node - 1] {
+                if before.iter().all(|legion| of.contains(legion)) || Instant::now() >= *until {
+                    self.states[node - 1] = State::Up;
+                }
+            }
             for (lords, _) in
                 lords.iter_mut().zip(legions).filter(|(_, name)| of.iter().any(|of| of == *name))
             {
                 lords.push(node);
             }
+        }
+        for (lords, name) in lords.iter_mut().zip(legions).filter(|(lords, _)| lords.is_empty()) {
+            let was_lord = |state: &State| matches!(state, State::Reloading(before, _) if before.iter().any(|of| of == name));
+            lords.extend((1..=self.plan.nodes).filter(|node| was_lord(&self.states[node - 1])));
         }
         for watched in &mut self.watched {
             let legion =

@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 
 use lab::legion::route_of;
 
-use crate::fault::{APART, Planned};
+use crate::fault::{APART, Fault};
 use crate::plan::Plan;
 use crate::setting::asked;
+use crate::site::Preempt;
 use crate::stage::{Lords, Stage};
 
 /// How long before a POST its IP's node must have been well, and Lord, for a switch that nobody needed.
 const WELL: Duration = Duration::from_secs(5);
+
+/// How long before a POST nothing must have been wrong anywhere, for a switch that had no reason at all. Until then a node
+/// that was away may still find out who is Lord.
+const CALM: Duration = Duration::from_secs(15);
 
 /// What was changed by hand was noted so soon.
 const BY_HAND: Duration = Duration::from_millis(50);
@@ -23,12 +28,31 @@ pub struct Switch {
     pub ip: IpAddr,
     pub to: usize,
     pub needed: bool,
+    /// Whether nothing was wrong, and had not been for a while, with any node, link or the API.
+    pub in_calm: bool,
+}
+
+/// A fault, and when it was in force.
+struct InForce<'a> {
+    fault: &'a Fault,
+    from: Instant,
+    until: Instant,
 }
 
 /// All switches that the nodes have asked for.
 pub fn switches(stage: &Stage) -> Vec<Switch> {
     let (plan, journal, history) = (stage.plan, stage.robot.journal(), stage.robot.history());
     let node_at = |route: Option<IpAddr>| (1..=plan.nodes).find(|node| route == route_of(*node));
+    let faults: Vec<InForce> = stage
+        .played
+        .iter()
+        .map(|played| InForce {
+            fault: &plan.faults[played.number].fault,
+            from: played.from,
+            until: played.until.unwrap_or_else(Instant::now),
+        })
+        .collect();
+    let keeps = !plan.foreign && plan.site.preempt == Preempt::Never;
     let mut switches = Vec::new();
     for (legion, ip) in stage.watched.iter().map(|watched| (watched.promise.legion, watched.promise.ip)) {
         let legion = plan.legions().iter().position(|name| *name == legion).expect("one of these");
@@ -47,15 +71,19 @@ pub fn switches(stage: &Stage) -> Vec<Switch> {
             // In the first Legion the first node has the highest valor, in the second the last.
             let ranks_higher = |one: usize, other: usize| if legion == 0 { one < other } else { one > other };
             let is_rightful = || {
-                from.is_some_and(|from| ranks_higher(to, from))
+                !keeps
+                    && from.is_some_and(|from| ranks_higher(to, from))
                     && lords(post.at, next).any(|lords| lords.contains(&to))
             };
             let was_well = from.is_some_and(|from| {
                 let before = post.at.checked_sub(WELL).unwrap_or(post.at);
-                is_well(plan, from, before - stage.started.min(before), post.at - stage.started)
+                is_well(plan, &faults, from, before, post.at)
                     && lords(before, Some(post.at)).any(|lords| *lords == [from])
             });
-            switches.push(Switch { at: post.at, ip, to, needed: !was_well || is_rightful() });
+            let needed = !was_well || is_rightful();
+            let in_calm = stage.started + CALM <= post.at
+                && is_calm(&faults, plan.nodes, post.at.checked_sub(CALM).unwrap_or(post.at), post.at);
+            switches.push(Switch { at: post.at, ip, to, needed, in_calm });
         }
     }
     switches
@@ -74,10 +102,23 @@ fn of_legion(
     until_then.map(move |lords| &lords.of[legion])
 }
 
-/// Whether nothing was wrong with a node, or had just been, between two times of the schedule.
-fn is_well(plan: &Plan, node: usize, from: Duration, until: Duration) -> bool {
-    let overlaps = |planned: &&Planned| planned.from <= until && planned.until + APART >= from;
-    !plan.faults.iter().filter(overlaps).any(|planned| planned.fault.concerns(node))
+/// Whether nothing was wrong with a node, or had just been, between two times.
+fn is_well(plan: &Plan, faults: &[InForce], node: usize, from: Instant, until: Instant) -> bool {
+    let wrong = |it: &InForce| it.fault.concerns(node) || plan.foreign && it.fault.node() == Some(node);
+    let overlaps = |it: &InForce| it.from <= until && it.until + APART >= from;
+    // Since it was reloaded it may not read its password any more.
+    let is_locked_out = |it: &InForce| {
+        plan.site.uid
+            && it.fault.reloads() == Some(node)
+            && it.from <= until
+            && !plan.user_reads_password(node)
+    };
+    !faults.iter().any(|it| wrong(it) && overlaps(it) || is_locked_out(it))
+}
+
+/// Whether nothing was wrong at all between two times, with so many nodes.
+fn is_calm(faults: &[InForce], nodes: usize, from: Instant, until: Instant) -> bool {
+    !faults.iter().any(|it| it.fault.disturbs(nodes) && it.from <= until && it.until >= from)
 }
 
 #[cfg(test)]
@@ -102,11 +143,36 @@ mod tests {
 
     #[test]
     fn a_node_is_not_well_while_something_is_wrong_with_it_nor_soon_after() {
-        let seconds = Duration::from_secs;
+        let (began, seconds) = (Instant::now(), Duration::from_secs);
+        let at = |time| began + seconds(time);
         let mut plan = Plan::draw(1, false, &Kinds::read("old").expect("a word of its own"));
-        plan.faults = vec![Planned { from: seconds(10), until: seconds(20), fault: Fault::Pause(2) }];
-        let is_well = |node, from, until| is_well(&plan, node, seconds(from), seconds(until));
+        let in_force = |fault, from, until| InForce { fault, from: at(from), until: at(until) };
+        let pause = Fault::Pause(2);
+        let faults = [in_force(&pause, 10, 20)];
+        let is_well = |node, from, until| is_well(&plan, &faults, node, at(from), at(until));
         assert!(is_well(1, 0, 60) && is_well(2, 0, 9) && is_well(2, 30, 60));
         assert!(!is_well(2, 0, 10) && !is_well(2, 12, 13) && !is_well(2, 24, 30));
+        // A reload is no excuse, but where the plugin is another one.
+        let reload = Fault::Deploy(2, seconds(8));
+        let faults = [in_force(&reload, 10, 20)];
+        assert!(super::is_well(&plan, &faults, 2, at(12), at(13)));
+        plan.foreign = true;
+        assert!(!super::is_well(&plan, &faults, 2, at(12), at(13)));
+        assert!(super::is_well(&plan, &faults, 1, at(12), at(13)));
+    }
+
+    #[test]
+    fn it_is_calm_while_nothing_is_a_reason_for_a_switch() {
+        let began = Instant::now();
+        let at = |time| began + Duration::from_secs(time);
+        let (all, some) = (Fault::Sick(vec![1, 2, 3]), Fault::Sick(vec![1, 2]));
+        let (reload, drain) = (Fault::Reload(1), Fault::Drain(3));
+        let is_calm = |fault, from, until| {
+            let faults = [InForce { fault, from: at(10), until: at(20) }];
+            is_calm(&faults, 3, at(from), at(until))
+        };
+        assert!(is_calm(&all, 0, 60) && is_calm(&reload, 0, 60));
+        assert!(!is_calm(&some, 15, 16) && !is_calm(&drain, 0, 10) && !is_calm(&drain, 20, 30));
+        assert!(is_calm(&some, 0, 9) && is_calm(&some, 21, 30));
     }
 }

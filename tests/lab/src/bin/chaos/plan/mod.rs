@@ -19,6 +19,8 @@
 //!   read the password's file.
 //! - The tolerance is more than two announcements of the slowest node: otherwise one lost datagram is its death.
 
+mod ranks;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ use lab::uwsgi::Uwsgi;
 
 use crate::fault::{Fault, Planned};
 use crate::kinds::{Kind, Kinds};
-use crate::site::{Ips, SECOND, Site};
+use crate::site::{Ips, Preempt, SECOND, Site};
 
 /// The longest switch, and so the longest time that a fault can outlast its end.
 const SLOWEST_SWITCH: Duration = Duration::from_secs(30);
@@ -196,6 +198,11 @@ impl Plan {
                 let fault = Fault::Strays(rng.u8(1..=7));
                 self.faults.push(Planned { from, until: until.min(self.length), fault });
             }
+            Kind::Reloads => self.draw_reloads(rng),
+            Kind::Sick => self.draw_sick(rng),
+            Kind::Drains => self.draw_drains(rng),
+            Kind::Nopreempt => self.site.draw_preempt(rng),
+            Kind::Silent => self.draw_silent(rng),
         }
     }
 
@@ -340,7 +347,7 @@ impl Plan {
 
     /// Whether the user that node N becomes may read its password's file.
     pub fn user_reads_password(&self, node: usize) -> bool {
-        let reloads = |node| self.faults.iter().any(|planned| planned.fault == Fault::Reload(node));
+        let reloads = |node| self.faults.iter().any(|planned| planned.fault.reloads() == Some(node));
         // The first one that reloads may be lost as one with a wrong login may be, if there is none.
         let first = (1..=self.nodes).find(|node| reloads(*node));
         let may_be_lost =
@@ -355,7 +362,11 @@ impl Plan {
         let in_line = (self.switch + Duration::from_secs(15)) * others;
         // An election takes some rounds.
         let rounds = Duration::from_secs(8) * (self.site.longest_freq() - 1);
-        QUIET + in_line + rounds + self.longest_pause()
+        let delay = match self.site.preempt {
+            Preempt::After(seconds) => Duration::from_secs(seconds.into()),
+            Preempt::AtOnce | Preempt::Never => Duration::ZERO,
+        };
+        QUIET + in_line + rounds + delay + self.longest_pause()
     }
 
     /// For how long it may be that nobody tries a takeover, though all faults are over by which one has failed.

@@ -54,11 +54,37 @@ fn what_is_added_to_a_schedule_leaves_the_rest_as_it_is() {
 }
 
 #[test]
+fn earlier_seeds_are_what_they_were() {
+    let [earlier, all] = ["earlier", "all"].map(|kinds| Kinds::read(kinds).expect("a word of its own"));
+    for seed in 0..500 {
+        let (before, after) = (Plan::draw(seed, false, &earlier), Plan::draw(seed, false, &all));
+        assert!(before.faults.iter().all(|planned| after.faults.contains(planned)), "seed {seed}");
+        // What is new stands behind.
+        assert!(after.site.to_string().starts_with(&before.site.to_string()), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_last_reloads_come_when_nothing_else_has_been_wrong_for_a_while() {
+    let reloads = Kinds::read("reloads").expect("a kind");
+    for seed in 0..500 {
+        let plan = Plan::draw(seed, false, &reloads);
+        let last = plan.faults.last().expect("there are some");
+        assert!(last.fault.reloads().is_some(), "{plan}");
+        let before = plan.faults.iter().filter(|planned| planned.from < last.from);
+        assert!(
+            before.into_iter().all(|planned| planned.until + Duration::from_secs(25) <= last.from),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
 fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn() {
     let all = Kinds::all();
     let plans: Vec<Plan> = (0..2000).map(|seed| Plan::draw(seed, false, &all)).collect();
     for plan in &plans {
-        assert!((3..=16).contains(&plan.faults.len()));
+        assert!((3..=28).contains(&plan.faults.len()));
         assert!(
             plan.faults.iter().all(|planned| planned.from <= planned.until && planned.until <= plan.length)
         );
@@ -106,6 +132,16 @@ fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn()
         ", clocks ahead [0, 10]",
         ", two hooks",
         ", two IPs in a hook",
+        "deploy 1, loads 12 s",
+        "sick [1]",
+        "sick [1, 2, 3]",
+        "drain 1",
+        ", checked by http",
+        ", checked by a command",
+        ", drain file",
+        ", nopreempt",
+        ", preempt-delay 7",
+        ", silent stop",
     ];
     for fault in others.iter().chain(&["move to 2", "move away", "wrong login on 3"]).chain(&LIES) {
         assert!(texts.contains(fault), "{fault} is never drawn");
