@@ -84,6 +84,11 @@ fn node_of<A: Numbered>(server: ServerOf<A>) -> Option<usize> {
 
 impl<A: Numbered> StandIn<A> {
     pub const ACTION: &'static str = A::ACTION;
+
+    /// The server of node N.
+    pub fn number(node: usize) -> ServerOf<A> {
+        A::server(node)
+    }
 }
 
 impl<A: Numbered> Hosted for StandIn<A>
