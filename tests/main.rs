@@ -10,6 +10,7 @@ mod check;
 mod cloud;
 mod commands;
 mod examples;
+mod floatingip;
 mod growth;
 mod init_script;
 mod installation;
