@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab::cloud::{Certificate, Cloud, Config, FloatingIp, Request, Server, Token};
 use lab::hoster::{self, Hosted as _};
@@ -274,23 +274,19 @@ fn a_release_unassigns(uwsgi: Uwsgi) {
     assert_eq!(asked(&cloud).iter().filter(|line| line.ends_with("/unassign")).count(), 1);
 }
 
-/// The first look comes half a minute after the takeover, and then there is one a minute.
+/// Of a Lord's; the others look once a day. The first comes half a minute after the takeover, and then there is one a minute.
 #[test]
 fn in_peace_an_hour_has_sixty_gets() {
-    let scene = Scene::in_cloud(Uwsgi::Pypi, 3, Config::default(), "", QUICK).settle();
+    let scene = Scene::in_cloud(Uwsgi::Pypi, 1, Config::default(), "", QUICK).settle();
     let looks = || {
         let journal = scene.robot.journal();
-        let since = journal.iter().rposition(|request| request.method == "POST").expect("the takeover") + 2;
-        journal[since.min(journal.len())..].iter().map(|request| request.at).collect::<Vec<Instant>>()
+        let confirmed =
+            journal.iter().rposition(|request| request.method == "POST").expect("the takeover") + 1;
+        journal[confirmed + 1..].iter().map(|request| request.at).collect::<Vec<Instant>>()
     };
-    assert!(wait_until(3 * LIMIT, || looks().len() >= 3), "{}", scene.state());
-    let looks = looks();
-    // They may be late, but never early.
-    let pauses: Vec<Duration> = looks.windows(2).map(|two| two[1] - two[0]).collect();
-    assert!(
-        pauses.iter().all(|pause| *pause > Duration::from_millis(59_500)),
-        "{pauses:?}: {}",
-        scene.state()
-    );
+    assert!(wait_until(2 * LIMIT, || looks().len() >= 2), "{}", scene.state());
+    let pause = looks()[1] - looks()[0];
+    // The first may have arrived late on a busy machine, and the second has not.
+    assert!(pause > seconds(55), "{pause:?}: {}", scene.state());
     assert_eq!(scene.posts(), 1, "{}", scene.state());
 }
