@@ -12,7 +12,7 @@ use lab::{LIMIT, PASSWORD, USERNAME, wait_until};
 
 /// Starts a node with one hook and these lines, and returns what the plugin has logged when uWSGI has ended with
 /// status 1, or is up.
-fn start(uwsgi: Uwsgi, hook: &str, options: &str, ends: bool) -> Vec<String> {
+pub fn start(uwsgi: Uwsgi, hook: &str, options: &str, ends: bool) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ini = format!(
         "plugin = hetzner\nlegion = {LEGION} {} 1 aes-128-cbc:secret1\nlegion-lord = {LEGION} {hook}\n{options}",
@@ -31,14 +31,14 @@ fn start(uwsgi: Uwsgi, hook: &str, options: &str, ends: bool) -> Vec<String> {
 }
 
 /// A hook with which nothing is wrong on this machine.
-fn right() -> String {
+pub fn right() -> String {
     format!(
         "hetzner-failoverip:username={USERNAME},password={PASSWORD},ip=127.0.0.9,active_ip=127.0.0.1,\
          url=http://127.0.0.1:9/failover/x"
     )
 }
 
-const NO_WARNING: &str = "legion-death-on-lord-error = 30\n";
+pub const NO_WARNING: &str = "legion-death-on-lord-error = 30\n";
 
 #[test]
 fn a_right_ini_is_met_with_silence() {

@@ -1,11 +1,12 @@
 //! The operator's commands: options of uWSGI that do their work for every hook of this plugin in the ini, and exit before
 //! anything is bound or forked. The login comes from the ini, so nobody has to type it.
 //!
-//! `asked` knows what the command line asks for, `act` does it for one failover IP, `whom` says as which user the check
-//! runs, `report` is what is printed. This room uses `startup` and `failover`; it knows no hoster.
+//! `asked` knows what the command line asks for, `act` does it for one failover IP, `health` runs the checks of Legions,
+//! `whom` says as which user the check runs, `report` is what is printed. This room uses `startup` and `failover`; it knows no hoster.
 
 mod act;
 mod asked;
+mod health;
 mod report;
 mod whom;
 
@@ -74,12 +75,14 @@ fn obey(command: Command, asked: &Asked, reading: &Reading, shared: &Shared) -> 
         steps.extend(warnings.map(|(_, text)| Step(Mark::Warning, text.clone())));
     }
     let reports = reports(command, &ips);
-    let has_failed = steps.iter().any(|Step(mark, _)| *mark == Mark::Error);
+    let legions = health::of_legions(command, reading, is_wanted);
+    let has_failed = steps.iter().any(|Step(mark, _)| *mark == Mark::Error)
+        || legions.iter().any(|legion| legion.code == UNKNOWN);
     let is_one =
         |code: i32| code == UNKNOWN && has_failed || reports.iter().any(|report| report.code == code);
     let code = [UNKNOWN, ELSEWHERE].into_iter().find(|code| is_one(*code)).unwrap_or(0);
     let ips = ips.into_iter().zip(reports).collect();
-    Document { command: Some(command), code, error: None, problems: Vec::new(), steps, ips }
+    Document { command: Some(command), code, error: None, problems: Vec::new(), steps, legions, ips }
 }
 
 /// One report for each IP, all made at the same time. But rejected logins may lock this address out, so a login that

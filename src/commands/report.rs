@@ -43,6 +43,18 @@ pub struct Report {
     pub code: i32,
 }
 
+/// How this node is in one Legion.
+pub struct LegionReport {
+    pub legion: String,
+    /// `healthy`, `sick`, `drained`.
+    pub state: String,
+    /// Why it is not healthy.
+    pub reason: Option<String>,
+    pub steps: Vec<Step>,
+    /// 1 if that is an error.
+    pub code: i32,
+}
+
 /// All that a command prints.
 pub struct Document {
     /// `None` if the command line has none, or several.
@@ -54,13 +66,23 @@ pub struct Document {
     pub problems: Vec<String>,
     /// What is not about a single IP.
     pub steps: Vec<Step>,
+    /// Those with a check or a drain file.
+    pub legions: Vec<LegionReport>,
     pub ips: Vec<(FailoverIp, Report)>,
 }
 
 impl Document {
     pub fn error(command: Option<Command>, code: i32, sentence: &str) -> Document {
         let error = Some(sentence.to_string());
-        Document { command, code, error, problems: Vec::new(), steps: Vec::new(), ips: Vec::new() }
+        Document {
+            command,
+            code,
+            error,
+            problems: Vec::new(),
+            steps: Vec::new(),
+            legions: Vec::new(),
+            ips: Vec::new(),
+        }
     }
 
     pub fn print(&self, as_json: bool) {
@@ -69,6 +91,9 @@ impl Document {
         }
         let say = |what: &str, Step(mark, text): &Step| print(&format!("{:<8} {what}{text}", mark.word()));
         self.steps.iter().for_each(|step| say("", step));
+        for report in &self.legions {
+            report.steps.iter().for_each(|step| say(&format!("{}: ", report.legion), step));
+        }
         for (ip, report) in &self.ips {
             let what = format!("{} {}: ", ip.legion.name(), ip.name());
             report.steps.iter().for_each(|step| say(&what, step));
@@ -93,12 +118,21 @@ impl Document {
                 "steps": steps(&report.steps),
             })
         };
+        let legion = |report: &LegionReport| {
+            json!({
+                "legion": report.legion,
+                "state": report.state,
+                "reason": report.reason,
+                "steps": steps(&report.steps),
+            })
+        };
         json!({
             "command": self.command.map(Command::name),
             "exit_status": self.code,
             "error": self.error,
             "problems": self.problems,
             "steps": steps(&self.steps),
+            "legions": self.legions.iter().map(legion).collect::<Vec<_>>(),
             "ips": self.ips.iter().map(ip).collect::<Vec<_>>(),
         })
     }

@@ -139,7 +139,7 @@ impl OfLegion {
         if option != CHECK {
             match self.seen.iter().find(|(known, _)| *known == option) {
                 Some((_, same)) if same == value => return,
-                Some(_) => return self.problem(option, "is given twice with different values: keep one"),
+                Some(_) => return self.problem(option, "given twice with different values: keep one"),
                 None => self.seen.push((option, value.to_vec())),
             }
         }
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(all[0].problems, [""; 0]);
         let all =
             read(&[("legion-check-fall", "x 2"), ("legion-check-fall", "x 3"), ("legion-check-fall", "y 3")]);
-        let expected = "legion-check-fall: is given twice with different values: keep one";
+        let expected = "legion-check-fall: given twice with different values: keep one";
         assert_eq!((&all[0].problems[..], &all[1].problems[..]), (&[expected.to_string()][..], &[][..]));
         assert_eq!(all[0].options.fall, 2);
     }

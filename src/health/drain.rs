@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Drain {
     pub fn watch(&self) {
         let mut told = None;
         loop {
-            let looked = self.look();
+            let looked = look_for(&self.path);
             self.found.store(i8::from(looked == Ok(true)), Ordering::Relaxed);
             let trouble = looked.err();
             if trouble != told {
@@ -72,13 +72,13 @@ impl Drain {
             thread::sleep(PAUSE);
         }
     }
+}
 
-    /// Whether it is there, or why that cannot be told.
-    pub fn look(&self) -> Result<bool, String> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error.to_string()),
-        }
+/// Whether the file is there, or why that cannot be told.
+pub fn look_for(path: &Path) -> Result<bool, String> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use crate::config::{Check, LegionOptions};
 use crate::sys::{lock, spawn};
 use drain::Drain;
-pub use probe::{Outcome, Prober};
+pub use drain::look_for;
+use probe::Outcome;
+pub use probe::Prober;
 use tally::Tally;
 pub use tally::Went;
 
@@ -59,6 +61,9 @@ struct Watched {
     tally: Mutex<Tally>,
     /// The tally's verdict: 1 passes, 0 does not, -1 unknown.
     verdict: AtomicI8,
+    /// Whether its last result was a pass, and whether a failure has not been made up for by enough passes yet.
+    has_passed: AtomicBool,
+    is_doubted: AtomicBool,
     /// What came back last.
     last: Mutex<String>,
     /// How long it took last, in milliseconds.
@@ -72,6 +77,8 @@ impl Health {
             check: check.clone(),
             tally: Mutex::default(),
             verdict: AtomicI8::new(-1),
+            has_passed: AtomicBool::new(false),
+            is_doubted: AtomicBool::new(false),
             last: Mutex::default(),
             took: AtomicU64::new(0),
             runs: AtomicBool::new(false),
@@ -119,16 +126,28 @@ impl Health {
         }
     }
 
+    /// Whether the last result of each check was a pass, which may not be known as health yet.
+    pub fn has_passed(&self) -> bool {
+        self.checks.iter().all(|check| check.has_passed.load(Ordering::Relaxed))
+    }
+
+    /// Whether a check has failed of late, though not often enough to make this node sick.
+    pub fn is_doubted(&self) -> bool {
+        self.checks.iter().any(|check| check.is_doubted.load(Ordering::Relaxed))
+    }
+
     /// Whether the drain file is there; `None` before that is known.
     pub fn drained(&self) -> Option<bool> {
         self.drain.as_ref().map_or(Some(false), |drain| drain.is_there(self.began.get()))
     }
 
-    /// How long it takes from one result to the next of the checks that fail.
-    pub fn cadence(&self) -> Duration {
-        let failing = self.checks.iter().filter(|check| check.verdict.load(Ordering::Relaxed) == 0);
-        let took = failing.map(|check| Duration::from_millis(check.took.load(Ordering::Relaxed))).max();
-        took.map_or(Duration::ZERO, |took| took.max(self.interval))
+    /// For how long a sick node has to wait until others that became sick, or well, with it must know: they do one result
+    /// later at the most, and a first result of them is enough.
+    pub fn patience(&self) -> Duration {
+        let took = self.checks.iter().map(|check| check.took.load(Ordering::Relaxed)).max();
+        let cadence = self.interval.max(Duration::from_millis(took.unwrap_or_default()));
+        let (fall, rise) = self.limits;
+        cadence.saturating_sub(self.interval * (fall.min(rise) - 1))
     }
 
     /// Why the state is what it is: one line, with which check it is and what came back.
@@ -192,6 +211,8 @@ impl Watched {
     }
 
     fn publish(&self, tally: &Tally) {
+        self.has_passed.store(tally.has_passed(), Ordering::Relaxed);
+        self.is_doubted.store(tally.is_doubted(), Ordering::Relaxed);
         self.verdict.store(tally.verdict().map_or(-1, i8::from), Ordering::Release);
     }
 }

@@ -18,6 +18,9 @@ pub struct Tally {
     verdict: Option<bool>,
     /// How many results in a row were against the verdict.
     against: u32,
+    /// How many passes in a row there were, and whether fewer than needed since the last failure.
+    passes: u32,
+    is_doubted: bool,
     /// Until when no answer is no failure.
     excused_until: Option<Instant>,
 }
@@ -27,9 +30,20 @@ impl Tally {
         self.verdict
     }
 
+    /// Whether a failure has not been made up for by enough passes yet. Unlike the last result, this does not change with
+    /// each result of a service that fails now and then.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted
+    }
+
+    /// Whether the last result was a pass.
+    pub fn has_passed(&self) -> bool {
+        self.verdict.is_some_and(|passes| passes == (self.against == 0))
+    }
+
     /// Goes on from the verdict of the process before a reload.
     pub fn go_on(&mut self, verdict: Option<bool>, excused_until: Instant) {
-        *self = Tally { verdict, against: 0, excused_until: Some(excused_until) };
+        *self = Tally { verdict, excused_until: Some(excused_until), ..Tally::default() };
     }
 
     /// Notes a result. Returns whether it counts.
@@ -41,6 +55,8 @@ impl Tally {
         if went == Went::Unanswered && self.excused_until.is_some() {
             return false;
         }
+        self.passes = if has_passed { self.passes.saturating_add(1) } else { 0 };
+        self.is_doubted = if has_passed { self.is_doubted && self.passes < rise } else { true };
         let in_a_row = if has_passed { rise } else { fall };
         self.against = if self.verdict == Some(has_passed) { 0 } else { self.against.saturating_add(1) };
         if self.verdict.is_none() || self.against >= in_a_row {
@@ -83,6 +99,31 @@ mod tests {
             let played = play(Tally::default(), limits, Instant::now(), results);
             assert_eq!(played, verdicts, "{limits:?} {results}");
         }
+    }
+
+    #[test]
+    fn the_last_result_is_known_before_it_decides() {
+        let mut tally = Tally::default();
+        assert!(!tally.has_passed());
+        for (went, passes, has_passed, is_doubted) in [
+            (Went::Passed, true, true, false),
+            (Went::Failed, true, false, true),
+            (Went::Passed, true, true, true),
+            (Went::Failed, true, false, true),
+            (Went::Unanswered, false, false, true),
+            (Went::Passed, false, true, true),
+            (Went::Failed, false, false, true),
+            (Went::Passed, false, true, true),
+            (Went::Passed, true, true, false),
+        ] {
+            tally.note(went, (2, 2), Instant::now());
+            let is = (tally.verdict(), tally.has_passed(), tally.is_doubted());
+            assert_eq!(is, (Some(passes), has_passed, is_doubted), "{went:?}");
+        }
+        tally.go_on(Some(false), Instant::now());
+        assert!(!tally.has_passed());
+        tally.go_on(Some(true), Instant::now());
+        assert!(tally.has_passed());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 mod connect;
 mod error;
-pub mod plain;
 mod probe;
 mod proxy;
 mod tls;
@@ -28,8 +27,8 @@ pub use probe::Probe;
 use tls::TlsConnector;
 pub use trust::TrustStore;
 
-/// What is checked by HTTP says what it says in less.
-const LONGEST_BODY: u64 = 64 * 1024;
+/// Most answers have half a kilobyte. Anything longer than this is something else.
+pub const LONGEST_BODY: u64 = 64 * 1024;
 /// Headers take less than a kilobyte; a proxy may add some.
 const LONGEST_HEADER: usize = 8 * 1024;
 

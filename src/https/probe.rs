@@ -1,4 +1,4 @@
-//! A look at a service, as a health check takes it: no login, no proxy, no redirect, no TLS, and a connection of its own.
+//! A look at a service, as a health check takes it, or a service of this host's own link: no login, no proxy, no redirect, no TLS, and a connection of its own.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -63,13 +63,23 @@ impl Probe {
     /// Asks for a URL. Returns the status of a complete answer; of the error, whether there was an answer at all.
     pub fn get(&self, url: &Uri, limit: Duration) -> Result<u16, (String, bool)> {
         self.way.begin(limit);
-        self.ask(url, limit).map_err(|error| {
+        self.ask(url, limit, &mut io::sink()).map_err(|error| {
             let is_answer = matches!(error, ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..));
             (self.in_words(&error), is_answer)
         })
     }
 
-    fn ask(&self, url: &Uri, limit: Duration) -> Result<u16, ureq::Error> {
+    /// The body of a 200, or why there is none.
+    pub fn read(&self, url: &Uri, limit: Duration) -> Result<Vec<u8>, String> {
+        self.way.begin(limit);
+        let mut body = Vec::new();
+        match self.ask(url, limit, &mut body).map_err(|error| self.in_words(&error))? {
+            200 => Ok(body),
+            status => Err(format!("HTTP {status}")),
+        }
+    }
+
+    fn ask(&self, url: &Uri, limit: Duration, into: &mut impl io::Write) -> Result<u16, ureq::Error> {
         let config = Agent::config_builder()
             .proxy(None)
             .user_agent("uwsgi-hetzner")
@@ -85,7 +95,7 @@ impl Probe {
         let mut response = agent.get(url).header("Connection", "close").call()?;
         let status = response.status().as_u16();
         // A service that hangs after the first line of its answer does not serve. What is longer is not read to its end.
-        io::copy(&mut response.body_mut().as_reader().take(LONGEST_BODY), &mut io::sink())?;
+        io::copy(&mut response.body_mut().as_reader().take(LONGEST_BODY), into)?;
         Ok(status)
     }
 
@@ -202,6 +212,21 @@ mod tests {
                 assert!(request.contains(&format!("\r\n{line}\r\n")), "{line}: {request}");
             }
             assert!(!request.contains("authorization"), "{request}");
+        }
+    }
+
+    #[test]
+    fn the_body_of_a_200_can_be_read() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n42", Ok("42")),
+            ("HTTP/1.0 200 OK\r\n\r\n42", Ok("42")),
+            ("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n42", Err("HTTP 404")),
+        ] {
+            let (address, told, _end) = server(Some(answer));
+            let url = format!("http://{address}/").parse().unwrap();
+            let body = Probe::of_url(&url).read(&url, LIMIT).map(|body| String::from_utf8(body).unwrap());
+            assert_eq!(body, expected.map(String::from).map_err(String::from), "{answer}");
+            told.recv().unwrap();
         }
     }
 

@@ -98,6 +98,7 @@ pub struct Reading {
     records: &'static Records,
     hooks: Vec<Hook>,
     options: Vec<(Legion, LegionOptions)>,
+    has_wrong_options: bool,
     /// Hooks that another plugin has added since.
     later: Mutex<Vec<Hook>>,
     /// What ends uWSGI when it starts, each with Legion, hook and key.
@@ -117,6 +118,7 @@ impl Reading {
             records,
             hooks: Vec::new(),
             options: Vec::new(),
+            has_wrong_options: false,
             later: Mutex::default(),
             problems: Vec::new(),
             warnings: Vec::new(),

@@ -12,7 +12,7 @@ const LARGEST_RANKED: u64 = 16_383;
 
 impl Reading {
     pub(super) fn read_options(&mut self, lines: &[(String, Vec<u8>)]) {
-        let legions = uwsgi::legions();
+        let (legions, before) = (uwsgi::legions(), self.problems.len());
         for of in read_legion_options(lines) {
             let Some(legion) = legions.iter().find(|legion| legion.name() == of.legion).copied() else {
                 self.problems.push(unknown_legion(&of, &legions));
@@ -31,6 +31,7 @@ impl Reading {
             self.problems.extend(wrong_valor);
             self.options.push((legion, options));
         }
+        self.has_wrong_options = self.problems.len() > before;
         self.warnings.extend(
             uwsgi::options().into_iter().filter_map(|(key, _)| mistyped(&key)).map(|text| (None, text)),
         );

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use super::Reading;
+use super::{Hook, Reading};
 use crate::uwsgi::{self, LogFile, log};
 
 /// Says each problem in every place where an operator may look for it.
@@ -31,14 +31,15 @@ impl Reading {
         }
     }
 
-    /// Triggers the alarms of wrong hooks, each once, when uWSGI goes on despite them.
+    /// Triggers the alarms of wrong hooks, each once, when uWSGI goes on despite them. A wrong option concerns all hooks.
     pub fn trigger_alarms(&self) {
         let Some(first) = self.problems.first() else { return };
         let more = match self.problems.len() {
             1 => String::new(),
             all => format!(" (and {} more, see the log)", all - 1),
         };
-        let wrong = self.hooks.iter().filter(|hook| !hook.problems.is_empty());
+        let is_wrong = |hook: &&Hook| self.has_wrong_options || !hook.problems.is_empty();
+        let wrong = self.hooks.iter().filter(is_wrong);
         for alarm in wrong.filter_map(|hook| hook.alarm.as_ref()).collect::<BTreeSet<_>>() {
             uwsgi::alarm(alarm, &format!("{first}{more}"));
         }

@@ -13,7 +13,7 @@ use super::voice::{Farewell, Voice};
 use crate::config::LegionOptions;
 use crate::failover::FailoverIp;
 use crate::health::{Health, State};
-use crate::metrics::{LegionMetrics, count};
+use crate::metrics::{LegionMetrics, count, set};
 use crate::sys::spawn;
 use crate::uwsgi::{self, Legion, View};
 
@@ -42,6 +42,12 @@ pub struct Kept {
     metrics: &'static LegionMetrics,
     /// Whether the last lord hook has brought its IPs here.
     has_ips: bool,
+    /// Whether a lord hook runs.
+    takes_over: bool,
+    /// When uWSGI's clock was looked at last, whether a majority was in sight then, and of how many nodes at the most.
+    looked: i64,
+    had_majority: bool,
+    most_nodes: usize,
     /// Until when this node, which was Lord before a reload, counts as Lord still.
     lord_until: Option<Instant>,
     /// The claims of the failover IPs that were here then.
@@ -95,6 +101,10 @@ impl Kept {
             is_silent: options.silent_stop,
             metrics,
             has_ips: false,
+            takes_over: false,
+            looked: uwsgi::now(),
+            had_majority: false,
+            most_nodes: 1,
             lord_until: None,
             had: Vec::new(),
             reloads: 0,
@@ -141,6 +151,7 @@ impl Kept {
             self.lord_until = None;
         }
         self.note_health();
+        self.doubt_after_a_break(view);
         self.keep_rank(view, now);
         self.voice.tick(view, now);
         self.bring_back(view, now)
@@ -170,21 +181,42 @@ impl Kept {
         }
     }
 
+    /// A Lord that its peers have dropped, because it was frozen or cut off, may no longer have the IPs: another node may have
+    /// been elected. Until a check has found them here it does not keep them, so that the other one can.
+    fn doubt_after_a_break(&mut self, view: &View) {
+        let now = uwsgi::now();
+        let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
+        let was_frozen = now - std::mem::replace(&mut self.looked, now) > tolerance;
+        let nodes = 1 + view.peers.iter().map(|peer| &peer.uuid).collect::<BTreeSet<_>>().len();
+        self.most_nodes = self.most_nodes.max(nodes);
+        let has_majority = nodes * 2 > self.sight.voters(self.most_nodes);
+        let lost_it = std::mem::replace(&mut self.had_majority, has_majority) && !has_majority;
+        if was_frozen || lost_it {
+            self.has_ips = false;
+            self.ips.iter().for_each(|ip| set(&ip.record.metrics.route, None));
+        }
+    }
+
     fn keep_rank(&mut self, view: &View, now: Instant) {
         self.metrics.rank.store(self.legion.valor() as i64, Ordering::Relaxed);
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
+        let takes_part = is_lord || self.takes_over;
+        // What all nodes need may be gone, or be back, and they notice it one after the other. So the last result is enough
+        // for the Lord to be well, and for another node not to be.
         let health = match self.state {
-            State::Healthy => rank::Health::Well,
-            State::Sick => rank::Health::Sick(self.health.cadence()),
+            State::Healthy if takes_part || !self.health.is_doubted() => rank::Health::Well,
+            State::Sick if takes_part && self.health.has_passed() => rank::Health::Well,
+            State::Healthy | State::Sick => rank::Health::Sick(self.health.patience()),
             State::Drained => rank::Health::Sick(Duration::ZERO),
             State::Unknown => rank::Health::Unknown,
         };
         let standing = rank::Standing {
             valor: self.valor,
             uuid: &self.legion.uuid(),
-            is_lord,
+            // Who becomes sick while it takes the IPs over goes on, unless a healthy one is there.
+            is_lord: is_lord || self.takes_over && health != rank::Health::Well,
             has_ips,
             health,
             announced: own,
@@ -202,8 +234,14 @@ impl Kept {
         routes.clone().all(|route| route == 1) || self.has_ips && routes.all(|route| route != 0)
     }
 
+    pub fn note_begin(&mut self) {
+        self.takes_over = true;
+        self.comeback.begin();
+    }
+
     pub fn note_end(&mut self, ended: Ended) {
         self.has_ips = ended == Ended::Here;
+        self.takes_over = false;
         self.comeback.note(ended);
         if ended == Ended::Outvoted {
             // uWSGI has not heard that node yet.

@@ -160,7 +160,7 @@ impl Keeper {
     /// A lord hook begins.
     pub fn note_begin(&'static self, legion: Legion) {
         self.start();
-        self.with(legion, |kept| kept.comeback.begin());
+        self.with(legion, |kept| kept.note_begin());
     }
 
     /// A lord hook has ended; called before uWSGI acts on it.

@@ -40,10 +40,10 @@ pub struct Standing<'a> {
     pub peers: &'a [Peer],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Health {
     Well,
-    /// Sick, with so much time from one result of its checks to the next; or drained, with none.
+    /// Sick, and so long must pass until others with the same trouble must know it; or drained, with no such time.
     Sick(Duration),
     Unknown,
 }
@@ -74,7 +74,7 @@ impl Rank {
         match (standing.health, standing.is_lord) {
             (Health::Well, true) if standing.has_ips && !self.makes_room(now) => plain | HEALTHY | KEEPS,
             (Health::Well, _) => plain | HEALTHY,
-            (Health::Sick(cadence), true) if self.is_sicker(cadence, now) => plain,
+            (Health::Sick(patience), true) if self.is_sicker(patience, now) => plain,
             // A switch would help nobody: it remains above the other sick ones.
             (_, true) => plain | (standing.announced & BITS).max(HEALTHY),
             (_, false) => plain,
@@ -82,9 +82,9 @@ impl Rank {
     }
 
     /// Whether a healthy node is in sight, while this one is sick. What ails this node may ail all, and what is over may be
-    /// over for all: then the others' checks show it at most one result later.
-    fn is_sicker(&self, cadence: Duration, now: Instant) -> bool {
-        let patience = if cadence.is_zero() { cadence } else { cadence + SIGHT };
+    /// over for all.
+    fn is_sicker(&self, patience: Duration, now: Instant) -> bool {
+        let patience = if patience.is_zero() { patience } else { patience + SIGHT };
         let long_ago = |since: Option<Instant>| since.is_some_and(|since| now - since >= patience);
         long_ago(self.sick_since) && long_ago(self.healthy_since)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::hosters::ledger::Limits;
 
+/// For one floating IP.
 pub const LIMITS: Limits = Limits {
     // None is documented.
     lock_out: None,
@@ -24,3 +25,6 @@ pub const LIMITS: Limits = Limits {
     refused_pause: Duration::from_secs(15),
     names: ["GET", "POST", "POST"],
 };
+
+/// For all of a Project's: their checks together are at most 600 an hour.
+pub const OF_ALL: Limits = Limits { check_pause: Duration::from_secs(6), ..LIMITS };

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::sys::{is_here, lock};
 #[cfg(feature = "fuzz")]
 pub use answer::properties::check as check_answer;
-use limits::LIMITS;
+use limits::{LIMITS, OF_ALL};
 #[cfg(feature = "fuzz")]
 pub use options::properties::check as check_options;
 use options::{NOT_A_TOKEN, Named, Options, PACE, SERVER_MEANING, authorization};
@@ -63,7 +63,8 @@ fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let remote = |options: Options| -> Arc<dyn Remote> {
         Arc::new(FloatingIp {
             name: options.ip.to_string(),
-            user: account_of(&options.token),
+            project: project_of(&options.token),
+            user: [&project_of(&options.token), options.ip.to_string().as_bytes()].concat(),
             options,
             common: common.clone(),
             shared,
@@ -79,7 +80,7 @@ fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
 
 /// Stands for the Project in the ledger, which nobody can read a token from. A new token in the same file is of the same
 /// Project.
-fn account_of(token: &Secret) -> [u8; 8] {
+fn project_of(token: &Secret) -> [u8; 8] {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let hash = match (token.read(), token.file()) {
         (Ok(token), _) => KEY.hash_one(token.trim_ascii()),
@@ -94,8 +95,9 @@ struct FloatingIp {
     options: Options,
     common: Common,
     shared: &'static Shared,
-    /// The token's account in the ledger.
-    user: [u8; 8],
+    /// Stands for the token's Project; and with the address for this one's account in the ledger.
+    project: [u8; 8],
+    user: Vec<u8>,
     /// The floating IP's id, once the API has said that it is this address.
     id: Mutex<Option<u64>>,
     /// The id of the server that `server` names.
@@ -113,13 +115,17 @@ impl FloatingIp {
         self.options.server.clone().map_or_else(own, Ok)
     }
 
-    fn ledger_account<'a>(&'a self, secret: &'a [u8]) -> Account<'a> {
-        Account { api: authority(&self.options.url), user: &self.user, secret, limits: &LIMITS }
+    /// Without the token, which the ledger needs only where rejected ones lock an address out.
+    fn ledger_account(&self) -> Account<'_> {
+        Account { api: authority(&self.options.url), user: &self.user, secret: b"", limits: &LIMITS }
     }
 
-    /// Without the token, which the ledger needs only where rejected ones lock an address out.
+    fn account_of_all(&self) -> Account<'_> {
+        Account { user: &self.project, limits: &OF_ALL, ..self.ledger_account() }
+    }
+
     fn question(&self, request: Request, need: Need) -> Question<'_> {
-        Question { account: self.ledger_account(b""), ip: self.options.ip, request, need }
+        Question { account: self.ledger_account(), ip: self.options.ip, request, need }
     }
 }
 
@@ -161,7 +167,7 @@ impl Remote for FloatingIp {
     }
 
     fn account(&self) -> Vec<u8> {
-        [authority(&self.options.url).as_bytes(), b" ", &self.user].concat()
+        [authority(&self.options.url).as_bytes(), b" ", &self.project].concat()
     }
 
     /// With the URL, because a test setup beside the real API may use the same address.
@@ -174,16 +180,20 @@ impl Remote for FloatingIp {
     }
 
     fn shortest_check_pause(&self, ips: usize) -> Duration {
-        LIMITS.shortest_check_pause(ips)
+        LIMITS.shortest_check_pause(1).max(OF_ALL.shortest_check_pause(ips))
     }
 
     fn note_guard(&self) {
-        self.shared.ledger.book().watch(&self.ledger_account(b""));
+        let mut book = self.shared.ledger.book();
+        book.watch(&self.ledger_account());
+        book.watch(&self.account_of_all());
     }
 
     fn check_pause(&self) -> Duration {
-        let account = self.ledger_account(b"");
-        self.shared.ledger.book().check_pause(&account, self.common.verify, Instant::now())
+        let (asked, now) = (self.common.verify, Instant::now());
+        let mut book = self.shared.ledger.book();
+        let own = book.check_pause(&self.ledger_account(), asked, now);
+        own.max(book.check_pause(&self.account_of_all(), asked, now))
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -214,5 +224,46 @@ impl Remote for FloatingIp {
             "Hetzner has blocked this floating IP, so it does not work wherever it is routed: see the Cloud Console"
                 .into()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_hook(argument: &str, shared: &'static Shared) -> Vec<Arc<dyn Remote>> {
+        read(argument.as_bytes(), &Surroundings { legion: None, shared }).ips
+    }
+
+    fn shared() -> &'static Shared {
+        Box::leak(Box::new(Shared::new()))
+    }
+
+    #[test]
+    fn a_project_is_known_by_its_token_and_no_token_by_its_project() {
+        let shared = shared();
+        let ips = read_hook("token=hunter2,ip=4.4.4.4;5.5.5.5", shared);
+        let other = read_hook("token=another,ip=4.4.4.4", shared);
+        assert_eq!(ips[0].account(), ips[1].account());
+        assert_ne!(ips[0].account(), other[0].account());
+        assert!(!String::from_utf8_lossy(&ips[0].account()).contains("hunter2"));
+        assert_ne!(ips[0].identity(), ips[1].identity());
+        assert_eq!(ips[0].identity(), other[0].identity(), "an address is one, whoever asks for it");
+    }
+
+    /// One a minute each, as `verify` says, until that is too many for a Project.
+    #[test]
+    fn each_ip_is_checked_each_minute_if_there_are_not_too_many() {
+        for (number, expected) in [(1, 60), (2, 60), (10, 60), (20, 120)] {
+            let ips: Vec<String> = (1..=number).map(|last| format!("4.4.4.{last}")).collect();
+            let ips = read_hook(&format!("token=x,ip={}", ips.join(";")), shared());
+            ips.iter().for_each(|ip| ip.note_guard());
+            for ip in &ips {
+                assert_eq!(ip.check_pause(), Duration::from_secs(expected), "{number}");
+            }
+        }
+        let never = read_hook("token=x,ip=4.4.4.4,verify=0", shared());
+        never[0].note_guard();
+        assert!(never[0].check_pause().is_zero());
     }
 }

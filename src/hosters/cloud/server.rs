@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Uri;
 
 use crate::config::{host_of, is_local};
-use crate::https::plain;
+use crate::https::Probe;
 use crate::sys::lock;
 
 /// The metadata service, which each Cloud server has on its own link. Source: Hetzner Cloud API, "Server metadata".
@@ -77,7 +78,9 @@ fn by_service(base: &str) -> Result<u64, String> {
         |why: String| format!("the metadata service at {base} does not say which server this is: {why}");
     let url = format!("{}{INSTANCE_ID}", base.trim_end_matches('/'));
     let url = url.parse::<Uri>().map_err(|_| failed("not a valid URL".into()))?;
-    let body = plain::get(&url, LONGEST_WAIT).map_err(failed)?;
+    // No name: it would be looked up in a thread, and uWSGI may not have forked yet.
+    let _: IpAddr = host_of(&url).parse().map_err(|_| failed("its host is not an address".into()))?;
+    let body = Probe::of_url(&url).read(&url, LONGEST_WAIT).map_err(failed)?;
     let found = std::str::from_utf8(&body).ok().and_then(id);
     found.ok_or_else(|| failed("the answer is not a number".into()))
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::book::REMEMBERED;
 use super::*;
+use crate::hosters::cloud::limits::LIMITS as CLOUD;
 use crate::hosters::robot::limits::LIMITS;
 
 const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(4, 4, 4, 4));
@@ -278,6 +279,35 @@ fn without_a_lock_out_rejected_logins_hold_nothing_back() {
     const LENIENT: Limits = Limits { lock_out: None, ..LIMITS };
     let mut clock = Clock { limits: &LENIENT, ..Clock::new() };
     assert!((0..1000).all(|_| clock.ask_for(FIRST_POST, Outcome::LoginRejected)));
+}
+
+/// The Cloud's limits: hours with checks as often as possible, and with a takeover that asks all the time.
+#[test]
+fn the_clouds_limits_leave_the_project_its_requests() {
+    let mut clock = Clock { limits: &CLOUD, ..Clock::new() };
+    clock.ledger.watch(&clock.account());
+    for (asked, most) in [(60, 60), (1, 90)] {
+        let (asked, mut due, mut sent) = (Duration::from_secs(asked), clock.now, 0);
+        clock.wait(3600);
+        for _ in 0..3600 {
+            clock.wait(1);
+            if due <= clock.now {
+                assert!(clock.ask(CHECK), "held back after {sent}");
+                sent += 1;
+                due = clock.now + clock.ledger.check_pause(&clock.account(), asked, clock.now);
+            }
+        }
+        assert!((most - 2..=most).contains(&sent), "{asked:?}: {sent}");
+    }
+    clock.wait(3600);
+    assert_eq!(clock.ask_for_seconds(GET, 3600), 575, "300 at once, and then one every 12 s");
+    let why = clock.ledger.held(&clock.question(GET), clock.now).expect("it is held back").why;
+    assert_eq!(why, "300 GET were sent within an hour, so at most one every 12 s is sent");
+    let posts = clock.ask_for_seconds(POST, 3600);
+    assert!(posts <= 20, "{posts}");
+    // What was turned away unread does not count: a takeover asks again after a moment.
+    clock.wait(3600);
+    assert!((0..100).all(|_| clock.ask_for(POST, Outcome::NotSent)));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Need, Place, Read, Remote, Request, Session, Shared};
 use super::{Surroundings, Tls, Words};
 use crate::config::{Common, Secret, host_of, is_local};
-use crate::https::{Answer, Authorization, Body, Client, Method, authority, seconds};
+use crate::https::{Answer, Authorization, Body, Client, LONGEST_BODY, Method, authority, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, lock, net};
 use answer::Reader;
@@ -30,8 +30,6 @@ use limits::{LIMITS, REFUSED_FOR};
 pub use options::properties::check as check_options;
 use options::{ACTIVE_IP_MEANING, Options, PACE};
 
-/// An answer has half a kilobyte.
-const LONGEST_ANSWER: u64 = 64 * 1024;
 /// A GET moves nothing, so it needs far less time than a POST.
 const LONGEST_GET: Duration = Duration::from_secs(10);
 
@@ -213,7 +211,7 @@ impl Asking<'_> {
     fn client(&self) -> Result<&Client, Failure> {
         if self.client.get().is_none() {
             let FailoverIp { options, common, shared, .. } = self.of;
-            let client = Client::new(&options.url, LONGEST_ANSWER, common.ssl_no_verify, &shared.trust)
+            let client = Client::new(&options.url, LONGEST_BODY, common.ssl_no_verify, &shared.trust)
                 .map_err(failure)?;
             let _ = self.client.set(client);
         }

@@ -25,6 +25,9 @@ pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
 /// Node N's valor is this less N.
 const HIGHEST: u64 = 10_000;
 
+/// What a node adds to its valor for its rank is a multiple of this.
+const RANK: u64 = 16_384;
+
 /// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, 3.3.3.3; then 14.14.14.14 and on, for
 /// the failover IPs are 4.4.4.4 and 5.5.5.5.
 pub fn address(node: usize) -> String {
@@ -293,15 +296,20 @@ impl Legion {
         state["members"].as_array().is_some_and(|members| members.iter().any(|member| member["uuid"] == uuid))
     }
 
-    /// The nodes that node N counts as members, without itself.
-    pub fn members(&self, node: usize) -> Vec<usize> {
+    /// The nodes that node N counts as members, without itself, and what each adds to its valor, in 16,384s.
+    pub fn ranks(&self, node: usize) -> Vec<(usize, u64)> {
         let state = self.node(node).legion(LEGION).unwrap_or_default();
         let members = state["members"].as_array().cloned().unwrap_or_default();
         let valors = members.iter().filter_map(|member| member["valor"].as_u64());
-        let mut members: Vec<usize> =
-            valors.filter_map(|valor| usize::try_from(HIGHEST - valor).ok()).collect();
+        let known = |valor| Some((usize::try_from(HIGHEST - valor % RANK).ok()?, valor / RANK));
+        let mut members: Vec<_> = valors.filter_map(known).collect();
         members.sort_unstable();
         members
+    }
+
+    /// The nodes that node N counts as members, without itself.
+    pub fn members(&self, node: usize) -> Vec<usize> {
+        self.ranks(node).into_iter().map(|(member, _)| member).collect()
     }
 
     /// Waits until node N alone is Lord; fails the test when it is not within `limit`.

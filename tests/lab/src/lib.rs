@@ -4,9 +4,10 @@
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` and `cloud` are the stand-ins, made of `standin` and, as programs, of `console`;
 //! `hoster` is what both are to who plays with nodes. `raw` is a server that sends what it is told, `proxy` is in front of one.
-//! `scene` puts a Legion and a stand-in together; `service` is what a node serves, and who asks for it. `reload` makes a node
-//! start anew, `remains` is what that leaves.
+//! `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene` puts a Legion and
+//! a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is what that leaves.
 
+pub mod checked;
 pub mod clock;
 pub mod cloud;
 pub mod console;
@@ -20,6 +21,7 @@ pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod ranked;
 pub mod raw;
 pub mod refusal;
 pub mod reload;

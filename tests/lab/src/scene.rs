@@ -90,6 +90,28 @@ impl<S: Hosted> Scene<S> {
         journal.filter(|request| request.method == "POST" && request.target == target).collect()
     }
 
+    /// How often the IP was moved, the first time included.
+    pub fn switches(&self) -> usize {
+        self.robot.history().len()
+    }
+
+    /// Waits until node N has asked for the IP since it had sent `before` POSTs.
+    #[track_caller]
+    pub fn wait_for_post(&self, node: usize, before: usize) {
+        let target = Some(address(node));
+        let sent = |journal: &[Request]| {
+            journal.iter().filter(|it| it.method == "POST" && it.target == target).count() > before
+        };
+        assert!(self.robot.wait_for(LIMIT, sent), "node {node} does not ask for the IP: {}", self.state());
+    }
+
+    /// Waits until the IP is at node N and all of `nodes` are members.
+    #[track_caller]
+    pub fn settles_at(&self, node: usize, nodes: &[usize]) {
+        let settled = || self.is_at(node) && self.see_each_other(nodes);
+        assert!(wait_until(LIMIT, settled), "does not settle at node {node}: {}", self.state());
+    }
+
     /// Adds a lord hook to node N, which runs before ours.
     pub fn hook_before(&mut self, node: usize, hook: &str) {
         let ini = self.legion.ini_mut(node);

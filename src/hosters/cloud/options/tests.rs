@@ -162,7 +162,7 @@ fn what_is_mistyped_is_told() {
     assert_eq!(check_doubt(&format!("{REQUIRED},sever=42"), unknown).server, None);
     let robots = "unknown key \"active_ip\": expected one of token, token_file, ip, floating_ip, server, url, timeout, \
                   deadline, verify, ssl_no_verify, alarm";
-    check_doubt(&format!("ip=4.4.4.4,token=SECRET,timeout=3,active_ip=1.1.1.1"), robots);
+    check_doubt("ip=4.4.4.4,token=SECRET,timeout=3,active_ip=1.1.1.1", robots);
     check_doubt(
         &format!("{REQUIRED},url=https://u:p@h/v1"),
         "url contains a login, which is ignored: token is used instead",

@@ -40,11 +40,14 @@ impl Host {
                 let is_still = (status, &*body) == STILL;
                 loop {
                     let (stream, _) = listener.accept().unwrap();
-                    let request = answer(stream, if is_still { 200 } else { status }, &body);
+                    let request = request(&stream);
+                    // Before it is answered, or the test might be done first.
                     let mut noted = noted.lock().unwrap();
                     if noted.last() != Some(&request) || !is_still {
                         noted.push(request);
                     }
+                    drop(noted);
+                    answer(&stream, if is_still { 200 } else { status }, &body);
                     if !is_still || ended.load(Ordering::Relaxed) {
                         break;
                     }
@@ -79,9 +82,9 @@ impl Host {
     }
 }
 
-/// Answers a request, and returns it: its first line without the version, and its body.
-fn answer(stream: TcpStream, status: u16, body: &str) -> String {
-    let mut reader = BufReader::new(&stream);
+/// What is asked: the first line without the version, and the body.
+fn request(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -105,13 +108,16 @@ fn answer(stream: TcpStream, status: u16, body: &str) -> String {
     if length > 0 {
         assert_eq!(value("content-type:").as_deref(), Some("application/json"));
     }
+    let line = head[0].trim_end_matches(" HTTP/1.1").to_string();
+    if length > 0 { format!("{line} {}", String::from_utf8(sent).unwrap()) } else { line }
+}
+
+fn answer(mut stream: &TcpStream, status: u16, body: &str) {
     if status > 0 {
         let head =
             format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        (&stream).write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
     }
-    let line = head[0].trim_end_matches(" HTTP/1.1").to_string();
-    if length > 0 { format!("{line} {}", String::from_utf8(sent).unwrap()) } else { line }
 }
 
 const HERE: Said = (200, r#"{"floating_ip":{"id":7,"ip":"4.4.4.4","server":42,"blocked":false}}"#);
