@@ -209,6 +209,7 @@ extern "C" fn master_cycle() {
 extern "C" fn master_cleanup() {
     door(|| {
         if is_fit() && uwsgi::is_reloading() && !uwsgi::exits_on_reload() {
+            uwsgi::ignore_reloads();
             PROCESS.node.build_bridge();
         } else if is_fit() {
             PROCESS.node.keeper.end();

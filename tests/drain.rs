@@ -42,7 +42,8 @@ fn a_drained_lord_hands_over_and_takes_over_when_it_is_not_drained(uwsgi: Uwsgi)
         println!("{uwsgi}: {took} s from the drain file to the POST");
         assert!(took <= 6 || options == PATIENT, "{took} s: {}", scene.state());
         scene.settles_at(2, &[1, 2, 3]);
-        assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
+        let is_lost = scene.legion.any_log_holds("left Legion");
+        assert!(!is_lost || options == PATIENT, "{}", scene.state());
         undrain(&files[0]);
         if options == NOPREEMPT {
             scene.wait_until(LIMIT, "node 1 is healthy", || scene.legion.ranks(2).contains(&(1, 1)));

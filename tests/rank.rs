@@ -236,7 +236,7 @@ fn ranks_are_valors_that_any_node_understands(uwsgi: Uwsgi) {
         // Nobody is healthy, and the Lord keeps what it has.
         services[0].set(Answers::Status(404));
         scene.stays_at(1, seconds(8));
-        wait_for_ranks(&scene, [1, 0, 0]);
+        wait_for_ranks(&scene, [lord, 0, 0]);
         services[0].set(Answers::Status(200));
         wait_for_ranks(&scene, [lord, 0, 0]);
         services[1].set(Answers::Status(200));

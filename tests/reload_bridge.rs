@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use lab::legion::LEGION;
 use lab::process::SIGHUP;
@@ -25,6 +26,7 @@ on_each_uwsgi! {
     it_does_not_outlive_its_master
     longer_than_it_may_is_a_failover_and_said
     where_a_reload_is_an_end_there_is_none
+    reloads_at_any_moment_end_and_move_nothing
 }
 
 /// A Legion of three, node 1 being Lord, whose application loads for as long as the test wants.
@@ -160,6 +162,8 @@ fn it_is_there_until_the_legion_starts_and_leaves_nothing_behind(uwsgi: Uwsgi) {
     // Where it is found, where it sends, and what the exec() closes; and its master, where the kernel can watch a process.
     let sockets = kinds.iter().filter(|kind| *kind == "socket:").count();
     assert!(sockets == 3 && kinds.len() <= 4, "{kinds:?}");
+    let adjusted = fs::read_to_string(format!("/proc/{bridge}/oom_score_adj")).expect("it runs");
+    assert_eq!(adjusted, "1000\n", "where memory is short, it goes first");
     let status = fs::read_to_string(format!("/proc/{bridge}/status")).expect("it runs");
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).expect("Linux says so");
     // All but SIGKILL, SIGSTOP, and the two that glibc keeps for itself.
@@ -289,7 +293,9 @@ fn it_does_not_outlive_its_master(uwsgi: Uwsgi) {
     fs::write(reloaded.folder.join("fails"), "").expect("our own folder");
     reloaded.load();
     assert!(reloaded.scene.legion.wait_for_exit(1, LIMIT), "{}", reloaded.scene.state());
-    reloaded.has_left(&uuid);
+    // Long before the 65 s that it has where its master lives.
+    let has_left = || reloaded.has_said_farewell(&uuid);
+    reloaded.scene.wait_until(seconds(40), "node 1 has said farewell", has_left);
     let is_gone = || !PathBuf::from(format!("/proc/{bridge}/fd/0")).exists();
     reloaded.scene.wait_until(LIMIT, "the bridge is gone", is_gone);
     reloaded.scene.wait_for(2, LIMIT);
@@ -322,4 +328,25 @@ fn where_a_reload_is_an_end_there_is_none(uwsgi: Uwsgi) {
     reloaded.reload();
     assert!(reloaded.scene.legion.wait_for_exit(1, LIMIT), "{}", reloaded.scene.state());
     reloaded.has_left(&uuid);
+}
+
+/// As from a deploy that touches several files: also in the moment in which nothing handles the signal.
+fn reloads_at_any_moment_end_and_move_nothing(uwsgi: Uwsgi) {
+    let reloaded = Reloaded::with(uwsgi, "reload-mercy = 1\nworker-reload-mercy = 1\n");
+    let (uuid, posts) = (reloaded.uuid(), reloaded.scene.posts());
+    let enough = || {
+        reloaded.reload();
+        reloaded.scene.said(1, "binary reloading uWSGI") >= 5
+    };
+    // Hundreds of times a second.
+    let began = Instant::now();
+    while !enough() && began.elapsed() < LIMIT {
+        thread::sleep(Duration::from_millis(1));
+    }
+    reloaded.scene.wait_for(1, LIMIT);
+    assert_eq!((reloaded.uuid(), reloaded.scene.posts()), (uuid, posts), "{}", reloaded.scene.state());
+    for farewell in ["announced its death", "left Legion"] {
+        assert!(!reloaded.scene.legion.any_log_holds(farewell), "{}", reloaded.scene.state());
+    }
+    assert_eq!(reloaded.scene.legion.node(1).workers().len(), 1);
 }

@@ -46,13 +46,12 @@ enum Checked {
 
 /// The very first result decides, and it alone: who is not healthy never asks for the IP.
 fn what_an_answer_says_of_a_service(uwsgi: Uwsgi) {
-    use Answers::{Closed, InTurn, Nothing, Refused, Status, Trickle};
+    use Answers::{Closed, Nothing, Refused, Status, Trickle};
     use Checked::{Command, Http, Tcp};
     let well = [
         Http(Status(200)),
         Http(Status(204)),
         Http(Status(301)),
-        Http(InTurn(&[302, 404])),
         Tcp(Status(200)),
         Tcp(Nothing),
         Command("exit 0"),
@@ -169,7 +168,9 @@ fn a_sick_lord_hands_over_and_takes_over_when_it_is_well(uwsgi: Uwsgi) {
         }
         let took = seconds_until_post(&scene, &services[2], 2, || set(false));
         println!("{uwsgi}: {took} s from {sickness:?} to the POST, {loss} % lost");
-        assert!(took <= 8 || loss > 0, "{took} s: {}", scene.state());
+        // Where there is no answer, each check takes three seconds.
+        let most = if matches!(sickness, Sickness::Answer(Answers::Nothing)) { 14 } else { 8 };
+        assert!(took <= most || loss > 0, "{took} s: {}", scene.state());
         scene.settles_at(2, &[1, 2, 3]);
         was_outvoted(&scene, 1);
         set(true);
@@ -309,30 +310,24 @@ fn all_are_sick(uwsgi: Uwsgi, time: Duration) {
     });
 }
 
-/// As when what all of them need is gone.
+/// As when what all of them need is gone, and is back. Many failures make a node sick here, so that it does not matter when
+/// each comes to run.
 fn nothing_moves_when_all_become_sick_at_once(uwsgi: Uwsgi) {
-    // The Lord's checks may be those that notice it first.
-    let rows = [(0, ""), (0, NOPREEMPT), (500, ""), (500, NOPREEMPT)];
-    side_by_side(&rows, |(ahead, options)| {
-        let (mut scene, services) = checked(uwsgi, 3, options);
+    // The Lord may be the first to notice it.
+    side_by_side(&[(0, ""), (0, NOPREEMPT), (500, ""), (500, NOPREEMPT)], |(ahead, options)| {
+        let many = format!("{options}legion-check-fall = {LEGION} 8\nlegion-check-rise = {LEGION} 8\n");
+        let (mut scene, services) = checked(uwsgi, 3, &many);
         start(&mut scene, 3);
         services[0].set(SICK);
         thread::sleep(Duration::from_millis(ahead));
         set_all(&services[1..], SICK);
-        scene.stays_at(1, seconds(15));
-        // Nor when it is back.
+        let told = |text: &str| (1..=3).all(|node| scene.said(node, text) == 1);
+        scene.wait_until(LIMIT, "all are sick", || told("this node is sick: "));
+        scene.stays_at(1, seconds(6));
         set_all(&services, Answers::Status(200));
-        scene.wait_until(LIMIT, "all are well", || {
-            let ranks = scene.legion.ranks(3);
-            ranks.len() == 2 && ranks.iter().all(|(_, rank)| *rank > 0)
-        });
-        scene.stays_at(1, seconds(4));
+        scene.wait_until(LIMIT, "all are well", || told("this node is healthy: "));
+        scene.stays_at(1, seconds(6));
         assert_eq!(scene.posts(), 1, "{}", scene.state());
-        set_all(&services, SICK);
-        scene.stays_at(1, seconds(8));
-        services[2].set(Answers::Status(200));
-        scene.settles_at(3, &[1, 2, 3]);
-        assert_eq!(scene.posts(), 2, "{}", scene.state());
     });
 }
 
@@ -384,7 +379,8 @@ fn a_check_that_hangs_holds_up_nothing(uwsgi: Uwsgi) {
     let script = Script::new(&scene, 2, &hang);
     check(&mut scene, 2, &script.command());
     give_up_soon(&mut scene, 2);
-    start(&mut scene, 3);
+    scene.legion.start_all();
+    scene.settles_at(1, &[1, 2, 3]);
     let hung = || -> Vec<String> {
         let ids = fs::read_to_string(&ids).unwrap_or_default();
         ids.lines().filter(|line| line.contains(' ')).map(str::to_string).collect()
@@ -394,11 +390,12 @@ fn a_check_that_hangs_holds_up_nothing(uwsgi: Uwsgi) {
     let is_gone = || !first.split_whitespace().any(is_running);
     scene.wait_until(LIMIT, "its whole group is gone", is_gone);
     // The others of this node go on, and so do its announcements.
-    let counts = || (services[1].connections(), second.connections(), scene.legion.links().sent(2, 3));
+    let sent = || scene.legion.links().sent(2, 3);
+    let counts = || [services[1].connections(), second.connections(), sent(), services[2].connections()];
     let before = counts();
-    scene.wait_until(LIMIT, "ten more rounds", || counts().2 >= before.2 + 10);
-    let after = counts();
-    assert!(after.0 >= before.0 + 4 && after.1 >= before.1 + 4, "{before:?} {after:?}: {}", scene.state());
+    scene.wait_until(LIMIT, "ten more seconds", || counts()[3] >= before[3] + 10);
+    let more = counts().into_iter().zip(before).all(|(after, before)| after >= before + 4);
+    assert!(more, "{before:?} {:?}: {}", counts(), scene.state());
     assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
     // It is sick, and takes over all the same when nobody is healthy.
     scene.legion.kill(1);
@@ -475,7 +472,9 @@ fn a_reload_that_breaks_the_service_moves_the_ip(uwsgi: Uwsgi) {
 fn a_service_that_is_slow_after_a_reload_is_not_sick(uwsgi: Uwsgi) {
     side_by_side(&[Answers::Nothing, Answers::Refused], |slow| {
         let (mut scene, services) = checked(uwsgi, 3, "");
-        give_up_soon(&mut scene, 1);
+        if slow == Answers::Nothing {
+            give_up_soon(&mut scene, 1);
+        }
         start(&mut scene, 3);
         scene.legion.node(1).signal(process::SIGHUP);
         services[0].set(slow);

@@ -508,7 +508,12 @@ mod tests {
         assert_eq!(shell(&format!("{sleeps} & exit 3"), LONG), "Exited(3)");
         assert_eq!(marked(&mark), [""; 0]);
         // One that has made itself a daemon is none of ours.
-        assert_eq!(shell(&format!("setsid {sleeps} & sleep 0.2; exit 0"), LONG), "Exited(0)");
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        let daemon =
+            format!("setsid /bin/sh -c 'echo >$0; while :; do sleep 1; done # {mark}' {}", there.display());
+        let waits = format!("while [ ! -e {} ]; do sleep 0.05; done", there.display());
+        assert_eq!(shell(&format!("{daemon} & {waits}; exit 0"), LONG), "Exited(0)");
         assert_eq!(marked(&mark).len(), 1);
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -532,7 +537,7 @@ mod tests {
         let open = unsafe { libc::dup(std::os::fd::AsRawFd::as_raw_fd(&kept)) };
         let script = format!(
             "exec >{}; while read name value; do case $name in Sig[BI]*) echo $value; esac; done </proc/$$/status; \
-             readlink /proc/$$/fd/* | sort -u; pwd; echo $PATH; [ $(ps -o pgid= -p $$) = $$ ] && echo own group",
+             readlink /proc/$$/fd/*; pwd; echo $PATH; [ $(ps -o pgid= -p $$) = $$ ] && echo own group",
             file.display()
         );
         assert_eq!(shell(&script, LONG), "Exited(0)");
@@ -549,7 +554,14 @@ mod tests {
         let path = std::env::var("PATH").unwrap();
         assert_eq!(
             rest,
-            ["/dev/null", file.to_str().unwrap(), here.to_str().unwrap(), path.as_str(), "own group"]
+            [
+                "/dev/null",
+                file.to_str().unwrap(),
+                "/dev/null",
+                here.to_str().unwrap(),
+                path.as_str(),
+                "own group"
+            ]
         );
     }
 

@@ -32,8 +32,8 @@ pub use legion::{
 };
 pub use log::{flush as flush_log, line, log, may_have_threads, start_writer as start_log_writer};
 pub use start::{
-    LogFile, Need, chroot, exits_on_reload, has_action, has_master, is_reload, log_files, options, syslog,
-    try_path, try_to_read,
+    LogFile, Need, chroot, exits_on_reload, has_action, has_master, ignore_reloads, is_reload, log_files,
+    options, syslog, try_path, try_to_read,
 };
 pub use user::{become_user, end_by_signals, user, user_name, user_to_be};
 

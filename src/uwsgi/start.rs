@@ -14,6 +14,13 @@ pub fn is_reload() -> bool {
     std::env::var("UWSGI_RELOADS").is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
 }
 
+/// From now on SIGHUP, which asks for a reload, is ignored. uWSGI does the same when it starts; but what it handles is reset
+/// by the exec(), so that a second SIGHUP in between would end it.
+pub fn ignore_reloads() {
+    // SAFETY: sets what uWSGI itself sets next.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+}
+
 /// Whether a reload ends this process instead.
 pub fn exits_on_reload() -> bool {
     // SAFETY: reads one number.

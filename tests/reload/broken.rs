@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
@@ -27,6 +27,8 @@ enum Fault {
     /// The app fails, at once or after longer than the tolerance.
     App(u64),
     ProgramGone,
+    /// uWSGI is told to end instead, so that its supervisor starts it.
+    ExitOnReload,
     /// It ends at once.
     OtherProgram,
     /// Of the master alone, so long after its new image has begun.
@@ -46,8 +48,9 @@ fn replace(program: &Path, script: &str) {
 }
 
 /// With node 1 a copy of its uWSGI, so that another can be put there.
-fn copied(uwsgi: Uwsgi) -> (Scene, std::path::PathBuf) {
+fn copied(uwsgi: Uwsgi, options: &str) -> (Scene, PathBuf) {
     let mut scene = nodes(uwsgi, 3, Config::default(), &quorum(3));
+    *scene.legion.ini_mut(1) += options;
     let program = scene.legion.copy_program(1);
     scene.legion.start_all();
     settle(&scene, 3);
@@ -62,6 +65,7 @@ fn an_image_that_does_not_start_is_a_failover(uwsgi: Uwsgi) {
         App(0),
         App(7),
         ProgramGone,
+        ExitOnReload,
         OtherProgram,
         Killed(0),
         Killed(7),
@@ -69,7 +73,8 @@ fn an_image_that_does_not_start_is_a_failover(uwsgi: Uwsgi) {
         KilledBefore,
     ];
     side_by_side(&cases, |fault| {
-        let (mut scene, program) = copied(uwsgi);
+        let more = if fault == ExitOnReload { "exit-on-reload = true\n" } else { "" };
+        let (mut scene, program) = copied(uwsgi, more);
         let (images, ini) = (scene.legion.node(1).images(), scene.legion.node(1).ini());
         let posts = scene.posts();
         match fault {
@@ -83,6 +88,7 @@ fn an_image_that_does_not_start_is_a_failover(uwsgi: Uwsgi) {
             KilledBefore => {
                 scene.legion.node(1).stop_workers();
             }
+            ExitOnReload => {}
         }
         scene.legion.ask_for_reload(1, Way::Hup);
         match fault {
@@ -125,7 +131,7 @@ fn an_image_that_does_not_start_is_a_failover(uwsgi: Uwsgi) {
 
 /// It lives, and so nobody can tell that it is no uWSGI with this plugin, but by its silence.
 fn a_program_that_is_no_uwsgi_is_a_failover(uwsgi: Uwsgi) {
-    let (scene, program) = copied(uwsgi);
+    let (scene, program) = copied(uwsgi, "");
     let posts = scene.posts();
     replace(&program, "echo no uWSGI; sleep 100");
     scene.legion.ask_for_reload(1, Way::Hup);

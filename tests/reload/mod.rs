@@ -39,6 +39,9 @@ on_each_uwsgi! {
     it_is_none_of_all_nodes_at_once
     it_is_none_while_others_come_and_go
     it_is_none_in_a_short_cut
+    it_is_none_among_nodes_without_the_plugin
+    it_is_none_while_the_api_is_down
+    an_ip_that_was_moved_meanwhile_is_taken_back
     it_changes_nothing_of_a_long_cut
     a_backup_that_reloads_changes_nothing
     a_takeover_that_a_reload_breaks_off_ends_well
@@ -232,6 +235,8 @@ fn it_is_none_however_it_is_asked_for_and_nothing_is_left_behind(uwsgi: Uwsgi) {
             reload(&scene, way, "");
         }
         comes_to_an_end(&scene);
+        // It would be uWSGI that has found a child which nobody has waited for.
+        assert_eq!(scene.said(1, "\nsubprocess "), 0, "{}", scene.state());
         let same = || remains() == before;
         assert!(wait_until(LIMIT, same), "before {before:?}, now {:?}: {}", remains(), scene.state());
         assert_eq!(scene.legion.environments(1), environments);
@@ -456,6 +461,59 @@ fn it_is_none_in_a_short_cut(uwsgi: Uwsgi) {
         watch.is_lord_again();
         comes_to_an_end(&scene);
     });
+}
+
+/// They have nothing but uWSGI's own rules.
+fn it_is_none_among_nodes_without_the_plugin(uwsgi: Uwsgi) {
+    side_by_side(&[2, 3], |count| {
+        let mut scene =
+            nodes(uwsgi, count, Config::default(), &if count == 2 { ROUNDS.into() } else { quorum(count) });
+        for node in 2..=count {
+            let ini = scene.legion.ini_mut(node);
+            let lines =
+                ini.lines().filter(|line| !line.starts_with("plugin") && !line.starts_with("legion-lord"));
+            *ini = lines.map(|line| format!("{line}\n")).collect();
+        }
+        scene.legion.start_all();
+        settle(&scene, count);
+        reload(&scene, Way::Hup, "sleep 7");
+        reload(&scene, Way::Term, "");
+        comes_to_an_end(&scene);
+    });
+}
+
+/// Where the IP is cannot be asked for. It was here, and nobody else was Lord.
+fn it_is_none_while_the_api_is_down(uwsgi: Uwsgi) {
+    side_by_side(&["any refuse", "any hang", "any html 502"], |rule| {
+        let options = format!("{}legion-death-on-lord-error = 300\n", quorum(3));
+        let mut scene = Scene::new(uwsgi, 3, Config::default(), ",timeout=3,deadline=12", &options);
+        scene.legion = scene.legion.with_links();
+        (1..=3).for_each(|node| scene.legion.make_reloadable(node));
+        scene.legion.start_all();
+        settle(&scene, 3);
+        scene.rule(rule);
+        let watch = Watch::on(&scene, 1);
+        scene.legion.ask_for_reload(1, Way::Hup);
+        wait_for_image(&scene.legion, 1, watch.images, LIMIT);
+        scene.wait_until(LIMIT, "it is Lord again", || scene.is_at(1));
+        scene.stays_at(1, LAST_WORD);
+        watch.is_still_lord();
+        scene.robot.clear_faults();
+        scene.stays_at(1, LAST_WORD);
+        watch.is_still_lord();
+    });
+}
+
+fn an_ip_that_was_moved_meanwhile_is_taken_back(uwsgi: Uwsgi) {
+    let scene = stage(uwsgi, 3, &quorum(3));
+    scene.legion.set_app(1, "sleep 4");
+    let watch = Watch::on(&scene, 1);
+    scene.legion.ask_for_reload(1, Way::Hup);
+    scene.wait_until(LIMIT, "a new image", || scene.legion.node(1).images() > watch.images);
+    scene.robot.set_route(failover_ip(), lab::legion::route_of(3));
+    scene.wait_until(LIMIT, "it is taken back", || scene.is_at(1));
+    watch.is_still_lord();
+    assert_eq!(scene.posts(), watch.posts + 1, "{}", scene.state());
 }
 
 fn it_changes_nothing_of_a_long_cut(uwsgi: Uwsgi) {

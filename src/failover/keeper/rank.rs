@@ -70,7 +70,7 @@ impl Rank {
         self.note_higher(standing, now);
         let is_sick = matches!(standing.health, Health::Sick(_));
         note(&mut self.sick_since, is_sick, now);
-        note(&mut self.healthy_since, standing.peers.iter().any(is_healthy), now);
+        note(&mut self.healthy_since, healthy(standing.peers).next().is_some(), now);
         match (standing.health, standing.is_lord) {
             (Health::Well, true) if standing.has_ips && !self.makes_room(now) => plain | HEALTHY | KEEPS,
             (Health::Well, _) => plain | HEALTHY,
@@ -91,8 +91,8 @@ impl Rank {
 
     fn note_higher(&mut self, standing: &Standing<'_>, now: Instant) {
         let own = (standing.valor, standing.uuid);
-        let is_higher = |peer: &&Peer| is_healthy(peer) && (peer.valor & !BITS, &peer.uuid) > own;
-        let seen: Vec<Uuid> = standing.peers.iter().filter(is_higher).map(|peer| peer.uuid).collect();
+        let is_higher = |peer: &&Peer| (peer.valor & !BITS, &peer.uuid) > own;
+        let seen: Vec<Uuid> = healthy(standing.peers).filter(is_higher).map(|peer| peer.uuid).collect();
         self.higher.retain(|(uuid, _)| seen.contains(uuid));
         for uuid in seen {
             if self.higher.iter().all(|(known, _)| *known != uuid) {
@@ -114,6 +114,12 @@ impl Rank {
 /// Notes since when something is so.
 fn note(since: &mut Option<Instant>, is_so: bool, now: Instant) {
     *since = is_so.then(|| since.unwrap_or(now));
+}
+
+/// The healthy ones. A node whose valor changes is in sight with both for a moment, and may have become sick.
+fn healthy(peers: &[Peer]) -> impl Iterator<Item = &Peer> {
+    let is_sick = |node: &Uuid| peers.iter().any(|peer| peer.uuid == *node && !is_healthy(peer));
+    peers.iter().filter(move |peer| !is_sick(&peer.uuid))
 }
 
 fn is_healthy(peer: &Peer) -> bool {
@@ -153,9 +159,10 @@ mod tests {
     #[test]
     fn the_rank_of_a_node_by_what_it_is() {
         let (sick, well, keeps) = ([peer(9, 9)], [peer(9, 9 | HEALTHY)], [peer(9, 9 | BITS)]);
+        let changes = [peer(9, 9 | HEALTHY), peer(9, 9)];
         let (now, never, at_once) = (Instant::now(), Preempt::Never, Preempt::AtOnce);
         for (name, preempt, is_lord, health, peers, expected) in [
-            ("a healthy node", never, false, Health::Well, &well, OWN | HEALTHY),
+            ("a healthy node", never, false, Health::Well, &well[..], OWN | HEALTHY),
             ("a sick one", never, false, SICK, &sick, OWN),
             ("a drained one", never, false, DRAINED, &sick, OWN),
             ("one that does not know yet", never, false, Health::Unknown, &sick, OWN),
@@ -164,6 +171,7 @@ mod tests {
             ("though another says so too", never, true, Health::Well, &keeps, OWN | BITS),
             ("a drained Lord with a healthy peer", never, true, DRAINED, &well, OWN),
             ("or another Lord", never, true, DRAINED, &keeps, OWN),
+            ("a drained Lord whose peer becomes sick", at_once, true, DRAINED, &changes, OWN | HEALTHY),
             ("a drained Lord among sick ones", at_once, true, DRAINED, &sick, OWN | HEALTHY),
             ("a sick Lord among sick ones", at_once, true, SICK, &sick, OWN | HEALTHY),
         ] {

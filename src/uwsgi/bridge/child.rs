@@ -98,6 +98,7 @@ impl Child {
         self.close_unneeded();
         // SAFETY: the name is NUL-terminated, and short enough.
         unsafe { libc::prctl(libc::PR_SET_NAME, c"hetzner-bridge".as_ptr()) };
+        offer_to_oom_killer();
         // Ready at the moment of the parent's end, after which a service manager may leave no time. Before Linux 5.3, or where
         // a sandbox forbids it, that is noticed at the next pulse.
         // SAFETY: numbers only.
@@ -166,11 +167,10 @@ impl Child {
         let span = u16::from_le_bytes([low, high]);
         match (what, length) {
             (HELLO, 1) => {
-                progress.is_met = true;
                 // SAFETY: takes nothing, and cannot fail.
                 let id = unsafe { libc::getpid() };
-                reply(stream, &id.to_le_bytes());
-                reply(stream, &self.facts);
+                // Otherwise it waits for no answer any more, and begins anew.
+                progress.is_met |= reply(stream, &id.to_le_bytes()) && reply(stream, &self.facts);
             }
             (END, 1) => {
                 reply(stream, &[1]);
@@ -237,9 +237,11 @@ pub fn send(socket: c_int, nodes: &[To], datagram: &[u8]) {
     }
 }
 
-fn reply(stream: c_int, bytes: &[u8]) {
+/// Whether all of it was sent.
+fn reply(stream: c_int, bytes: &[u8]) -> bool {
     // SAFETY: they have that length.
-    unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    let sent = unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).is_ok_and(|sent| sent == bytes.len())
 }
 
 /// The id of the process at the other end: that has connected, or has begun to listen; 0 if it is unknown.
@@ -263,6 +265,20 @@ fn now() -> i64 {
         now.assume_init()
     };
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
+}
+
+/// This process keeps all memory of the old image for as long as it lives. If that is too much for the machine, it has to go,
+/// and not the new image: that costs a failover, and not the site.
+fn offer_to_oom_killer() {
+    const MOST: &[u8] = b"1000";
+    // SAFETY: the path is NUL-terminated, and the text has that length. Where there is no such file, nothing is written.
+    unsafe {
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+        if file >= 0 {
+            libc::write(file, MOST.as_ptr().cast(), MOST.len());
+            libc::close(file);
+        }
+    }
 }
 
 fn leave(code: c_int) -> ! {

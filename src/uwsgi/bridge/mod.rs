@@ -28,8 +28,8 @@ use child::{Child, Speech, To};
 
 /// For how long after the `exec()` the node is announced while the new image has not started its Legions.
 pub const LONGEST_BRIDGE: Duration = Duration::from_secs(child::LONGEST.unsigned_abs() / 1000);
-/// How long the child may take for an answer: it is busy for moments only.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the child may take for an answer: it is busy for moments only, but the machine may be.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to end; after that it is killed.
 const LONGEST_END: Duration = Duration::from_secs(2);
 /// How many names are tried, because the first one may be in use.

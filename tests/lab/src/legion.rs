@@ -26,7 +26,7 @@ pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
 const HIGHEST: u64 = 10_000;
 
 /// What a node adds to its valor for its rank is a multiple of this.
-const RANK: u64 = 16_384;
+pub const RANK: u64 = 16_384;
 
 /// Where node N (from 1) wants the IP routed, as in the README: 1.1.1.1, 2.2.2.2, 3.3.3.3; then 14.14.14.14 and on, for
 /// the failover IPs are 4.4.4.4 and 5.5.5.5.

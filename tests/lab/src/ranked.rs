@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::checked::{Answers, Service};
-use super::legion::LEGION;
+use super::legion::{LEGION, RANK};
 use super::links::Weather;
 use super::robot::Config;
 use super::scene::{LIMIT, QUICK, Scene};
@@ -38,14 +38,20 @@ pub fn checked(uwsgi: Uwsgi, nodes: usize, options: &str) -> (Scene, Vec<Service
     (scene, services)
 }
 
-/// Starts nodes 1 to N so that node 1 is Lord, though the Lord may be one that stays it: each is heard before the next one
-/// starts.
+/// Starts nodes 1 to N so that node 1 is Lord, though the Lord may be one that stays it: each is heard, and healthy, before
+/// the next one starts.
 #[track_caller]
 pub fn start(scene: &mut Scene, nodes: usize) {
     for node in 1..=nodes {
         scene.legion.start(node);
         let up: Vec<usize> = (1..=node).collect();
-        let is_up = || scene.legion.node(node).legion(LEGION).is_some() && scene.see_each_other(&up);
+        let options = ["legion-check", "legion-nopreempt", "legion-preempt-delay", "legion-drain-file"];
+        let ini = scene.legion.ini_mut(node);
+        let is_ranked = options.iter().any(|option| ini.contains(option));
+        let valor = || scene.legion.node(node).legion(LEGION)?["valor"].as_u64();
+        let has_rank = || valor().is_some_and(|valor| valor >= RANK || !is_ranked);
+        let is_known = || node == 1 || scene.legion.ranks(1).iter().all(|(_, rank)| *rank > 0 || !is_ranked);
+        let is_up = || has_rank() && scene.see_each_other(&up) && is_known();
         scene.wait_until(LIMIT, &format!("node {node} is up"), is_up);
     }
     scene.settles_at(1, &(1..=nodes).collect::<Vec<_>>());
@@ -71,10 +77,10 @@ pub fn check(scene: &mut Scene, node: usize, what: &str) {
     *ini += &format!("legion-check = {LEGION} {what}\n");
 }
 
-/// A check of node N that is not answered ends after a second, where the test is about that.
+/// A check of node N that is not answered ends after three seconds, where the test is about that.
 pub fn give_up_soon(scene: &mut Scene, node: usize) {
     let ini = scene.legion.ini_mut(node);
-    *ini = ini.replace(WAITS_LONG, &format!("legion-check-timeout = {LEGION} 1\n"));
+    *ini = ini.replace(WAITS_LONG, &format!("legion-check-timeout = {LEGION} 3\n"));
 }
 
 /// All of these answer so from now on.

@@ -49,7 +49,7 @@ impl Legion {
         let [master, worker] = ENVIRONMENTS.map(|name| folder.join(name));
         let (app, folder) = (folder.join(APP), folder.display());
         let more = format!(
-            "touch-reload = {folder}/{TOUCHED}\nmaster-fifo = {folder}/{FIFO}\nexec-pre-app = sh {}\n\
+            "touch-reload = {folder}/{TOUCHED}\nmaster-fifo = {folder}/{FIFO}\nexec-pre-app = exec sh {}\n\
              exec-post-app = env > {}\nhook-post-fork = exec:env > {}\nreload-mercy = 20\n",
             app.display(),
             master.display(),

@@ -153,5 +153,5 @@ fn fail_over(timing: usize, side: Side, plugin: &Path) -> Result<Outcome, String
 /// How many others a node sees.
 pub fn peers(legion: &Legion, node: usize) -> usize {
     let state = legion.node(node).legion(lab::legion::LEGION);
-    state.and_then(|state| state["nodes"].as_array().map(Vec::len)).unwrap_or(0)
+    state.and_then(|state| state["members"].as_array().map(Vec::len)).unwrap_or(0)
 }

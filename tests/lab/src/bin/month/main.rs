@@ -140,6 +140,9 @@ fn main() -> ExitCode {
     if interrupted() {
         println!("Interrupted.");
     }
+    if months.is_empty() {
+        return ExitCode::FAILURE;
+    }
     if campaign.months > 1 {
         // Those of one month alone have been told one by one.
         print!("\n{}\n{}", table::head(), table::rows(&months));
