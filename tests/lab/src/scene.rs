@@ -92,17 +92,14 @@ impl<S: Hosted> Scene<S> {
 
     /// How often the IP was moved, the first time included.
     pub fn switches(&self) -> usize {
-        self.robot.history().len()
+        self.robot.moves().len()
     }
 
     /// Waits until node N has asked for the IP since it had sent `before` POSTs.
     #[track_caller]
     pub fn wait_for_post(&self, node: usize, before: usize) {
-        let target = Some(address(node));
-        let sent = |journal: &[Request]| {
-            journal.iter().filter(|it| it.method == "POST" && it.target == target).count() > before
-        };
-        assert!(self.robot.wait_for(LIMIT, sent), "node {node} does not ask for the IP: {}", self.state());
+        let sent = wait_until(LIMIT, || self.posts_of(node).len() > before);
+        assert!(sent, "node {node} does not ask for the IP: {}", self.state());
     }
 
     /// Waits until the IP is at node N and all of `nodes` are members.
