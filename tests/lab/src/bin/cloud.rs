@@ -26,8 +26,8 @@ A stand-in for Hetzner's Cloud API, to rehearse a failover.
   --switch TIME        how long an action takes (5s)
   --early              an IP shows the new server while the action still runs
   --limit N            requests of the Project at once, and how many come back in an hour (3600)
-  --instance-id ID     the server that the metadata service tells; uWSGI asks 169.254.169.254:80 alone, which
-                       may be listened on where loopback has that address
+  --instance-id ID     the server that the metadata service tells, which is this program for a uWSGI that has
+                       HETZNER_METADATA=http://ADDR:PORT in its environment
   --fault SPEC         something that shall go wrong, see below; may be repeated
 
 Any token is right, unless CLOUD_TOKEN is set in the environment, or CLOUD_TOKEN_READONLY for one that may
@@ -105,6 +105,9 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<(Config, Vec<Rule>),
     if config.floating_ips.is_empty() {
         return Err("expected at least one --ip IP=SERVER (see --help)".to_owned());
     }
+    if config.tls.is_some() && config.instance_id.is_some() {
+        return Err("--instance-id: not with --https, for the metadata service speaks plain HTTP".to_owned());
+    }
     Ok((config, faults))
 }
 
@@ -131,6 +134,12 @@ fn introduce(cloud: &Cloud, config: &Config) {
     }
     if let Some(path) = cloud.ca_file() {
         say(&format!("and for the environment of uWSGI:\n  SSL_CERT_FILE={}", path.display()));
+    }
+    if let Some(id) = config.instance_id {
+        say(&format!(
+            "and for a hook without server, which is {id} then:\n  HETZNER_METADATA=http://{}",
+            cloud.addr()
+        ));
     }
     match config.tokens.as_slice() {
         [] => say("Any token is right."),
@@ -172,7 +181,7 @@ mod tests {
     fn options() {
         let (config, faults) = parsed(
             "--ip|4.4.4.4=41|--ip=2001:db8::/64|--server|41|--ca-file|x.pem|--switch|90ms|--early|--limit=7\
-             |--instance-id|42|--fault|post target=42 fails|--fault=any hang",
+             |--fault|post target=42 fails|--fault=any hang",
         )
         .unwrap();
         let expected =
@@ -180,7 +189,7 @@ mod tests {
         assert_eq!(config.floating_ips, expected);
         assert_eq!((&config.servers[..], config.tls), (&[Server::new(41)][..], Some(Certificate::Right)));
         assert_eq!((config.switch, config.early, config.limit), (Duration::from_millis(90), true, 7));
-        assert_eq!(config.instance_id, Some(42));
+        assert_eq!(parsed("--ip|4.4.4.4|--instance-id|42").unwrap().0.instance_id, Some(42));
         assert_eq!(faults, [rule("post target=42 fails"), rule("any hang")]);
 
         for (arguments, expected) in [
@@ -188,6 +197,7 @@ mod tests {
             ("--ip", "--ip: expected a value"),
             ("--ip|4.4.4.4=here", "--ip: expected a server's id"),
             ("--ip|4.4.4.4|--fault|post burn", "--fault: expected"),
+            ("--ip|4.4.4.4|--instance-id|42|--https", "--instance-id: not with --https"),
             ("--ip|4.4.4.4|--token|x", "--token: no such option"),
         ] {
             let why = parsed(arguments).unwrap_err();
