@@ -34,7 +34,7 @@ pub struct Options<I>(pub I);
 
 impl<I: Iterator<Item = String>> Options<I> {
     /// A name, and a value if it has one.
-    pub fn next(&mut self) -> Option<(String, Option<String>)> {
+    pub fn option(&mut self) -> Option<(String, Option<String>)> {
         let argument = self.0.next()?;
         Some(match argument.split_once('=') {
             Some((name, value)) => (name.to_owned(), Some(value.to_owned())),

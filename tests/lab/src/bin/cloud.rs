@@ -65,7 +65,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<(Config, Vec<Rule>),
     let mut config =
         Config { listen: ([127, 0, 0, 1], 8405).into(), switch: Duration::from_secs(5), ..Config::default() };
     let mut options = Options(arguments);
-    while let Some((name, value)) = options.next() {
+    while let Some((name, value)) = options.option() {
         match name.as_str() {
             "--https" if value.is_none() => {
                 config.tls.get_or_insert(Certificate::Right);

@@ -44,7 +44,7 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Event<S> {
     /// A request is answered, is left hanging for good, or was abandoned by its client.
-    Request(Request),
+    Request(Box<Request>),
     /// A failover IP is routed elsewhere now.
     Route { ip: IpAddr, from: Option<S>, to: Option<S> },
     /// A client did not get as far as a request: the TLS handshake failed.
@@ -169,7 +169,7 @@ impl<S> Journal<S> {
             return;
         };
         if change(request) {
-            self.watcher.tell(Event::Request(request.clone()));
+            self.watcher.tell(Event::Request(Box::new(request.clone())));
         }
     }
 }
