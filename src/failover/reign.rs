@@ -169,6 +169,7 @@ mod tests {
             uuid: [u8::try_from(number).unwrap(); 36],
             valor: 1,
             votes_for_us,
+            votes_for: 0,
             checksum: 0,
             last_seen: 0,
         };

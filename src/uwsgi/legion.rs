@@ -51,6 +51,8 @@ pub struct Peer {
     pub valor: u64,
     /// Whether it votes for this node as Lord.
     pub votes_for_us: bool,
+    /// The valor of the node that it votes for.
+    pub votes_for: u64,
     /// Of all the nodes that it knows, itself included.
     pub checksum: u64,
     /// Unix time, seconds.
@@ -231,6 +233,7 @@ impl Legion {
                     uuid: uuid(addr_of!((*node).uuid).cast()),
                     valor: (*node).valor,
                     votes_for_us: uuid(addr_of!((*node).lord_uuid).cast()) == own,
+                    votes_for: AtomicU64::from_ptr(addr_of_mut!((*node).lord_valor)).load(Ordering::Relaxed),
                     checksum: AtomicU64::from_ptr(addr_of_mut!((*node).checksum)).load(Ordering::Relaxed),
                     last_seen: AtomicI64::from_ptr(addr_of_mut!((*node).last_seen)).load(Ordering::Relaxed),
                 });

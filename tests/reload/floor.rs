@@ -1,7 +1,7 @@
 //! The floor, `N` times each: a reload of the Lord, without options, whose app loads at once, for 8 and for 30 s, in a Legion of
 //! two nodes without quorum, of three and of five with one.
 //!
-//! `N=50 JOBS=40 cargo test … -- --ignored --nocapture reload::floor`
+//! `N=50 JOBS=40 cargo test … -- --ignored --nocapture reload::floor`; `LOAD=0` plays one of the three.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,8 @@ fn fifty_of_fifty() {
     let (times, jobs) = (number("N", 50), number("JOBS", 40));
     let mut cases = Vec::new();
     // The longest first, so that nobody waits for one at the end.
-    for load in [30, 8, 0] {
+    let loads = env::var("LOAD").map_or(vec![30, 8, 0], |load| vec![load.parse().expect("a number")]);
+    for load in loads {
         for (uwsgi, nodes) in Uwsgi::ALL.into_iter().flat_map(|uwsgi| [2, 3, 5].map(|nodes| (uwsgi, nodes))) {
             cases.push(Case { uwsgi, nodes, load });
         }

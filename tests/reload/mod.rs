@@ -61,6 +61,10 @@ fn longer_than_a_minute_it_is_a_failover() {
         let first = scene.posts_of(2)[0].at - began;
         assert!(first >= seconds(60) && first <= seconds(60 + 5 + 8), "{first:?}: {}", scene.state());
         wait_for_image(&scene.legion, 1, images, LIMIT);
+        scene
+            .legion
+            .node(1)
+            .wait_for_log("the reload took longer than 65 s: this node has left the Legion", LIMIT);
         scene.comes_to_rest_at(1, seconds(6));
         assert_eq!(scene.posts(), before + 2, "{}", scene.state());
     });
@@ -129,6 +133,7 @@ struct Watch<'a> {
     images: usize,
     posts: usize,
     moves: usize,
+    requests: usize,
 }
 
 const ATTEMPT: &str = "attempting to become the Lord of the Legion failover";
@@ -144,6 +149,7 @@ impl Watch<'_> {
             images: scene.legion.node(lord).images(),
             posts: scene.posts(),
             moves: scene.robot.history().len(),
+            requests: requests(scene, lord).len(),
         }
     }
 
@@ -159,10 +165,11 @@ impl Watch<'_> {
         let elected = Instant::now();
         self.nobody_has_noticed();
         // Its takeover is a look. Another one is the guard's, for each peer that is heard only then, or half a minute later.
-        let asked = requests(scene, *lord).split_off(before);
+        // On a busy machine it may have looked before this has seen the new image.
+        let asked = requests(scene, *lord).split_off(self.requests);
         let most = if elected.elapsed() < seconds(25) { scene.legion.size() } else { usize::MAX };
-        let looks = asked.iter().all(|method| method == "GET") && (1..=most).contains(&asked.len());
-        assert!(looks, "{asked:?}: {}", scene.state());
+        let looks = !asked.is_empty() && asked.iter().all(|method| method == "GET");
+        assert!(looks && asked.len() - (before - self.requests) <= most, "{asked:?}: {}", scene.state());
     }
 
     #[track_caller]

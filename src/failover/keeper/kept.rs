@@ -48,7 +48,9 @@ pub struct Kept {
     looked: i64,
     had_majority: bool,
     most_nodes: usize,
-    /// Until when this node, which was Lord before a reload, counts as Lord still.
+    began: Instant,
+    has_claimed: bool,
+    /// Until when this node, which was Lord before a reload or a restart, counts as Lord still.
     lord_until: Option<Instant>,
     /// The claims of the failover IPs that were here then.
     had: Vec<String>,
@@ -105,6 +107,8 @@ impl Kept {
             looked: uwsgi::now(),
             had_majority: false,
             most_nodes: 1,
+            began: Instant::now(),
+            has_claimed: false,
             lord_until: None,
             had: Vec::new(),
             reloads: 0,
@@ -121,6 +125,7 @@ impl Kept {
 
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
+        self.began = now;
         self.sight.begin(now);
         self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
@@ -150,6 +155,7 @@ impl Kept {
         if view.lord_since != 0 || view.is_outranked || self.lord_until.is_some_and(|until| now >= until) {
             self.lord_until = None;
         }
+        self.claim_after_a_restart(view, now);
         self.note_health();
         self.doubt_after_a_break(view);
         self.keep_rank(view, now);
@@ -178,6 +184,17 @@ impl Kept {
         // An alarm may be held up by a stuck log, and the keeper must not be.
         if !alarms.is_empty() {
             spawn("hetzner", move || alarms.iter().for_each(|alarm| uwsgi::alarm(alarm, &line)));
+        }
+    }
+
+    /// A node that was Lord, kept the IP, and was restarted so soon that its peers still vote for what it was: it goes on
+    /// where it was, and a higher node does not take the IP only because of the restart.
+    fn claim_after_a_restart(&mut self, view: &View, now: Instant) {
+        let is_new = now.duration_since(self.began) <= uwsgi::tolerance() && !self.has_claimed;
+        if is_new && self.rank.is_some() && rank::is_still_lord(self.valor, &view.peers) {
+            self.has_claimed = true;
+            self.has_ips = true;
+            self.lord_until = Some(now + LONGEST_RETURN);
         }
     }
 

@@ -126,6 +126,11 @@ fn is_healthy(peer: &Peer) -> bool {
     peer.valor & BITS != 0
 }
 
+/// Whether all peers still vote for a node that keeps the IP and has this configured valor.
+pub fn is_still_lord(valor: u64, peers: &[Peer]) -> bool {
+    !peers.is_empty() && peers.iter().all(|peer| peer.votes_for == valor | BITS)
+}
+
 /// The same rank with another configured valor.
 pub fn with_valor(ranked: u64, valor: u64) -> u64 {
     valor | ranked & BITS
@@ -138,7 +143,7 @@ mod tests {
     const OWN: u64 = 5;
 
     fn peer(number: u8, valor: u64) -> Peer {
-        Peer { uuid: [number; 36], valor, votes_for_us: false, checksum: 0, last_seen: 0 }
+        Peer { uuid: [number; 36], valor, votes_for_us: false, votes_for: 0, checksum: 0, last_seen: 0 }
     }
 
     const DRAINED: Health = Health::Sick(Duration::ZERO);
@@ -218,6 +223,15 @@ mod tests {
         assert_eq!(at(160, &[higher.clone(), lower.clone()]), OWN | BITS);
         assert_eq!(at(161, &[lower.clone(), higher]), OWN | HEALTHY);
         assert_eq!(at(300, &[lower]), OWN | BITS, "a lower one never");
+    }
+
+    #[test]
+    fn a_node_that_is_restarted_is_known_by_the_votes_for_what_it_was() {
+        let voter = |votes_for| Peer { votes_for, ..peer(1, 1) };
+        assert!(is_still_lord(OWN, &[voter(OWN | BITS), voter(OWN | BITS)]));
+        for others in [&[][..], &[voter(OWN | BITS), voter(9)], &[voter(OWN | HEALTHY)], &[voter(9 | BITS)]] {
+            assert!(!is_still_lord(OWN, others));
+        }
     }
 
     #[test]

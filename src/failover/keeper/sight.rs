@@ -178,6 +178,7 @@ mod tests {
             uuid: [number; 36],
             valor: number.into(),
             votes_for_us: true,
+            votes_for: 0,
             checksum: 0,
             last_seen,
         };

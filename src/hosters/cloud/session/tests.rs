@@ -309,6 +309,14 @@ fn what_is_gone_is_looked_for_again() {
     assert!(!failure.sentence.contains(TOKEN), "{}", failure.sentence);
     assert!(host.whereabouts().is_ok());
     host.asked(&[LIST, GET, LIST]);
+
+    // Or when it is to be assigned: perhaps it is the server that has gone.
+    let servers = r#"{"servers":[{"id":42,"name":"web-1"}]}"#;
+    let answers = [(200, servers), (200, &first), gone, (200, servers), (200, list)];
+    let host = Host::new("server=web-1", &answers);
+    assert_eq!(host.bring_here().unwrap_err().kind, Kind::Final);
+    assert!(host.whereabouts().is_ok());
+    host.asked(&["GET /v1/servers?name=web-1", LIST, POST, "GET /v1/servers?name=web-1", LIST]);
 }
 
 #[test]

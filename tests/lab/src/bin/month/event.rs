@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::process::{SIGHUP, SIGINT};
+use lab::process::SIGHUP;
 
 use crate::site::{NODES, SWITCH, Site, TOLERANCE};
 
@@ -87,7 +87,7 @@ fn reload_all(site: &mut Site) {
 
 fn restart(site: &mut Site) {
     let lord = site.lord();
-    stop(site, lord);
+    site.stop(lord);
     site.watch(RESTART, |_| false);
     site.start_node(lord);
 }
@@ -119,23 +119,14 @@ fn drain(site: &mut Site) {
     let lord = site.lord();
     site.drain(lord, true);
     site.watch(DRAINED, |site| site.leads_to() != Some(lord) && site.leads_to().is_some());
-    stop(site, lord);
+    site.stop(lord);
     site.watch(MAINTENANCE, |_| false);
     site.start_node(lord);
     site.drain(lord, false);
 }
 
-/// SIGKILL, as when the machine is reset, and a start when it is up again.
 fn reboot(site: &mut Site, node: usize) {
-    site.legion.kill(node);
+    site.kill(node);
     site.watch(REBOOT, |_| false);
     site.start_node(node);
-}
-
-/// An orderly end.
-fn stop(site: &mut Site, node: usize) {
-    site.legion.node(node).signal(SIGINT);
-    if !site.legion.wait_for_exit(node, lab::LIMIT) {
-        site.legion.kill(node);
-    }
 }

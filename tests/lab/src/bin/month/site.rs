@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lab::legion::{LEGION, Legion, failover_ip, hook, target};
-use lab::process::interrupted;
+use lab::process::{SIGINT, interrupted};
 use lab::robot::{Config, Failover, Login, Robot};
 use lab::service::{Client, Page};
 use lab::timeline::Timeline;
@@ -35,6 +35,10 @@ pub struct Site {
     pages: Vec<Page>,
     timeline: Timeline,
     lords: Vec<usize>,
+    /// The id of each node in the Legion, as it said last.
+    ids: Vec<String>,
+    /// Whether this program has ended it.
+    is_down: Vec<bool>,
 }
 
 impl Site {
@@ -76,7 +80,9 @@ impl Site {
             let robot = Arc::clone(&robot);
             move || leads_to(&robot).map(|node| addresses[node - 1])
         });
-        Site { legion, robot, client, pages, timeline: Timeline::start(NODES), lords: Vec::new() }
+        let (timeline, lords) = (Timeline::start(NODES), Vec::new());
+        let (ids, is_down) = (vec![String::new(); NODES], vec![false; NODES]);
+        Site { legion, robot, client, pages, timeline, lords, ids, is_down }
     }
 
     /// Plays an event, and waits until all is well again.
@@ -117,11 +123,33 @@ impl Site {
     /// Sees what goes on until `condition` holds; returns whether it does within `limit`.
     pub fn watch(&mut self, limit: Duration, mut condition: impl FnMut(&Site) -> bool) -> bool {
         wait_until(limit, || {
-            self.lords = self.legion.lords();
-            self.timeline.lords(&self.lords);
-            self.timeline.route(self.leads_to());
+            self.look();
             condition(self)
         })
+    }
+
+    fn look(&mut self) {
+        let states: Vec<_> = (1..=NODES).map(|node| self.legion.node(node).legion(LEGION)).collect();
+        let mut named = Vec::new();
+        self.lords.clear();
+        for (at, state) in states.iter().enumerate() {
+            let Some(state) = state else { continue };
+            let text = |key: &str| state[key].as_str().unwrap_or_default().to_string();
+            self.ids[at] = text("uuid");
+            named.push(text("lord_uuid"));
+            if state["i_am_the_lord"].as_i64() > Some(0) {
+                self.lords.push(at + 1);
+            }
+        }
+        // A node that is reloaded says nothing for a while, and may still be the Lord of the others.
+        let is_named = |node: &usize| {
+            let id = &self.ids[node - 1];
+            !self.is_down[node - 1] && !id.is_empty() && named.contains(id)
+        };
+        let shown =
+            if self.lords.is_empty() { (1..=NODES).filter(is_named).collect() } else { self.lords.clone() };
+        self.timeline.lords(&shown);
+        self.timeline.route(self.leads_to());
     }
 
     /// The node that the IP leads to; none while it is switched.
@@ -141,8 +169,24 @@ impl Site {
         &self.pages[node - 1]
     }
 
+    /// SIGKILL, as when the machine is reset.
+    pub fn kill(&mut self, node: usize) {
+        self.is_down[node - 1] = true;
+        self.legion.kill(node);
+    }
+
+    /// An orderly end.
+    pub fn stop(&mut self, node: usize) {
+        self.is_down[node - 1] = true;
+        self.legion.node(node).signal(SIGINT);
+        if !self.legion.wait_for_exit(node, LIMIT) {
+            self.legion.kill(node);
+        }
+    }
+
     /// Starts a node again, and waits until it serves.
     pub fn start_node(&mut self, node: usize) {
+        self.is_down[node - 1] = false;
         let images = self.images(node);
         self.legion.start(node);
         self.wait_for_images(node, images + 1);
