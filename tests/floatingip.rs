@@ -11,7 +11,7 @@ use lab::node::{Node, free_address};
 use lab::process::in_own_network;
 use lab::robot;
 use lab::scene::{QUICK, Scene, on_each_uwsgi, seconds, side_by_side};
-use lab::uwsgi::Uwsgi;
+use lab::uwsgi::{Uwsgi, checkout};
 use lab::{LIMIT, TOKEN, ip, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ on_each_uwsgi! {
     both_hosters_are_taken_over_side_by_side
     commands_know_floating_ips
     a_release_unassigns
+    the_line_in_the_readme_works
 }
 
 /// Alone in its Legion, with this hook.
@@ -272,6 +273,26 @@ fn a_release_unassigns(uwsgi: Uwsgi) {
     assert!(lone.node.wait_for_exit(LIMIT).is_some(), "{}", lone.node.log());
     assert_eq!(cloud.route(failover_ip()), None, "{}", lone.node.log());
     assert_eq!(asked(&cloud).iter().filter(|line| line.ends_with("/unassign")).count(), 1);
+}
+
+/// But for where its file is, and the API.
+fn the_line_in_the_readme_works(uwsgi: Uwsgi) {
+    let readme = fs::read_to_string(checkout().join("README.md")).expect("it is there");
+    let start = format!("legion-lord = {LEGION} {}:", Cloud::ACTION);
+    let line = readme.lines().find_map(|line| line.strip_prefix(&start)).expect("an ini in the README");
+    let cloud = hoster::cloud(Config { instance_id: Some(101), ..Config::default() });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("hcloud-token");
+    fs::write(&file, format!("{TOKEN}\n")).expect("a writable folder");
+    let there = "/etc/uwsgi-failover/hcloud-token";
+    assert!(line.contains(there), "{line}");
+    let line = line.replace(there, &file.display().to_string());
+    let service = format!("http://{}", cloud.addr());
+    let hook = format!("{}:{line},url={}", Cloud::ACTION, cloud.url());
+    let lone = lone(uwsgi, &[hook], "", &[("HETZNER_METADATA", &service)]);
+    let log = lone.log();
+    assert!(log.contains("i am now the Lord"), "{log}");
+    assert_eq!(cloud.node_at(failover_ip()), Some(1), "{log}");
 }
 
 /// Of a Lord's; the others look once a day. The first comes half a minute after the takeover, and then there is one a minute.
