@@ -19,6 +19,9 @@ use super::{PASSWORD, USERNAME, wait_until};
 /// The name of the Legion in every test.
 pub const LEGION: &str = "failover";
 
+/// Between two hooks of ours, which are run side by side where nothing stands between them.
+pub const APART: &str = "legion-lord = failover log:the next hook\n";
+
 /// The secret of that Legion, and of the second one.
 pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
 

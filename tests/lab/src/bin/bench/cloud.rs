@@ -1,18 +1,19 @@
-//! A takeover's own cost in the Cloud: a look by which the address is made sure of, the POST, and the look that confirms it,
-//! on two connections. The stand-in's actions are over at once, so that nothing is waited for.
+//! A takeover's own cost in the Cloud: the POST, and on the same connection the GET that confirms it. The first takeover of a
+//! process looks once more, to make sure which IP it is. The stand-in's actions are over at once, so that nothing is waited
+//! for.
 
 use std::time::Duration;
 
 use lab::cloud::{Certificate, Cloud, Config, Token};
 use lab::hoster::{Hosted as _, floating_ips};
-use lab::legion::{LEGION, failover_ip};
+use lab::legion::{APART, LEGION, failover_ip};
 use lab::{TOKEN, wait_until};
 
 use crate::proc::{cpu, cpu_of_children};
 use crate::sides::{Lone, UWSGI};
 use crate::trust::Trust;
 
-/// Each takes two looks, and an IP has 300 an hour.
+/// Each takes a look, and an IP has 300 an hour.
 const TAKEOVERS: usize = 100;
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -52,7 +53,7 @@ impl Stage {
         self.cloud.rule("get times=1 delay 300ms");
         let before = self.cloud.journal().len();
         let hook = self.cloud.hook(1, failover_ip(), ",floating_ip=4711");
-        let line = format!("legion-lord = {LEGION} {}:{hook}\n", Cloud::ACTION);
+        let line = format!("legion-lord = {LEGION} {}:{hook}\n{APART}", Cloud::ACTION);
         let plugin = UWSGI.plugins().join("hetzner_plugin.so");
         let lone = Lone::start(Some(&plugin), &line.repeat(TAKEOVERS), &self.trust.env());
         // The first request is held, until the process is seen to wait: what it has used before is its start.
@@ -70,7 +71,7 @@ impl Stage {
         let posts: Vec<_> = own.iter().filter(|request| request.method == "POST").collect();
         // The first one moves the IP, and the others find that it is here.
         let right = posts.iter().all(|post| matches!(post.status, Some(201 | 422)));
-        if !right || posts.len() != TAKEOVERS || own.len() != 3 * TAKEOVERS {
+        if !right || posts.len() != TAKEOVERS || own.len() != 2 * TAKEOVERS + 1 {
             let (posts, all) = (posts.len(), own.len());
             return Err(format!(
                 "{posts} POST of {all} requests are not {TAKEOVERS} takeovers:\n{}",
