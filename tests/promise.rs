@@ -1,5 +1,7 @@
 //! The promise: after any fault that ends there is one Lord, and the failover IP is where it is.
 //!
+//! What is the same whatever is asked takes a scene with any stand-in: `cloud` plays it too.
+//!
 //! Real nodes announce every second and drop a peer after four, so that seconds show what takes minutes at
 //! uWSGI's defaults. Links between them can be cut.
 
@@ -7,6 +9,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
+use lab::hoster::Hosted;
 use lab::legion::{LEGION, failover_ip, hook, route_of};
 use lab::node::{Node, free_address};
 use lab::process::{self, SIGHUP, SIGINT, SIGTERM};
@@ -51,8 +54,12 @@ on_each_uwsgi! {
 // 1. A long call harms nobody.
 
 fn a_call_of_thirty_seconds(uwsgi: Uwsgi, nodes: usize, options: &str) {
-    let mut scene =
-        Scene::new(uwsgi, nodes, Config { switch: seconds(30), ..Config::default() }, "", options);
+    let config = Config { switch: seconds(30), ..Config::default() };
+    a_long_call(Scene::new(uwsgi, nodes, config, "", options), nodes);
+}
+
+/// Of thirty seconds or almost.
+pub fn a_long_call(mut scene: Scene<impl Hosted>, nodes: usize) {
     // A third of the call's length: nobody is lost who was only slow.
     (1..=nodes).for_each(|node| *scene.legion.ini_mut(node) += "legion-tolerance = 10\n");
     scene.legion.start_all();
@@ -79,8 +86,8 @@ fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
 
 // 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
 
-fn a_freeze(uwsgi: Uwsgi, options: &str) {
-    let scene = Scene::settled(uwsgi, 3, "", options);
+/// Of three.
+pub fn a_freeze(scene: Scene<impl Hosted>) {
     scene.legion.node(1).freeze();
     scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
     scene.legion.node(1).thaw();
@@ -88,34 +95,43 @@ fn a_freeze(uwsgi: Uwsgi, options: &str) {
 }
 
 fn a_lord_that_was_frozen_takes_the_ip_back(uwsgi: Uwsgi) {
-    a_freeze(uwsgi, QUICK);
+    a_freeze(Scene::settled(uwsgi, 3, "", QUICK));
 }
 
 fn a_lord_that_was_frozen_takes_the_ip_back_with_a_quorum(uwsgi: Uwsgi) {
-    a_freeze(uwsgi, QUORUM);
+    a_freeze(Scene::settled(uwsgi, 3, "", QUORUM));
 }
 
 /// So short that no peer was dropped for it, and none joins again; and there is no timer.
 fn a_lord_that_was_frozen_for_a_moment_makes_sure(uwsgi: Uwsgi) {
-    let scene = Scene::settled(uwsgi, 2, ",verify=0", "legion-freq = 1\nlegion-tolerance = 30\n");
+    a_short_freeze(Scene::settled(uwsgi, 2, ",verify=0", "legion-freq = 1\nlegion-tolerance = 30\n"));
+}
+
+/// Of two.
+pub fn a_short_freeze(scene: Scene<impl Hosted>) {
     // It looks when it has been Lord for 30 s, and then not before 120 s.
     scene.wait_until(LIMIT, "a look", || scene.asked("GET") > 0);
     scene.legion.node(1).freeze();
     thread::sleep(seconds(6));
-    scene.robot.set_route(failover_ip(), route_of(2));
+    scene.robot.move_to(failover_ip(), Some(2));
     scene.legion.node(1).thaw();
     scene.wait_for(1, seconds(60));
     assert!(!scene.legion.any_log_holds("left Legion"), "{}", scene.state());
 }
 
 fn a_cut(uwsgi: Uwsgi, nodes: usize, options: &str, cut: impl Fn(&Scene)) {
-    let scene = Scene::settled(uwsgi, nodes, "", options);
+    // The next look comes after 120 s.
+    a_cut_of(Scene::settled(uwsgi, nodes, "", options), seconds(60), cut);
+}
+
+/// Which `cut` makes, and which is mended within `limit`.
+pub fn a_cut_of<S: Hosted>(scene: Scene<S>, limit: Duration, cut: impl Fn(&Scene<S>)) {
     cut(&scene);
     // Past the look that a new Lord takes after 30 s: it is the end of the cut that has to be noticed.
     thread::sleep(seconds(35));
     scene.legion.links().heal();
-    // Before the next look, which comes after 120 s.
-    scene.wait_for(1, seconds(60));
+    // Before the next look.
+    scene.wait_for(1, limit);
     assert!(scene.posts() <= 3, "{}", scene.state());
 }
 
@@ -137,7 +153,10 @@ fn a_lord_that_heard_nobody_keeps_the_ip(uwsgi: Uwsgi) {
 
 /// Thawed, it drops its peers before it hears them, and is elected by itself; or it hears one first: that is chance.
 fn a_node_that_was_frozen_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
-    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    a_freeze_of_another(Scene::settled(uwsgi, 3, "", QUICK));
+}
+
+pub fn a_freeze_of_another(scene: Scene<impl Hosted>) {
     let posts = scene.posts();
     scene.legion.node(3).freeze();
     scene.wait_until(LIMIT, "node 3 is lost", || [1, 2].map(|node| scene.legion.members(node)) == [[2], [1]]);
@@ -151,7 +170,10 @@ fn a_node_that_was_frozen_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
 
 /// A Lord by itself, as there is no quorum, that tries to reach the API until the others are heard again.
 fn a_node_that_was_cut_off_from_all_takes_nothing_from_the_lord(uwsgi: Uwsgi) {
-    let scene = Scene::settled(uwsgi, 3, "", QUICK);
+    a_cut_from_all(Scene::settled(uwsgi, 3, "", QUICK));
+}
+
+pub fn a_cut_from_all(scene: Scene<impl Hosted>) {
     let posts = scene.posts();
     scene.rule("any refuse");
     scene.legion.links().cut_off(3);
@@ -171,7 +193,10 @@ fn two_lords_of_two_nodes_do_not_fight(uwsgi: Uwsgi) {
 }
 
 fn a_minute_of_two_lords(uwsgi: Uwsgi, cut: impl Fn(&Scene)) {
-    let scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
+    two_lords_of(Scene::settled(uwsgi, 3, ",verify=5", QUICK), cut);
+}
+
+pub fn two_lords_of<S: Hosted>(scene: Scene<S>, cut: impl Fn(&Scene<S>)) {
     cut(&scene);
     thread::sleep(seconds(60));
     assert!(scene.posts() <= 3, "{}", scene.state());
@@ -190,9 +215,14 @@ fn two_lords_on_two_sides_of_a_one_way_cut_do_not_fight(uwsgi: Uwsgi) {
 // 6. A suspended node comes back.
 
 fn a_node_that_was_suspended_comes_back_and_is_lord_again(uwsgi: Uwsgi) {
-    let mut scene =
-        Scene::new(uwsgi, 3, Config::default(), "", &format!("{QUICK}legion-death-on-lord-error = 10\n"));
+    let options = format!("{QUICK}legion-death-on-lord-error = 10\n");
+    let scene = Scene::new(uwsgi, 3, Config::default(), "", &options);
     scene.rule("post target=1.1.1.1 times=1 error NOT_FOUND");
+    a_suspension(scene);
+}
+
+/// Of node 1, whose first POST fails for good.
+pub fn a_suspension(mut scene: Scene<impl Hosted>) {
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
@@ -204,7 +234,10 @@ fn a_node_that_was_suspended_comes_back_and_is_lord_again(uwsgi: Uwsgi) {
 
 /// Nodes that are heard meanwhile, with lower valors, change nothing.
 fn a_lock_that_ends_is_waited_for(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), "", QUICK);
+    a_lock(Scene::new(uwsgi, 3, Config::default(), "", QUICK));
+}
+
+pub fn a_lock(mut scene: Scene<impl Hosted>) {
     scene.rule("post locked 10s");
     scene.legion.start_all();
     scene.wait_for(1, LIMIT);
@@ -216,26 +249,35 @@ fn a_lock_that_ends_is_waited_for(uwsgi: Uwsgi) {
 
 fn a_lock_that_does_not_end_makes_no_lord(uwsgi: Uwsgi) {
     let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-    let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=25", &options);
-    scene.robot.set_route(failover_ip(), route_of(2));
+    an_endless_lock(Scene::new(uwsgi, 1, Config::default(), ",deadline=25", &options), 3);
+}
+
+/// With a deadline of 25 s, and at most so many POSTs.
+pub fn an_endless_lock(mut scene: Scene<impl Hosted>, most: usize) {
+    scene.robot.move_to(failover_ip(), Some(2));
     scene.rule("post locked 1h");
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     assert!(!scene.legion.any_log_holds("i am now the Lord"), "{}", scene.state());
-    let line = "it was last seen routed to 2.2.2.2, and the deadline of 25 s is near";
-    scene.legion.node(1).wait_for_log(line, LIMIT);
-    assert!(scene.posts() <= 3, "{}", scene.state());
+    let line = "it was last seen routed to OTHER, and the deadline of 25 s is near";
+    let line = line.replace("OTHER", &scene.robot.server_name(2));
+    scene.legion.node(1).wait_for_log(&line, LIMIT);
+    assert!(scene.posts() <= most, "{}", scene.state());
 }
 
 /// Found by chaos, seed 476: the IP is here, and yet on its way to a node that has asked for it and died.
 fn a_switch_away_that_is_under_way_is_waited_for(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 2, Config { switch: seconds(30), ..Config::default() }, "", QUICK);
-    scene.robot.set_route(failover_ip(), route_of(1));
+    a_switch_away(Scene::new(uwsgi, 2, Config { switch: seconds(30), ..Config::default() }, "", QUICK));
+}
+
+/// In thirty seconds or almost.
+pub fn a_switch_away(mut scene: Scene<impl Hosted>) {
+    scene.robot.move_to(failover_ip(), Some(1));
     scene.legion.start(2);
     assert!(wait_until(LIMIT, || scene.robot.is_switching(failover_ip())), "{}", scene.state());
     scene.legion.kill(2);
     scene.legion.start(1);
-    let moved = wait_until(LIMIT, || scene.robot.route(failover_ip()) == route_of(2));
+    let moved = wait_until(LIMIT, || scene.robot.node_at(failover_ip()) == Some(2));
     assert!(moved && scene.legion.lords().is_empty(), "{}", scene.state());
     assert!(scene.posts() > 1, "node 1 was not there in time: {}", scene.state());
     scene.wait_for(1, LIMIT);
@@ -251,34 +293,46 @@ fn a_lost_answer_is_recognised(uwsgi: Uwsgi) {
         "after-switch error FAILOVER_NOT_COMPLETE",
     ] {
         let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-        let mut scene =
-            Scene::new(uwsgi, 1, Config { switch: seconds(2), ..Config::default() }, "", &options);
-        scene.rule(&format!("post times=1 {fault}"));
-        scene.legion.start_all();
-        scene.wait_for(1, LIMIT);
-        assert!(scene.posts() <= 2, "{fault}: {}", scene.state());
-        assert!(!scene.legion.any_log_holds("suspending"), "{fault}: {}", scene.state());
+        let config = Config { switch: seconds(2), ..Config::default() };
+        a_lost_answer(Scene::new(uwsgi, 1, config, "", &options), fault);
     }
+}
+
+pub fn a_lost_answer(mut scene: Scene<impl Hosted>, fault: &str) {
+    scene.rule(&format!("post times=1 {fault}"));
+    scene.legion.start_all();
+    scene.wait_for(1, LIMIT);
+    assert!(scene.posts() <= 2, "{fault}: {}", scene.state());
+    assert!(!scene.legion.any_log_holds("suspending"), "{fault}: {}", scene.state());
 }
 
 fn what_is_no_answer_makes_no_lord(uwsgi: Uwsgi) {
     for fault in ["any html 200", "post other 2.2.2.2", "any close", "any empty 200"] {
         let options = format!("{QUICK}legion-death-on-lord-error = 300\n");
-        let mut scene = Scene::new(uwsgi, 1, Config::default(), ",deadline=4", &options);
-        scene.robot.set_route(failover_ip(), route_of(2));
-        scene.rule(fault);
-        scene.legion.start_all();
-        scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
-        assert!(!scene.legion.any_log_holds("i am now the Lord"), "{fault}: {}", scene.state());
+        no_answer(Scene::new(uwsgi, 1, Config::default(), ",deadline=4", &options), fault);
     }
+}
+
+/// The IP is elsewhere, and this keeps it there.
+pub fn no_answer(mut scene: Scene<impl Hosted>, fault: &str) {
+    scene.robot.move_to(failover_ip(), Some(2));
+    scene.rule(fault);
+    scene.legion.start_all();
+    scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
+    assert!(!scene.legion.any_log_holds("i am now the Lord"), "{fault}: {}", scene.state());
 }
 
 // 9. The budgets.
 
 fn a_minute_of_failures(uwsgi: Uwsgi, config: Config, most: usize, said: &str) {
-    let mut scene = Scene::new(uwsgi, 1, config, "", &format!("{QUICK}legion-death-on-lord-error = 5\n"));
+    let options = format!("{QUICK}legion-death-on-lord-error = 5\n");
+    failures_of(Scene::new(uwsgi, 1, config, "", &options), most, said);
+}
+
+/// Of one node, for a minute.
+pub fn failures_of(mut scene: Scene<impl Hosted>, most: usize, said: &str) {
     scene.legion.start_all();
-    assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
+    scene.wait_until(LIMIT, "a request", || !scene.robot.journal().is_empty());
     thread::sleep(seconds(60));
     let journal = scene.robot.journal();
     let requests = journal.iter().filter(|it| it.at - journal[0].at < seconds(60)).count();
@@ -289,7 +343,10 @@ fn a_minute_of_failures(uwsgi: Uwsgi, config: Config, most: usize, said: &str) {
 /// Found by chaos, seeds 102 and 215: three POSTs within seconds, and from then on only looks until the deadline, deaf,
 /// though the API was well again.
 fn an_api_that_has_given_no_sense_is_used_as_soon_as_it_does(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), "", QUICK);
+    no_sense(Scene::new(uwsgi, 3, Config::default(), "", QUICK));
+}
+
+pub fn no_sense(mut scene: Scene<impl Hosted>) {
     scene.rule("post html 200");
     scene.legion.start_all();
     let asked = |method| scene.robot.journal().iter().filter(|request| request.method == method).count();
@@ -311,17 +368,25 @@ fn over_the_limit_a_request_a_minute_is_left(uwsgi: Uwsgi) {
 // 10. Moved by hand.
 
 fn an_ip_that_is_moved_by_hand_is_taken_back(uwsgi: Uwsgi) {
-    let scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
-    for elsewhere in [route_of(3), None] {
-        scene.robot.set_route(failover_ip(), elsewhere);
-        scene.wait_for(1, AT_ONCE);
+    a_move_by_hand(Scene::settled(uwsgi, 3, ",verify=5", QUICK), AT_ONCE);
+}
+
+/// Of three, that is mended within `limit`.
+pub fn a_move_by_hand(scene: Scene<impl Hosted>, limit: Duration) {
+    for elsewhere in [Some(3), None] {
+        scene.robot.move_to(failover_ip(), elsewhere);
+        scene.wait_for(1, limit);
     }
-    let line = "4.4.4.4 is routed to 3.3.3.3, and this node is Lord: taking it back";
-    assert!(scene.legion.node(1).log().contains(line), "{}", scene.state());
+    let line = "4.4.4.4 is routed to OTHER, and this node is Lord: taking it back";
+    let line = line.replace("OTHER", &scene.robot.server_name(3));
+    assert!(scene.legion.node(1).log().contains(&line), "{}", scene.state());
 }
 
 fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsgi) {
-    let mut scene = Scene::settled(uwsgi, 3, ",verify=5", QUICK);
+    no_majority(Scene::settled(uwsgi, 3, ",verify=5", QUICK));
+}
+
+pub fn no_majority(mut scene: Scene<impl Hosted>) {
     scene.legion.kill(2);
     scene.legion.kill(3);
     let alone = || {
@@ -329,9 +394,10 @@ fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsg
     };
     assert!(wait_until(LIMIT, alone), "{}", scene.state());
     let posts = scene.posts();
-    scene.robot.set_route(failover_ip(), route_of(3));
-    let line = "4.4.4.4 is routed to 3.3.3.3, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
-    scene.legion.node(1).wait_for_log(line, LIMIT);
+    scene.robot.move_to(failover_ip(), Some(3));
+    let line = "4.4.4.4 is routed to OTHER, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
+    let line = line.replace("OTHER", &scene.robot.server_name(3));
+    scene.legion.node(1).wait_for_log(&line, LIMIT);
     let looks = scene.asked("GET");
     scene.wait_until(LIMIT, "two more looks", || scene.asked("GET") > looks + 1);
     assert_eq!(scene.posts(), posts, "{}", scene.state());
@@ -341,7 +407,11 @@ fn an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight(uwsgi: Uwsg
 }
 
 fn a_lord_without_the_ip_goes_on_trying(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config::default(), ",deadline=8", QUICK);
+    a_lord_without_it(Scene::new(uwsgi, 3, Config::default(), ",deadline=8", QUICK));
+}
+
+/// Of three, with a deadline of seconds.
+pub fn a_lord_without_it(mut scene: Scene<impl Hosted>) {
     scene.rule("any refuse");
     // Alone of three: nobody else will do it.
     scene.legion.start(1);
@@ -355,24 +425,33 @@ fn a_lord_without_the_ip_goes_on_trying(uwsgi: Uwsgi) {
 
 fn a_signal_ends_or_reloads_a_node_during_a_call(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        let mut scene = Scene::new(uwsgi, 1, Config { switch: seconds(600), ..Config::default() }, "", QUICK);
-        scene.legion.start_all();
-        assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
-        scene.legion.node(1).signal(signal);
-        if signal == SIGINT {
-            assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
-        } else {
-            // uWSGI starts over in the same process, unless die-on-term is set.
-            let starts = || scene.legion.node(1).log().matches("*** Starting uWSGI").count() == 2;
-            assert!(wait_until(LIMIT, starts), "{signal}: {}", scene.state());
-        }
+        let config = Config { switch: seconds(600), ..Config::default() };
+        a_signal_during_a_call(Scene::new(uwsgi, 1, config, "", QUICK), signal);
+    }
+}
+
+/// That takes minutes.
+pub fn a_signal_during_a_call(mut scene: Scene<impl Hosted>, signal: i32) {
+    scene.legion.start_all();
+    scene.wait_until(LIMIT, "a POST", || scene.posts() > 0);
+    scene.legion.node(1).signal(signal);
+    if signal == SIGINT {
+        assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
+    } else {
+        // uWSGI starts over in the same process, unless die-on-term is set.
+        let starts = || scene.legion.node(1).log().matches("*** Starting uWSGI").count() == 2;
+        assert!(wait_until(LIMIT, starts), "{signal}: {}", scene.state());
     }
 }
 
 fn a_worker_that_dies_during_a_call_harms_nobody(uwsgi: Uwsgi) {
-    let mut scene = Scene::new(uwsgi, 3, Config { switch: seconds(20), ..Config::default() }, "", QUICK);
+    workers_that_die(Scene::new(uwsgi, 3, Config { switch: seconds(20), ..Config::default() }, "", QUICK));
+}
+
+/// During a call of twenty seconds.
+pub fn workers_that_die(mut scene: Scene<impl Hosted>) {
     scene.legion.start_all();
-    assert!(scene.robot.wait_for(LIMIT, |journal| !journal.is_empty()));
+    scene.wait_until(LIMIT, "a POST", || scene.posts() > 0);
     let mut killed = 0;
     wait_until(LIMIT, || {
         for worker in scene.legion.node(1).workers() {

@@ -5,6 +5,7 @@
 //! uWSGI, the guard of a Lord, and `--hetzner-status`. A row is a Legion of its own, so that uWSGI itself tells who
 //! is Lord; one process is a member of all of them.
 
+mod cloud;
 mod table;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! The table: what comes back, and what must come of it. The rows stand by theme in the modules.
 
 mod bodies;
+pub mod cloud;
 mod connections;
 mod heads;
 mod sequences;

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::legion::LEGION;
+use crate::legion::{APART, LEGION};
 use crate::node::{Node, free_address};
 use crate::robot::{Certificate, Config, Failover, Limits, Robot};
 use crate::uwsgi::Uwsgi;
@@ -130,7 +130,7 @@ fn kinds(trusted: &Robot, untrusted: &Robot) -> Vec<Kind> {
         let query = if more.contains("2.2.2.2") { "?two" } else { "" };
         format!(
             "legion-lord = {LEGION} hetzner-failoverip:username={username},password={PASSWORD},ip={},\
-             url=https://{address}/failover/{{ip}}{query},{more}\n",
+             url=https://{address}/failover/{{ip}}{query},{more}\n{APART}",
             IPS.join(";")
         )
     };

@@ -12,11 +12,15 @@ use tempfile::TempDir;
 use super::links::Links;
 use super::node::{Node, free_address};
 use super::process;
+use super::robot::Robot;
 use super::uwsgi::Uwsgi;
 use super::{PASSWORD, USERNAME, wait_until};
 
 /// The name of the Legion in every test.
 pub const LEGION: &str = "failover";
+
+/// Between two hooks of ours, which are run side by side where nothing stands between them.
+pub const APART: &str = "legion-lord = failover log:the next hook\n";
 
 /// The secret of that Legion, and of the second one.
 pub const SECRETS: [&str; 2] = ["secret1", "secret2"];
@@ -96,9 +100,14 @@ struct Second {
 impl Legion {
     /// A Legion of as many nodes as there are `hooks`, none of them started. `options` are lines for every ini.
     pub fn new(uwsgi: Uwsgi, hooks: &[String], options: &str) -> Legion {
-        let inis = hooks.iter().map(|hook| {
-            format!("plugin = hetzner\nlegion-lord = {LEGION} hetzner-failoverip:{hook}\n{options}")
-        });
+        Legion::of_action(uwsgi, Robot::ACTION, hooks, options)
+    }
+
+    /// The same, with the action of another hoster.
+    pub fn of_action(uwsgi: Uwsgi, action: &str, hooks: &[String], options: &str) -> Legion {
+        let inis = hooks
+            .iter()
+            .map(|hook| format!("plugin = hetzner\nlegion-lord = {LEGION} {action}:{hook}\n{options}"));
         Legion { inis: inis.collect(), ..Legion::of(uwsgi, hooks.len()) }
     }
 

@@ -1,15 +1,18 @@
-//! What the tests and the programs here share: real uWSGI nodes, started, watched and ended, and a stand-in for the API
+//! What the tests and the programs here share: real uWSGI nodes, started, watched and ended, and stand-ins for the APIs
 //! that they ask.
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
-//! of them, with `links` between them; `robot` is the stand-in, `raw` a server that sends what it is told, `proxy` is in
-//! front of one. `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene`
-//! puts a Legion and a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is
-//! what that leaves.
+//! of them, with `links` between them; `robot` and `cloud` are the stand-ins, made of `standin` and, as programs, of `console`;
+//! `hoster` is what both are to who plays with nodes. `raw` is a server that sends what it is told, `proxy` is in front of one.
+//! `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene` puts a Legion and
+//! a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is what that leaves.
 
 pub mod checked;
 pub mod clock;
+pub mod cloud;
+pub mod console;
 pub mod growth;
+pub mod hoster;
 pub mod kvlist;
 pub mod legion;
 pub mod links;
@@ -28,6 +31,7 @@ pub mod scene;
 pub mod seal;
 pub mod service;
 pub mod shim;
+pub mod standin;
 pub mod strays;
 pub mod svg;
 pub mod timeline;
@@ -42,6 +46,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// The login of every hook in the tests. Plainly no real one.
 pub const USERNAME: &str = "FOO";
+/// See [`USERNAME`]; tokens of a Project are as long, and begin like this where there are several.
+pub const TOKEN: &str = "NOTaREALtokenNOTaREALtokenNOTaREALtokenNOTaREALtokenNOTaREAL0000";
 /// See [`USERNAME`].
 pub const PASSWORD: &str = "NOT-A-REAL-PASSWORD";
 
@@ -69,9 +75,10 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
     }
 }
 
-/// Fails the test where a text that people read shows the password, or its base64 form.
+/// Fails the test where a text that people read shows the password, or its base64 form, or a token.
 #[track_caller]
 pub fn assert_no_secret(text: &str) {
+    assert!(!text.contains(&TOKEN[..13]), "a token is shown in:\n{text}");
     assert!(!text.contains(PASSWORD), "the password is shown in:\n{text}");
     for before in ["", "x", "xx"] {
         // In base64 it looks different by what stands before it; what its neighbours have a part in is left out.

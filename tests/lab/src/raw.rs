@@ -85,6 +85,8 @@ pub struct Seen {
     pub connections: usize,
     /// The method of each request whose head and body were there.
     pub requests: Vec<String>,
+    /// The path of each.
+    pub paths: Vec<String>,
 }
 
 impl Seen {
@@ -217,8 +219,11 @@ impl Shared {
             let head = match play.shake {
                 Shake::Tls(_) => {
                     let Some(head) = read_request(connection.io())? else { return Ok(()) };
-                    let method = head.split(' ').next().unwrap_or_default();
-                    lock(&self.seen).requests.push(method.into());
+                    let mut words = head.split(' ').map(str::to_string);
+                    let mut seen = lock(&self.seen);
+                    seen.requests.push(words.next().unwrap_or_default());
+                    seen.paths.push(words.next().unwrap_or_default());
+                    drop(seen);
                     head
                 }
                 Shake::Blind => connection.io().read(&mut [0; 4096]).map(|_| String::new())?,

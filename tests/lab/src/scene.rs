@@ -6,10 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use crate::LIMIT;
-use crate::legion::{LEGION, Legion, address, failover_ip, hook, route_of};
-use crate::robot::{Config, Failover, Request, Robot};
+use crate::cloud::{self, Cloud};
+use crate::hoster::{self, Hosted};
+use crate::legion::{LEGION, Legion, failover_ip};
+use crate::robot::{Config, Request, Robot};
 use crate::uwsgi::Uwsgi;
 use crate::wait_until;
+
+pub use crate::hoster::robot;
 
 pub const QUICK: &str = "legion-freq = 1\nlegion-tolerance = 4\n";
 pub const QUORUM: &str = "legion-freq = 1\nlegion-tolerance = 4\nlegion-quorum = failover 2\n";
@@ -20,41 +24,54 @@ pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A stand-in that knows the failover IP too. Unless it is told otherwise, that is routed nowhere.
-pub fn robot(mut config: Config) -> Robot {
-    if !config.failover.iter().any(|known| known.ip == failover_ip()) {
-        config.failover.push(Failover::new(failover_ip(), None));
-    }
-    Robot::start(config).expect("loopback has a free port")
-}
-
-/// A Legion and the stand-in that its hooks ask.
-pub struct Scene {
-    pub robot: Robot,
+/// A Legion and the stand-in that its hooks ask: Robot's, or another one.
+pub struct Scene<S = Robot> {
+    pub robot: S,
     pub legion: Legion,
 }
 
 impl Scene {
     /// Nodes 1 to N, not started; `more` is added to each hook, `options` to each ini.
     pub fn new(uwsgi: Uwsgi, nodes: usize, config: Config, more: &str, options: &str) -> Scene {
-        let robot = robot(config);
-        let url = robot.url(failover_ip());
-        let hooks: Vec<String> = (1..=nodes).map(|node| hook(node, &url, more)).collect();
-        let legion = Legion::new(uwsgi, &hooks, options);
-        Scene { robot, legion }
+        Scene::of(uwsgi, nodes, hoster::robot(config), more, options)
     }
 
     /// The same, started, with links, node 1 Lord and the IP there.
     pub fn settled(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Scene {
-        let mut scene = Scene::new(uwsgi, nodes, Config::default(), more, options);
-        scene.legion = scene.legion.with_links();
-        scene.legion.start_all();
-        scene.wait_for(1, LIMIT);
-        scene
+        Scene::new(uwsgi, nodes, Config::default(), more, options).settle()
+    }
+}
+
+impl Scene<Cloud> {
+    /// As [`Scene::new`], with servers in the Cloud.
+    pub fn in_cloud(
+        uwsgi: Uwsgi,
+        nodes: usize,
+        config: cloud::Config,
+        more: &str,
+        options: &str,
+    ) -> Scene<Cloud> {
+        Scene::of(uwsgi, nodes, hoster::cloud(config), more, options)
+    }
+}
+
+impl<S: Hosted> Scene<S> {
+    fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
+        let hooks: Vec<String> = (1..=nodes).map(|node| robot.hook(node, failover_ip(), more)).collect();
+        let legion = Legion::of_action(uwsgi, robot.action(), &hooks, options);
+        Scene { robot, legion }
+    }
+
+    /// Starts all, with links, until node 1 is Lord and has the IP.
+    pub fn settle(mut self) -> Scene<S> {
+        self.legion = self.legion.with_links();
+        self.legion.start_all();
+        self.wait_for(1, LIMIT);
+        self
     }
 
     pub fn rule(&self, rule: &str) {
-        self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
+        self.robot.rule(rule);
     }
 
     /// How many requests with this method there were.
@@ -68,24 +85,21 @@ impl Scene {
 
     /// The POSTs that node N has sent.
     pub fn posts_of(&self, node: usize) -> Vec<Request> {
-        let target = Some(address(node));
+        let target = Some(self.robot.target_of(node));
         let journal = self.robot.journal().into_iter();
         journal.filter(|request| request.method == "POST" && request.target == target).collect()
     }
 
     /// How often the IP was moved, the first time included.
     pub fn switches(&self) -> usize {
-        self.robot.history().len()
+        self.robot.moves().len()
     }
 
     /// Waits until node N has asked for the IP since it had sent `before` POSTs.
     #[track_caller]
     pub fn wait_for_post(&self, node: usize, before: usize) {
-        let target = Some(address(node));
-        let sent = |journal: &[Request]| {
-            journal.iter().filter(|it| it.method == "POST" && it.target == target).count() > before
-        };
-        assert!(self.robot.wait_for(LIMIT, sent), "node {node} does not ask for the IP: {}", self.state());
+        let sent = wait_until(LIMIT, || self.posts_of(node).len() > before);
+        assert!(sent, "node {node} does not ask for the IP: {}", self.state());
     }
 
     /// Waits until the IP is at node N and all of `nodes` are members.
@@ -113,7 +127,7 @@ impl Scene {
     }
 
     pub fn is_at(&self, node: usize) -> bool {
-        self.legion.lords() == [node] && self.robot.route(failover_ip()) == route_of(node)
+        self.legion.lords() == [node] && self.robot.node_at(failover_ip()) == Some(node)
     }
 
     /// Waits until `node` alone is Lord and the IP is there, and still is a few seconds later.
@@ -154,9 +168,9 @@ impl Scene {
     }
 
     pub fn state(&self) -> String {
-        let (lords, route) = (self.legion.lords(), self.robot.route(failover_ip()));
+        let (lords, route) = (self.legion.lords(), self.robot.node_at(failover_ip()));
         let requests = self.robot.journal();
-        format!("Lords {lords:?}, route {route:?}\n{requests:#?}\n{}", self.legion.logs())
+        format!("Lords {lords:?}, IP at node {route:?}\n{requests:#?}\n{}", self.legion.logs())
     }
 }
 

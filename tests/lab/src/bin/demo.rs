@@ -1,4 +1,4 @@
-//! `make demo`: three real uWSGI nodes, the Robot stand-in, and a failover IP that follows the Lord.
+//! `make demo`: three real uWSGI nodes, the stand-in of Robot or of the Cloud, and a failover IP that follows the Lord.
 //!
 //! Shows each change as it happens, and ends with whether the IP was where the Lord was. What it saw becomes a
 //! picture: target/demo.svg. `make picture` runs it with the name of another one, which shows one failover alone,
@@ -6,16 +6,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use lab::legion::{Legion, failover_ip, hook, target};
+use lab::hoster::{Hosted, floating_ips};
+use lab::legion::{Legion, failover_ip, target};
 use lab::process::{SIGINT, interrupted, watch_for_ctrl_c};
-use lab::robot::{Certificate, Config, Event, Failover, Login, Robot};
+use lab::robot::{self, Failover, Login, Robot};
+use lab::standin::{Certificate, Request};
 use lab::timeline::Timeline;
 use lab::uwsgi::{Uwsgi, checkout};
-use lab::{PASSWORD, USERNAME, wait_until};
+use lab::{PASSWORD, TOKEN, USERNAME, cloud, wait_until};
 
 const NODES: usize = 3;
 /// The longest that any step may take beside the switch: an election, a death that is noticed.
@@ -44,24 +45,19 @@ fn main() -> ExitCode {
     let other = env::args_os().nth(1).map(PathBuf::from);
     let setting = if other.is_some() { PICTURE } else { DEMO };
     let uwsgi = Uwsgi::Named("demo");
-    let (events, seen) = channel();
-    let robot = Robot::start(Config {
-        tls: Some(Certificate::Right),
-        login: Some(Login::new(USERNAME, PASSWORD)),
-        failover: vec![Failover::new(failover_ip(), setting.route.map(target))],
-        switch: setting.switch,
-        events: Some(events),
-        ..Config::default()
-    })
-    .expect("loopback has a free port");
-    let hooks: Vec<String> = (1..=NODES).map(|node| hook(node, &robot.url(failover_ip()), "")).collect();
-    let mut legion = Legion::new(
-        uwsgi,
-        &hooks,
-        "legion-freq = 1\nlegion-tolerance = 4\nlegion-death-on-lord-error = 300\n",
-    );
-    let ca_file = robot.ca_file().expect("with TLS").to_str().expect("UTF-8");
-    legion.set_env("SSL_CERT_FILE", ca_file);
+    let hoster = env::var("HOSTER").unwrap_or_default();
+    let (api, ca_file): (Box<dyn Hosted>, PathBuf) = match hoster.as_str() {
+        "" | "robot" => robot(setting),
+        "cloud" => cloud(setting),
+        _ => {
+            eprintln!("HOSTER={hoster}: expected robot or cloud");
+            return ExitCode::from(2);
+        }
+    };
+    let hooks: Vec<String> = (1..=NODES).map(|node| api.hook(node, failover_ip(), "")).collect();
+    let options = "legion-freq = 1\nlegion-tolerance = 4\nlegion-death-on-lord-error = 300\n";
+    let mut legion = Legion::of_action(uwsgi, api.action(), &hooks, options);
+    legion.set_env("SSL_CERT_FILE", ca_file.to_str().expect("UTF-8"));
 
     println!(
         "Three nodes of uWSGI {}, tolerance 4 s; a switch takes {:?}.",
@@ -70,8 +66,9 @@ fn main() -> ExitCode {
     );
     let mut timeline = Timeline::start(NODES);
     timeline.route(setting.route);
-    let mut demo =
-        Demo { start: Instant::now(), setting, legion, robot, seen, lords: Vec::new(), posts: 0, timeline };
+    let start = Instant::now();
+    let (told, moves, lords) = (Vec::new(), 0, Vec::new());
+    let mut demo = Demo { start, setting, legion, api, told, moves, lords, timeline };
     let kept = if other.is_some() { demo.failover() } else { demo.run() };
     match kept {
         _ if interrupted() => println!("Interrupted."),
@@ -86,6 +83,34 @@ fn main() -> ExitCode {
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The stand-in, and its CA.
+fn robot(setting: Setting) -> (Box<dyn Hosted>, PathBuf) {
+    let robot = Robot::start(robot::Config {
+        tls: Some(Certificate::Right),
+        login: Some(Login::new(USERNAME, PASSWORD)),
+        failover: vec![Failover::new(failover_ip(), setting.route.map(target))],
+        switch: setting.switch,
+        ..robot::Config::default()
+    });
+    let robot = robot.expect("loopback has a free port");
+    let ca_file = robot.ca_file().expect("with TLS").to_owned();
+    (Box::new(robot), ca_file)
+}
+
+/// The same.
+fn cloud(setting: Setting) -> (Box<dyn Hosted>, PathBuf) {
+    let cloud = cloud::Cloud::start(cloud::Config {
+        tls: Some(Certificate::Right),
+        tokens: vec![cloud::Token::new("token", TOKEN)],
+        floating_ips: floating_ips([failover_ip()], setting.route),
+        switch: setting.switch,
+        ..cloud::Config::default()
+    });
+    let cloud = cloud.expect("loopback has a free port");
+    let ca_file = cloud.ca_file().expect("with TLS").to_owned();
+    (Box::new(cloud), ca_file)
+}
+
 /// By its name from here where that is shorter.
 fn shown(picture: &Path) -> String {
     let here = env::current_dir().unwrap_or_default();
@@ -96,11 +121,12 @@ struct Demo {
     start: Instant,
     setting: Setting,
     legion: Legion,
-    robot: Robot,
-    seen: Receiver<Event>,
+    api: Box<dyn Hosted>,
+    /// For each request whether it was told of, and whether the timeline knows it.
+    told: Vec<(bool, bool)>,
+    /// How many were told of.
+    moves: usize,
     lords: Vec<usize>,
-    /// How many the timeline knows of.
-    posts: usize,
     timeline: Timeline,
 }
 
@@ -137,8 +163,7 @@ impl Demo {
             return false;
         }
         self.say("start    node 1 once more, but now the API refuses to route the IP to it");
-        let refuse = "post target=1.1.1.1 error FAILOVER_NEW_SERVER_NOT_FOUND";
-        self.robot.fault(refuse.parse().expect("a rule"));
+        self.api.rule(&format!("post target={} error NOT_FOUND", self.api.target_of(1)));
         self.timeline.note("start node 1, API refuses it");
         self.legion.start(1);
         if !self.watch_until(|demo| demo.legion.node(1).log().contains("suspending myself")) {
@@ -160,8 +185,7 @@ impl Demo {
 
     /// The node that the IP is routed to.
     fn route(&self) -> Option<usize> {
-        let route = self.robot.route(failover_ip())?;
-        (1..=NODES).find(|node| target(*node) == route)
+        self.api.node_at(failover_ip())
     }
 
     /// Says what changes, until `condition` holds; returns whether it did in time.
@@ -171,9 +195,7 @@ impl Demo {
 
     fn watch(&mut self, limit: Duration, condition: impl Fn(&Demo) -> bool) -> bool {
         wait_until(limit, || {
-            for event in self.seen.try_iter().collect::<Vec<_>>() {
-                self.tell(event);
-            }
+            self.tell();
             let lords = self.legion.lords();
             if lords != self.lords {
                 match &lords[..] {
@@ -190,25 +212,35 @@ impl Demo {
     fn record(&mut self) {
         self.timeline.lords(&self.lords);
         self.timeline.route(self.route());
-        let posts: Vec<_> = self.robot.journal().into_iter().filter(|it| it.method == "POST").collect();
-        for post in &posts[self.posts..] {
-            self.timeline.note(&format!("POST {}", post.target.as_deref().unwrap_or_default()));
-        }
-        self.posts = posts.len();
     }
 
-    fn tell(&self, event: Event) {
-        match event {
-            Event::Route { ip, to: Some(to), .. } => self.say(&format!("route    {ip} leads to {to} now")),
-            Event::Request(request) => {
-                let status = request.status.map_or_else(|| "no answer".into(), |status| status.to_string());
-                let code = request.code.unwrap_or_default();
-                let target = request.target.map(|target| format!(" for {target}")).unwrap_or_default();
-                self.say(format!("API      {}{target}: {status} {code}", request.method).trim_end());
+    /// What the stand-in has seen since.
+    fn tell(&mut self) {
+        let journal = self.api.journal();
+        self.told.resize(journal.len(), (false, false));
+        for (at, request) in journal.iter().enumerate() {
+            let (is_told, is_noted) = &mut self.told[at];
+            if request.method == "POST" && !std::mem::replace(is_noted, true) {
+                self.timeline.note(&format!("POST {}", request.target.as_deref().unwrap_or_default()));
             }
-            Event::Route { .. } | Event::Handshake(_) => {}
+            if request.done.is_some() && !std::mem::replace(is_told, true) {
+                self.say(line(request).trim_end());
+            }
         }
+        let moves = self.api.moves();
+        for (_, ip, node) in &moves[self.moves..] {
+            if let Some(node) = node {
+                self.say(&format!("route    {ip} leads to {} now", self.api.server_name(*node)));
+            }
+        }
+        self.moves = moves.len();
     }
+}
+
+fn line(request: &Request) -> String {
+    let status = request.status.map_or_else(|| "no answer".into(), |status| status.to_string());
+    let target = request.target.as_ref().map(|target| format!(" for {target}")).unwrap_or_default();
+    format!("API      {}{target}: {status} {}", request.method, request.code.as_deref().unwrap_or_default())
 }
 
 fn list(lords: &[usize]) -> String {

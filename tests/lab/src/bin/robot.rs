@@ -1,17 +1,12 @@
 //! The stand-in as a program, to rehearse an ini without a Robot account: see `--help`.
-//!
-//! It has no library for its arguments, because a dozen options that all take one value need none. The
-//! login comes from the environment, since arguments can be read by every user of the machine.
 
-use std::io::{self, BufRead, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::mpsc::channel;
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use lab::robot::{Certificate, Config, Event, Failover, GRAMMAR, Login, Request, Robot, Rule, duration};
+use lab::console::{Options, attend, help, say, show, value_of};
+use lab::robot::{Certificate, Config, Failover, Login, Own, Robot, Rule, duration};
 
 const USAGE: &str = "\
 A stand-in for Hetzner's Robot API, to rehearse a failover.
@@ -34,21 +29,10 @@ A stand-in for Hetzner's Robot API, to rehearse a failover.
 Any login is right, unless ROBOT_USER and ROBOT_PASSWORD are set in the environment.
 ";
 
-const PROMPT: &str = "\
-A line typed at it is one of these:
-
-  clear                  no faults from now on
-  route IP SERVER|none   moved by hand
-  switch TIME            how long a switch takes
-  show                   routes and faults
-  help, quit
-  or a fault:
-";
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
-        say(&format!("{USAGE}\n{PROMPT}\n{GRAMMAR}"));
+        say(&format!("{USAGE}\n{}", help::<Own>()));
         return ExitCode::SUCCESS;
     }
     match run(arguments.into_iter()) {
@@ -67,39 +51,21 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let robot = Robot::start(Config { events: Some(events), ..config.clone() })
         .map_err(|error| format!("{}: {error}", config.listen))?;
     introduce(&robot, &config);
-    thread::spawn(move || heard.iter().for_each(|event| say(&line(&event))));
     faults.into_iter().for_each(|rule| robot.fault(rule));
-
-    for typed in io::stdin().lock().lines() {
-        let typed = typed.map_err(|error| format!("stdin: {error}"))?;
-        match obey(&robot, typed.trim()) {
-            Ok(Some(reply)) => say(&reply),
-            Ok(None) => return Ok(()),
-            Err(why) => say(&why),
-        }
-    }
-    // The end of stdin is a shell that put it into the background, and no wish to stop.
-    loop {
-        thread::park();
-    }
+    attend(&robot, heard)
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<(Config, Vec<Rule>), String> {
+fn parse(arguments: impl Iterator<Item = String>) -> Result<(Config, Vec<Rule>), String> {
     let mut faults = Vec::new();
     let mut config =
         Config { listen: ([127, 0, 0, 1], 8404).into(), switch: Duration::from_secs(5), ..Config::default() };
-    while let Some(argument) = arguments.next() {
-        let (name, value) = match argument.split_once('=') {
-            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-            None => (argument, None),
-        };
+    let mut options = Options(arguments);
+    while let Some((name, value)) = options.option() {
         if name == "--https" && value.is_none() {
             config.tls.get_or_insert(Certificate::Right);
             continue;
         }
-        let option = || {
-            value.or_else(|| arguments.next()).ok_or_else(|| format!("{name}: expected a value (see --help)"))
-        };
+        let mut option = || options.value(&name, value.clone());
         let wrong = |why: String| format!("{name}: {why}");
         match name.as_str() {
             "--ip" => config.failover.push(failover(&option()?).map_err(wrong)?),
@@ -141,10 +107,6 @@ fn failover(text: &str) -> Result<Failover, String> {
     Ok(Failover::new(value_of(ip, "an address")?, server))
 }
 
-fn value_of<T: FromStr>(text: &str, expected: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("expected {expected}, not {text:?}"))
-}
-
 fn introduce(robot: &Robot, config: &Config) {
     say("Robot stand-in. For the hook:");
     for failover in &config.failover {
@@ -171,109 +133,13 @@ fn introduce(robot: &Robot, config: &Config) {
     say(&format!("{}Type help for what can be typed. Times are UTC.", show(robot)));
 }
 
-fn show(robot: &Robot) -> String {
-    let routes =
-        robot.failover().into_iter().map(|it| format!("{} {}\n", it.ip, routed(it.active_server_ip)));
-    let faults = robot.faults().into_iter().map(|rule| format!("fault: {rule}\n"));
-    routes.chain(faults).collect()
-}
-
-fn routed(server: Option<IpAddr>) -> String {
-    server.map_or("is routed nowhere".to_owned(), |server| format!("is routed to {server}"))
-}
-
-/// Answers what to print; none: to stop.
-fn obey(robot: &Robot, typed: &str) -> Result<Option<String>, String> {
-    let reply = match typed.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [] => String::new(),
-        ["quit"] => return Ok(None),
-        ["help"] => format!("{PROMPT}\n{GRAMMAR}"),
-        ["show"] => show(robot),
-        ["clear"] => {
-            robot.clear_faults();
-            "no faults".to_owned()
-        }
-        ["switch", time] => {
-            robot.set_switch(duration(time)?);
-            format!("a switch takes {:?}", duration(time)?)
-        }
-        ["route", ip, server] => {
-            let ip = value_of(ip, "an address")?;
-            let server = if *server == "none" { None } else { Some(value_of(server, "an address or none")?) };
-            if !robot.failover().iter().any(|failover| failover.ip == ip) {
-                return Err(format!("{ip} is no failover IP of this account"));
-            }
-            robot.set_route(ip, server);
-            String::new()
-        }
-        ["route", ..] => return Err("expected route IP SERVER|none".to_owned()),
-        _ => {
-            let rule: Rule = typed.parse().map_err(|why| format!("{why} (try help)"))?;
-            let reply = format!("fault: {rule}");
-            robot.fault(rule);
-            reply
-        }
-    };
-    Ok(Some(reply))
-}
-
-fn line(event: &Event) -> String {
-    let what = match event {
-        Event::Request(request) => request_line(request),
-        Event::Route { ip, from, to } => {
-            let from = from.map_or("nowhere".to_owned(), |from| from.to_string());
-            format!("{ip} {} (before: {from})", routed(*to))
-        }
-        Event::Handshake(why) => format!("TLS handshake failed: {why}"),
-    };
-    format!("{} {what}", clock())
-}
-
-fn request_line(request: &Request) -> String {
-    let mut line = format!("{} {}", request.method, request.path);
-    if let Some(target) = &request.target {
-        line += &format!(" active_server_ip={}", target.escape_debug());
-    }
-    match &request.user {
-        Some(user) => line += &format!(" user={}", user.escape_debug()),
-        None => line += " without a login",
-    }
-    line += " → ";
-    line += &match (request.status, &request.code) {
-        (Some(status), Some(code)) => format!("{status} {code}"),
-        (Some(status), None) => status.to_string(),
-        (None, _) if request.peer_closed => "gone before it was answered".to_owned(),
-        (None, _) if request.done.is_none() => "left hanging".to_owned(),
-        (None, _) => "no answer".to_owned(),
-    };
-    if let Some(done) = request.done {
-        line += &format!(" after {:.1} s", done.duration_since(request.at).as_secs_f64());
-    }
-    if let Some(fault) = &request.fault {
-        line += &format!(" (fault: {})", fault.escape_debug());
-    }
-    line
-}
-
-/// UTC: the local time needs the time zone's tables, and a rehearsal does not.
-fn clock() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
-}
-
-/// Prints lines. A reader that has gone (`| head`) is no reason to panic.
-fn say(text: &str) {
-    if !text.is_empty() {
-        let _ = writeln!(io::stdout(), "{}", text.trim_end());
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{ErrorKind, Read};
+    use std::io::{ErrorKind, Read, Write};
     use std::net::TcpStream;
     use std::time::Instant;
 
+    use lab::console::{line, obey};
     use lab::ip;
 
     use super::*;
@@ -350,7 +216,7 @@ mod tests {
         let (events, heard) = channel();
         let failover = vec![Failover::new(ip(IP), Some(ip(HERE)))];
         let robot = Robot::start(Config { failover, events: Some(events), ..Config::default() }).unwrap();
-        let printed = || line(&heard.recv_timeout(LONG).unwrap())["00:00:00 ".len()..].to_owned();
+        let printed = || line::<Own>(&heard.recv_timeout(LONG).unwrap())["00:00:00 ".len()..].to_owned();
         let typed = |line| obey(&robot, line);
 
         post(&robot, THERE);

@@ -1,9 +1,8 @@
-//! What Robot says: the documented errors, and an answer ready to be sent.
-//!
-//! An answer made by the account and one scripted by a fault are the same type, so that a scripted
-//! `FAILOVER_LOCKED` cannot differ by a byte from one that the stand-in came to by itself.
+//! What Robot says: the documented errors, with the fields that the documentation promises for each.
 
 use serde_json::{Map, Value, json};
+
+use crate::standin::Answer;
 
 /// The error codes of the documentation, and three answers it describes without naming a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,75 +60,34 @@ impl Code {
     }
 }
 
-/// A whole answer. One with a `code` is an error in Robot's form.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    pub status: u16,
-    /// What `error.code` of the body says, for the journal.
-    pub code: Option<String>,
-    pub content_type: &'static str,
-    /// Where a redirect leads.
-    pub location: Option<String>,
-    pub body: String,
+/// A documented error.
+pub fn error(code: Code) -> Answer {
+    match code {
+        Code::InvalidInput => invalid_input(None, None),
+        Code::RateLimitExceeded => rate_limit_exceeded(100, 3600),
+        Code::Maintenance => Answer::html(503),
+        _ => error_with(code, []),
+    }
 }
 
-impl Answer {
-    /// Any body with any status.
-    pub fn raw(status: u16, content_type: &'static str, body: impl Into<String>) -> Answer {
-        Answer { status, code: None, content_type, location: None, body: body.into() }
-    }
+/// 400, naming the parameters that are missing, or those that are wrong.
+pub fn invalid_input(missing: Option<&str>, invalid: Option<&str>) -> Answer {
+    let names = |name: Option<&str>| name.map_or(Value::Null, |name| json!([name]));
+    error_with(Code::InvalidInput, [("missing", names(missing)), ("invalid", names(invalid))])
+}
 
-    /// 200 with JSON.
-    pub fn ok(body: &Value) -> Answer {
-        Answer::raw(200, "application/json", body.to_string())
-    }
+/// 403 for the hourly limit.
+pub fn rate_limit_exceeded(max_request: u32, interval: u64) -> Answer {
+    let fields = [("max_request", json!(max_request)), ("interval", json!(interval))];
+    error_with(Code::RateLimitExceeded, fields)
+}
 
-    /// A page such as a proxy in front of Robot sends.
-    pub fn html(status: u16) -> Answer {
-        let body = format!("<!DOCTYPE html>\n<html><body><h1>{status}</h1></body></html>\n");
-        Answer::raw(status, "text/html; charset=utf-8", body)
-    }
-
-    /// JSON that ends in the middle of a string, though the transfer itself is whole.
-    pub fn truncated(status: u16) -> Answer {
-        Answer::raw(status, "application/json", r#"{"failover":{"ip":"4.4.4.4","netmask":"255.255.2"#)
-    }
-
-    /// 302 to any URL.
-    pub fn redirect(location: &str) -> Answer {
-        Answer { location: Some(location.to_owned()), ..Answer::html(302) }
-    }
-
-    /// A documented error, with the fields that the documentation promises for it.
-    pub fn error(code: Code) -> Answer {
-        match code {
-            Code::InvalidInput => Answer::invalid_input(None, None),
-            Code::RateLimitExceeded => Answer::rate_limit_exceeded(100, 3600),
-            Code::Maintenance => Answer::html(503),
-            _ => Answer::error_with(code, []),
-        }
-    }
-
-    /// 400, naming the parameters that are missing, or those that are wrong.
-    pub fn invalid_input(missing: Option<&str>, invalid: Option<&str>) -> Answer {
-        let names = |name: Option<&str>| name.map_or(Value::Null, |name| json!([name]));
-        Answer::error_with(Code::InvalidInput, [("missing", names(missing)), ("invalid", names(invalid))])
-    }
-
-    /// 403 for the hourly limit.
-    pub fn rate_limit_exceeded(max_request: u32, interval: u64) -> Answer {
-        let fields = [("max_request", json!(max_request)), ("interval", json!(interval))];
-        Answer::error_with(Code::RateLimitExceeded, fields)
-    }
-
-    fn error_with<const N: usize>(code: Code, fields: [(&str, Value); N]) -> Answer {
-        let &(_, status, name, message) = code.row();
-        let mut error = Map::new();
-        error.insert("status".into(), json!(status));
-        error.insert("code".into(), json!(name));
-        error.insert("message".into(), json!(message));
-        error.extend(fields.map(|(key, value)| (key.to_owned(), value)));
-        let body = json!({ "error": error }).to_string();
-        Answer { code: Some(name.to_owned()), ..Answer::raw(status, "application/json", body) }
-    }
+fn error_with<const N: usize>(code: Code, fields: [(&str, Value); N]) -> Answer {
+    let &(_, status, name, message) = code.row();
+    let mut error = Map::new();
+    error.insert("status".into(), json!(status));
+    error.insert("code".into(), json!(name));
+    error.insert("message".into(), json!(message));
+    error.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+    Answer { code: Some(name.to_owned()), ..Answer::json(status, &json!({ "error": error })) }
 }

@@ -1,27 +1,19 @@
-//! A request, read: what it asks for, in the API's terms, before anybody judges it.
-//!
-//! Everything that can be wrong in a request stays a value here (a missing field, an address that is
-//! none), because which of the errors Robot names first is the account's business.
+//! A request to Robot, read: login, resource, form.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::http::request::Parts;
 
-/// The methods that a failover IP knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    Get,
-    Post,
-    Delete,
-}
+use crate::standin::{self, Method, Target, percent_decode, text};
 
 /// User name and password of HTTP Basic auth. It has no way to show the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    pub(super) user: String,
+    pub(crate) user: String,
     password: String,
 }
 
@@ -57,87 +49,34 @@ pub enum Resource {
     Unknown,
 }
 
-/// `active_server_ip` of a POST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Missing,
-    Invalid,
-    Is(IpAddr),
+/// What only Robot's requests have.
+#[derive(Clone, Debug)]
+pub struct What {
+    pub resource: Resource,
+    pub login: Option<Login>,
 }
 
 /// A request as the account and the faults see it.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// As sent; for `method`, see there.
-    pub verb: String,
-    pub path: String,
-    pub content_type: Option<String>,
-    pub user_agent: Option<String>,
-    /// `active_server_ip` as sent.
-    pub sent_target: Option<String>,
-    /// None: one that Robot does not know here.
-    pub method: Option<Method>,
-    pub resource: Resource,
-    pub target: Target,
-    pub login: Option<Login>,
-    pub peer: IpAddr,
-}
+pub type Call = standin::Call<IpAddr, What>;
 
-impl Call {
-    /// Reads head and body. `accept_multipart`: as the real API does, though its documentation does not.
-    pub fn read(
-        head: &hyper::http::request::Parts,
-        body: &[u8],
-        accept_multipart: bool,
-        peer: IpAddr,
-    ) -> Call {
-        let content_type = text(&head.headers, &CONTENT_TYPE).map(str::to_owned);
-        let method = match head.method.as_str() {
-            "GET" => Some(Method::Get),
-            "POST" => Some(Method::Post),
-            "DELETE" => Some(Method::Delete),
-            _ => None,
-        };
-        let sent_target = if method == Some(Method::Post) {
-            active_server_ip(content_type.as_deref().unwrap_or_default(), body, accept_multipart)
-        } else {
-            None
-        };
-        let target = match sent_target.as_deref().map(str::parse) {
-            None => Target::Missing,
-            Some(Err(_)) => Target::Invalid,
-            Some(Ok(ip)) => Target::Is(ip),
-        };
-        Call {
-            verb: head.method.to_string(),
-            path: head.uri.path().to_owned(),
-            user_agent: text(&head.headers, &USER_AGENT).map(str::to_owned),
-            resource: resource(head.uri.path()),
-            login: Login::read(&head.headers),
-            content_type,
-            sent_target,
-            method,
-            target,
-            peer,
-        }
+/// Reads head and body. `accept_multipart`: as the real API does, though its documentation does not.
+pub fn read(head: &Parts, body: &[u8], accept_multipart: bool, peer: IpAddr) -> Call {
+    let what = What { resource: resource(head.uri.path()), login: Login::read(&head.headers) };
+    let mut call = Call::begin(head, peer, what);
+    call.user = call.what.login.as_ref().map(|login| login.user.clone());
+    if let Resource::Failover(ip) = call.what.resource {
+        call.ip = Some(ip);
     }
-
-    /// The user name alone.
-    pub fn user(&self) -> Option<&str> {
-        self.login.as_ref().map(|login| login.user.as_str())
+    if call.method == Some(Method::Post) {
+        let content_type = call.content_type.as_deref().unwrap_or_default();
+        call.sent_target = active_server_ip(content_type, body, accept_multipart);
     }
-
-    /// The failover IP asked for, whether or not there is such a one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self.resource {
-            Resource::Failover(ip) => Some(ip),
-            Resource::List | Resource::Unknown => None,
-        }
-    }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+    call.target = match call.sent_target.as_deref().map(str::parse) {
+        None => Target::Missing,
+        Some(Err(_)) => Target::Invalid,
+        Some(Ok(ip)) => Target::Is(ip),
+    };
+    call
 }
 
 fn resource(path: &str) -> Resource {
@@ -169,26 +108,4 @@ fn active_server_ip(content_type: &str, body: &[u8], accept_multipart: bool) -> 
     } else {
         None
     }
-}
-
-/// `%3A` is a colon; what is no such escape stays as it is.
-fn percent_decode(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        if escaped.is_some() {
-            rest = &tail[2..];
-        }
-        decoded.push(escaped.unwrap_or(*first));
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }

@@ -1,17 +1,16 @@
 //! The account: failover IPs and where they are routed, switches under way, limits, lock-out.
-//!
-//! Nothing here knows of sockets, and nothing waits: every question comes with the time it is asked at,
-//! so that an hour's limit and ten minutes of lock-out are tested without passing.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
+use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Code};
-use super::call::{Call, Login, Method, Resource, Target};
-use super::journal::{Event, Watcher, push_bounded};
+use super::answer::{self, Code, error};
+use super::call::{self, Call, Login, Resource, What};
+use crate::standin::{self, Answer, Api, Dialect, Method, Pretence, Routes, Target, Words};
 
 /// Three failed logins lock their source address out.
 const FAILED_LOGINS: u32 = 3;
@@ -88,27 +87,47 @@ impl Limits {
     }
 }
 
-/// A lie about where a failover IP is routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pretence {
-    /// `active_server_ip` is null.
-    Null,
-    /// There is no `active_server_ip`.
-    Missing,
-    /// It names this server.
-    Other(IpAddr),
+/// Robot has no fault of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Own {}
+
+impl fmt::Display for Own {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
 }
 
-/// Each change of a route, with its time.
-pub type Change = (Instant, IpAddr, Option<IpAddr>);
+impl Dialect for Own {
+    type Server = IpAddr;
 
-/// What the account does about a request.
-#[derive(Debug, PartialEq)]
-pub enum Step {
-    Answer(Answer),
-    /// The switch has begun; whoever asked ends it after this time.
-    Switch(Duration),
+    const SERVER: &str = "an address";
+    const FIELDS: [&str; 2] = ["failover IP", "active_server_ip"];
+    const OWN: &str = "";
+    const LOCKED: &str = "FAILOVER_LOCKED";
+
+    fn error(name: &str) -> Option<Answer> {
+        Code::find(name).map(error)
+    }
+
+    fn errors() -> String {
+        Code::names()
+    }
+
+    fn truncated() -> &'static str {
+        r#"{"failover":{"ip":"4.4.4.4","netmask":"255.255.2"#
+    }
+
+    fn own(_: &str, _: &mut Words) -> Option<Result<Own, String>> {
+        None
+    }
+
+    fn own_words() -> &'static str {
+        ""
+    }
 }
+
+/// What the account does about a request; a switch is that of an IP.
+pub type Step = standin::Step<IpAddr>;
 
 #[derive(Default)]
 struct FailedLogins {
@@ -122,18 +141,18 @@ struct Entry {
     switching_to: Option<IpAddr>,
 }
 
-/// The account, see above.
+/// The account.
 pub struct Account {
     entries: Vec<Entry>,
     servers: Vec<IpAddr>,
     login: Option<Login>,
     limits: Limits,
     lockout: Duration,
-    pub switch: Duration,
+    switch: Duration,
     admitted: HashMap<(Method, String), VecDeque<Instant>>,
     failed_logins: HashMap<IpAddr, FailedLogins>,
-    history: Vec<Change>,
-    watcher: Watcher,
+    routes: Routes<IpAddr>,
+    accept_multipart: bool,
 }
 
 impl Account {
@@ -148,8 +167,8 @@ impl Account {
             switch: config.switch,
             admitted: HashMap::new(),
             failed_logins: HashMap::new(),
-            history: Vec::new(),
-            watcher: Watcher(config.events.clone()),
+            routes: Routes::new(config.events.clone()),
+            accept_multipart: config.accept_multipart,
         }
     }
 
@@ -157,70 +176,20 @@ impl Account {
         self.entries.iter().map(|entry| entry.failover.clone()).collect()
     }
 
-    pub fn history(&self) -> &[Change] {
-        &self.history
-    }
-
-    pub fn route(&self, ip: IpAddr) -> Option<IpAddr> {
-        self.entries.iter().find(|entry| entry.failover.ip == ip)?.failover.active_server_ip
-    }
-
-    /// Whether a switch of this IP is under way; it goes on when whoever asked has gone.
-    pub fn is_switching(&self, ip: IpAddr) -> bool {
-        self.entries.iter().any(|entry| entry.failover.ip == ip && entry.switching_to.is_some())
-    }
-
-    /// Routes an IP that is known to exist.
-    pub fn set_route(&mut self, ip: IpAddr, to: Option<IpAddr>) {
-        let entry = self.entry(ip).expect("a failover IP of this account");
-        let from = std::mem::replace(&mut entry.failover.active_server_ip, to);
-        if from != to {
-            push_bounded(&mut self.history, (Instant::now(), ip, to));
-            self.watcher.tell(Event::Route { ip, from, to });
-        }
-    }
-
-    /// The login is right, or any will do.
-    pub fn authorises(&self, login: Option<&Login>) -> bool {
-        login.is_some_and(|login| self.login.as_ref().is_none_or(|right| right == login))
-    }
-
-    /// Judges a request as Robot does: who asks, how often, what for.
-    pub fn handle(&mut self, call: &Call, now: Instant) -> Step {
-        self.judge(call, now).unwrap_or_else(Step::Answer)
-    }
-
-    /// Ends a switch that `handle` began.
-    pub fn finish_switch(&mut self, ip: IpAddr) -> Answer {
-        let entry = self.entry(ip).expect("a switch was begun for it");
-        let to = entry.switching_to.take().expect("nobody else ends a switch");
-        self.set_route(ip, Some(to));
-        self.object(ip, None)
-    }
-
-    /// A right answer but for where the IP is routed.
-    pub fn pretend(&self, call: &Call, pretence: Pretence) -> Answer {
-        match call.ip() {
-            Some(ip) => self.object(ip, Some(pretence)),
-            None => Answer::error(Code::NotFound),
-        }
-    }
-
     fn judge(&mut self, call: &Call, now: Instant) -> Result<Step, Answer> {
         self.admit_login(call, now)?;
-        let method = call.method.ok_or_else(|| Answer::error(Code::MethodNotAllowed))?;
-        self.admit_request(method, call.user().unwrap_or_default(), now)?;
-        let ip = match call.resource {
+        let method = call.method.ok_or_else(|| error(Code::MethodNotAllowed))?;
+        self.admit_request(method, call.user.as_deref().unwrap_or_default(), now)?;
+        let ip = match call.what.resource {
             Resource::Failover(ip) => ip,
             Resource::List if method == Method::Get => return Ok(Step::Answer(self.list())),
-            Resource::List => return Err(Answer::error(Code::MethodNotAllowed)),
-            Resource::Unknown => return Err(Answer::error(Code::NotFound)),
+            Resource::List => return Err(error(Code::MethodNotAllowed)),
+            Resource::Unknown => return Err(error(Code::NotFound)),
         };
         let Some(entry) = self.entry(ip) else {
-            return Err(Answer::error(Code::NotFound));
+            return Err(error(Code::NotFound));
         };
-        let free =
-            if entry.switching_to.is_none() { Ok(()) } else { Err(Answer::error(Code::FailoverLocked)) };
+        let free = if entry.switching_to.is_none() { Ok(()) } else { Err(error(Code::FailoverLocked)) };
         match method {
             Method::Get => {}
             Method::Delete => {
@@ -231,20 +200,20 @@ impl Account {
                 let to = self.server(ip, call.target)?;
                 free?;
                 if self.route(ip) == Some(to) {
-                    return Err(Answer::error(Code::FailoverAlreadyRouted));
+                    return Err(error(Code::FailoverAlreadyRouted));
                 }
                 self.entry(ip).expect("found above").switching_to = Some(to);
-                return Ok(Step::Switch(self.switch));
+                return Ok(Step::Blocks(self.switch, ip));
             }
         }
         Ok(Step::Answer(self.object(ip, None)))
     }
 
     fn admit_login(&mut self, call: &Call, now: Instant) -> Result<(), Answer> {
-        let right = self.authorises(call.login.as_ref());
+        let right = self.authorises(call);
         let failed = self.failed_logins.entry(call.peer).or_default();
         if failed.locked_until.is_some_and(|until| now < until) {
-            return Err(Answer::error(Code::Forbidden));
+            return Err(error(Code::Forbidden));
         }
         failed.locked_until = None;
         if right {
@@ -255,7 +224,7 @@ impl Account {
         if failed.count == FAILED_LOGINS {
             *failed = FailedLogins { count: 0, locked_until: Some(now + self.lockout) };
         }
-        Err(Answer::error(Code::Unauthorized))
+        Err(error(Code::Unauthorized))
     }
 
     /// A sliding hour: what counts is the requests let through within the last one.
@@ -267,22 +236,22 @@ impl Account {
             admitted.pop_front();
         }
         if admitted.len() >= limit as usize {
-            return Err(Answer::rate_limit_exceeded(limit, interval.as_secs()));
+            return Err(answer::rate_limit_exceeded(limit, interval.as_secs()));
         }
         admitted.push_back(now);
         Ok(())
     }
 
-    fn server(&self, ip: IpAddr, target: Target) -> Result<IpAddr, Answer> {
+    fn server(&self, ip: IpAddr, target: Target<IpAddr>) -> Result<IpAddr, Answer> {
         match target {
-            Target::Missing => Err(Answer::invalid_input(Some("active_server_ip"), None)),
-            Target::Invalid => Err(Answer::invalid_input(None, Some("active_server_ip"))),
+            Target::Missing => Err(answer::invalid_input(Some("active_server_ip"), None)),
+            Target::Invalid => Err(answer::invalid_input(None, Some("active_server_ip"))),
             Target::Is(to) => {
                 let ours = self.servers.is_empty() || self.servers.contains(&to);
                 if ours && to.is_ipv4() == ip.is_ipv4() {
                     Ok(to)
                 } else {
-                    Err(Answer::error(Code::FailoverNewServerNotFound))
+                    Err(error(Code::FailoverNewServerNotFound))
                 }
             }
         }
@@ -296,9 +265,9 @@ impl Account {
         Answer::ok(&self.entries.iter().map(|entry| entry.failover.object()).collect())
     }
 
-    fn object(&self, ip: IpAddr, pretence: Option<Pretence>) -> Answer {
+    fn object(&self, ip: IpAddr, pretence: Option<Pretence<IpAddr>>) -> Answer {
         let Some(entry) = self.entries.iter().find(|entry| entry.failover.ip == ip) else {
-            return Answer::error(Code::NotFound);
+            return error(Code::NotFound);
         };
         let mut object = entry.failover.object();
         if let Some(fields) = object["failover"].as_object_mut() {
@@ -310,5 +279,64 @@ impl Account {
             }
         }
         Answer::ok(&object)
+    }
+}
+
+impl Api for Account {
+    type Dialect = Own;
+    type What = What;
+    type Ticket = IpAddr;
+
+    fn read(&self, head: &Parts, body: &[u8], peer: IpAddr) -> Call {
+        call::read(head, body, self.accept_multipart, peer)
+    }
+
+    fn authorises(&self, call: &Call) -> bool {
+        let login = call.what.login.as_ref();
+        login.is_some_and(|login| self.login.as_ref().is_none_or(|right| right == login))
+    }
+
+    fn handle(&mut self, call: &Call, _: Option<(&Own, bool)>, now: Instant) -> Step {
+        self.judge(call, now).unwrap_or_else(Step::Answer)
+    }
+
+    fn finish(&mut self, ip: IpAddr) -> Answer {
+        let entry = self.entry(ip).expect("a switch was begun for it");
+        let to = entry.switching_to.take().expect("nobody else ends a switch");
+        self.set_route(ip, Some(to));
+        self.object(ip, None)
+    }
+
+    fn pretend(&self, call: &Call, pretence: Pretence<IpAddr>) -> Answer {
+        match call.ip {
+            Some(ip) => self.object(ip, Some(pretence)),
+            None => error(Code::NotFound),
+        }
+    }
+
+    fn ips(&self) -> Vec<IpAddr> {
+        self.entries.iter().map(|entry| entry.failover.ip).collect()
+    }
+
+    fn route(&self, ip: IpAddr) -> Option<IpAddr> {
+        self.entries.iter().find(|entry| entry.failover.ip == ip)?.failover.active_server_ip
+    }
+
+    fn is_switching(&self, ip: IpAddr) -> bool {
+        self.entries.iter().any(|entry| entry.failover.ip == ip && entry.switching_to.is_some())
+    }
+
+    fn set_route(&mut self, ip: IpAddr, to: Option<IpAddr>) {
+        let entry = self.entry(ip).expect("a failover IP of this account");
+        let from = std::mem::replace(&mut entry.failover.active_server_ip, to);
+        self.routes.note(ip, from, to);
+    }
+
+    fn set_switch(&mut self, time: Duration) {
+        self.switch = time;
+    }
+
+    fn routes(&self) -> &Routes<IpAddr> {
+        &self.routes
     }
 }

@@ -12,9 +12,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, crypto::ring};
 use serde_json::{Value, json};
 
-use super::call::{Call, Resource, Target};
+use super::answer::{error, rate_limit_exceeded};
+use super::call::{Call, Resource, What};
 use super::state::{Account, Step};
-use super::{Answer, Certificate, Code, Config, Failover, Limits, Login, Method, Robot, Rule};
+use super::{Certificate, Code, Config, Failover, Limits, Login, Method, Robot, Rule};
+use crate::standin::{Api as _, Target};
 use crate::{ip, wait_until};
 
 const IP: &str = "4.4.4.4";
@@ -212,10 +214,11 @@ fn call(method: Method, login: Option<Login>) -> Call {
         user_agent: None,
         sent_target: None,
         method: Some(method),
-        resource: Resource::Failover(ip(IP)),
         target: Target::Missing,
-        login,
+        user: login.as_ref().map(|login| login.user.clone()),
+        ip: Some(ip(IP)),
         peer: ip("127.0.0.1"),
+        what: What { resource: Resource::Failover(ip(IP)), login },
     }
 }
 
@@ -225,9 +228,9 @@ fn locks_out_after_three_failed_logins() {
     let start = Instant::now();
     let mut ask = |password: &str, second: u64| {
         let call = call(Method::Get, Some(Login::new("foo", password)));
-        match account.handle(&call, start + Duration::from_secs(second)) {
+        match account.handle(&call, None, start + Duration::from_secs(second)) {
             Step::Answer(answer) => answer.status,
-            Step::Switch(_) => unreachable!(),
+            Step::Blocks(..) | Step::Runs(..) => unreachable!(),
         }
     };
     // A right login forgets the wrong ones before it.
@@ -239,14 +242,14 @@ fn locks_out_after_three_failed_logins() {
     let other = Call { peer: ip("127.0.0.2"), ..call(Method::Get, Some(Login::new("foo", "right"))) };
     let mut account = Account::new(&Config { login: Some(Login::new("foo", "right")), ..config() });
     for _ in 0..3 {
-        account.handle(&call(Method::Get, None), start);
+        account.handle(&call(Method::Get, None), None, start);
     }
-    let forbidden = Answer::error(Code::Forbidden);
+    let forbidden = error(Code::Forbidden);
     assert_eq!(
-        account.handle(&Call { peer: ip("127.0.0.1"), ..other.clone() }, start),
+        account.handle(&Call { peer: ip("127.0.0.1"), ..other.clone() }, None, start),
         Step::Answer(forbidden)
     );
-    assert!(matches!(account.handle(&other, start), Step::Answer(answer) if answer.status == 200));
+    assert!(matches!(account.handle(&other, None, start), Step::Answer(answer) if answer.status == 200));
 }
 
 #[test]
@@ -256,9 +259,9 @@ fn limits_slide_and_are_apart_for_method_and_user() {
     let start = Instant::now();
     let mut ask = |method, user: &str, minute: u64| {
         let call = call(method, Some(Login::new(user, "x")));
-        match account.handle(&call, start + Duration::from_secs(60 * minute)) {
+        match account.handle(&call, None, start + Duration::from_secs(60 * minute)) {
             Step::Answer(answer) => answer,
-            Step::Switch(_) => unreachable!(),
+            Step::Blocks(..) | Step::Runs(..) => unreachable!(),
         }
     };
     assert_eq!([0, 30, 59].map(|minute| ask(Method::Get, "foo", minute).status), [200, 200, 403]);
@@ -266,7 +269,7 @@ fn limits_slide_and_are_apart_for_method_and_user() {
     assert_eq!([60, 61, 89, 90].map(|minute| ask(Method::Get, "foo", minute).status), [200, 403, 403, 200]);
     assert_eq!(ask(Method::Get, "bar", 61).status, 200);
     assert_eq!(ask(Method::Delete, "foo", 61).status, 200);
-    assert_eq!(ask(Method::Delete, "foo", 62), Answer::rate_limit_exceeded(1, 3600));
+    assert_eq!(ask(Method::Delete, "foo", 62), rate_limit_exceeded(1, 3600));
 }
 
 #[test]

@@ -13,10 +13,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lab::legion::{LEGION, failover_ip, hook};
+use lab::legion::{APART, LEGION, failover_ip, hook};
 use lab::robot::{Certificate, Config, Failover, Limits, Login, Robot};
 use lab::{PASSWORD, USERNAME, wait_until};
 
+use crate::cloud;
 use crate::figures::{Figure, Samples};
 use crate::limit;
 use crate::proc::{cpu, cpu_of_children};
@@ -31,6 +32,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 const FLOOR_BESIDE_THE_LIMIT: f64 = 2.0;
 const FLOOR_BESIDE_THE_PEER: f64 = 0.1;
+/// Two requests, where the limit is one.
+const FLOOR_IN_THE_CLOUD: f64 = 3.0;
 
 /// What a side has taken in one round, in milliseconds.
 struct Taken {
@@ -72,11 +75,13 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     }
     turns.extend([(Side::Command, None), (Side::Limit, None)]);
     let mut taken: Vec<Vec<Taken>> = turns.iter().map(|_| Vec::new()).collect();
+    let (cloud, mut in_the_cloud) = (cloud::Stage::new()?, Vec::new());
     for round in 1..=ROUNDS {
         eprintln!("cost: round {round} of {ROUNDS}");
         for ((side, plugin), taken) in turns.iter().zip(&mut taken) {
             taken.push(stage.run(*side, plugin.clone()).map_err(|why| format!("{side:?}: {why}"))?);
         }
+        in_the_cloud.push(cloud.run().map_err(|why| format!("a floating IP: {why}"))?);
     }
     let of_all = |value: fn(&Taken) -> Vec<f64>| {
         let values = taken.iter().map(|taken| taken.iter().flat_map(value).collect::<Vec<f64>>());
@@ -87,7 +92,20 @@ pub fn measure(sides: &Sides) -> Result<Vec<Figure>, String> {
     let cpu = Figure::new("the same, CPU time of the client", "ms", of_all(|taken| vec![taken.cpu]));
     let first = |taken: &Taken| taken.first.into_iter().collect();
     let first = Figure::new("the first one in a process, until its POST", "ms", of_all(first));
-    Ok(vec![with_floor(wall), with_floor(cpu), first])
+    let floor = |figure: &Figure| figure.of(Side::Limit).map(|limit| limit.median() * FLOOR_IN_THE_CLOUD);
+    let floors = [&wall, &cpu].map(floor);
+    let walls = in_the_cloud.iter().flat_map(|taken| taken.wall.clone());
+    let cpus = in_the_cloud.iter().map(|taken| taken.cpu);
+    let of_cloud = [
+        ("a takeover's own cost, floating IP, verified TLS", Samples::new(walls)),
+        ("the same, CPU time of the client, floating IP", Samples::new(cpus)),
+    ];
+    let of_cloud = of_cloud.into_iter().zip(floors).map(|((name, samples), floor)| {
+        Figure::new(name, "ms", vec![(Side::Ours, samples)])
+            .at_most(floor.unwrap_or(f64::INFINITY), "3 × limit")
+    });
+    let of_robot = [with_floor(wall), with_floor(cpu), first];
+    Ok(of_robot.into_iter().chain(of_cloud).collect())
 }
 
 fn with_floor(figure: Figure) -> Figure {
@@ -168,7 +186,8 @@ impl Stage {
             }
             _ => format!("legion-lord = {LEGION} hetzner-failoverip:{}\n", hook(1, url, "")),
         };
-        let lines = line(&self.plain.url(failover_ip())) + &line(&url).repeat(TAKEOVERS);
+        let lines =
+            line(&self.plain.url(failover_ip())) + &(APART.to_string() + &line(&url)).repeat(TAKEOVERS);
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let login = format!("user = \"{USERNAME}:{PASSWORD}\"\n");
         fs::write(folder.path().join("curl.conf"), login).map_err(|error| error.to_string())?;

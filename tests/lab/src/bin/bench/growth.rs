@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use lab::legion::{LEGION, Legion, address, hook};
+use lab::legion::{APART, LEGION, Legion, address, hook};
 use lab::robot::{Certificate, Config, Failover, Login, Robot};
 use lab::{PASSWORD, USERNAME, wait_until};
 
@@ -66,7 +66,8 @@ fn ips(sides: &Sides) -> Result<Vec<Figure>, String> {
             // It knows no list.
             (1..=count).map(one).collect()
         };
-        let lone = Lone::start(Some(path), &format!("{0}{measured}{0}", one(marker)), &trust.env());
+        let lone =
+            Lone::start(Some(path), &format!("{0}{APART}{measured}{APART}{0}", one(marker)), &trust.env());
         if !wait_until(LIMIT, || lone.node.log().contains("i am now the Lord")) {
             return Err(format!("no Lord:\n{}", lone.last_lines()));
         }

@@ -5,6 +5,7 @@
 //! as ratios, and a floor that is missed is marked in the table. The parts measure; `figures` is what comes of it,
 //! `plot` draws it.
 
+mod cloud;
 mod cost;
 mod failover;
 mod figures;

@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 
 use lab::{assert_no_secret, wait_until};
 
-use crate::setting::{asked, promises};
+use crate::setting::promises;
 use crate::site::Check;
 use crate::stage::Stage;
 use crate::switches::Switch;
 
-/// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: for all IPs.
-const GETS: usize = 60;
-/// For each IP, beside the first one of each election.
+/// What src/hosters/ledger allows one process in an hour for each IP, beside the first one of each election.
 const POSTS: usize = 15;
-const REJECTED_LOGINS: usize = 2;
 
 /// What a log holds after a crash, in small letters.
 const CRASHES: [&str; 4] = ["segmentation fault", "panic", "a bug in uwsgi-hetzner", "damn ! worker"];
@@ -54,6 +51,10 @@ pub fn problems(stage: &mut Stage, switches: &[Switch]) -> Vec<String> {
         let at = (switch.at - stage.started).as_secs_f64();
         format!("{} was moved to node {} at {at:.1} s, though nothing was wrong", switch.ip, switch.to)
     }));
+    if stage.plan.site.releases.is_empty() {
+        let unassigned = stage.api.journal().into_iter().find(|it| it.path.ends_with("/unassign"));
+        problems.extend(unassigned.map(|request| format!("an IP was unassigned: {request:?}")));
+    }
     for node in 1..=stage.plan.nodes {
         if stage.legion.wait_for_exit(node, Duration::ZERO) {
             problems.push(format!("node {node} has ended by itself"));
@@ -176,10 +177,11 @@ impl Bounds {
 /// What a process has asked of the API beyond its budgets.
 fn asked_too_often(stage: &Stage, node: usize) -> Vec<String> {
     let mut problems = Vec::new();
-    let journal = stage.robot.journal();
+    let journal = stage.api.journal();
+    let (most_gets, most_rejected) = stage.plan.hoster.limits();
     let own: Vec<_> = journal
         .iter()
-        .filter_map(|request| Some((request, asked(stage.plan, request)?)))
+        .filter_map(|request| Some((request, stage.plan.hoster.asked(stage.plan, request)?)))
         .filter_map(|(request, (who, ip))| (who == node).then_some((request, ip)))
         .collect();
     let log = stage.legion.node(node).log();
@@ -188,11 +190,11 @@ fn asked_too_often(stage: &Stage, node: usize) -> Vec<String> {
         let until = lives.get(number + 1).copied();
         let in_it = |at: Instant| at >= from && until.is_none_or(|until| at < until);
         let life = || own.iter().filter(|(request, _)| in_it(request.at));
-        let gets = life().filter(|(request, _)| request.method == "GET").count();
+        let gets = life().filter(|(request, _)| stage.plan.hoster.is_look(request)).count();
         let rejected = life().filter(|(request, _)| request.status == Some(401)).count();
         let mut counts = vec![
-            (gets, "GET".to_string(), GETS),
-            (rejected, "requests with a wrong login".into(), REJECTED_LOGINS),
+            (gets, "GET".to_string(), most_gets),
+            (rejected, "requests with a wrong login".into(), most_rejected),
         ];
         for promise in promises(stage.plan) {
             // Each may send a first POST beyond the budget. To which life one belongs is not worth telling.

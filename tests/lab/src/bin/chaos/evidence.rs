@@ -6,13 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lab::PASSWORD;
-use lab::robot::Request;
+use lab::standin::Request;
 use lab::uwsgi::checkout;
+use lab::{PASSWORD, TOKEN};
 
 use crate::fault::Planned;
 use crate::plan::Plan;
-use crate::setting;
 use crate::stage::Stage;
 use crate::switches::Switch;
 
@@ -32,7 +31,9 @@ pub fn keep(stage: &Stage, problems: &[String], switches: &[Switch], to: &Path) 
     for node in 1..=stage.plan.nodes {
         fs::write(to.join(format!("node-{node}.log")), stage.legion.node(node).log())?;
         // With its own hooks, but not with a password.
-        let ini = fs::read_to_string(stage.legion.folder(node).join("node.ini"))?.replace(PASSWORD, "...");
+        let ini = fs::read_to_string(stage.legion.folder(node).join("node.ini"))?
+            .replace(PASSWORD, "...")
+            .replace(&TOKEN[..60], "...");
         fs::write(to.join(format!("node-{node}.ini")), ini)?;
     }
     Ok(())
@@ -54,11 +55,11 @@ fn schedule(plan: &Plan, problems: &[String]) -> String {
 fn what_happened(stage: &Stage, switches: &[Switch]) -> String {
     let mut lines: Vec<(Instant, String)> =
         stage.happenings.iter().map(|happening| (happening.at, happening.what.clone())).collect();
-    for request in stage.robot.journal() {
+    for request in stage.api.journal() {
         lines.push((request.at, asked(stage.plan, &request)));
     }
-    for (at, ip, route) in stage.robot.history() {
-        lines.push((at, format!("        route of {ip}: {route:?}")));
+    for (at, ip, route) in stage.api.moves() {
+        lines.push((at, format!("        {ip} is at node {route:?}")));
     }
     for Switch { at, ip, to, .. } in switches.iter().filter(|switch| !switch.needed) {
         lines.push((*at, format!("        needed by nobody: {ip} is moved to node {to}")));
@@ -75,7 +76,7 @@ fn what_happened(stage: &Stage, switches: &[Switch]) -> String {
 }
 
 fn asked(plan: &Plan, request: &Request) -> String {
-    let who = setting::asked(plan, request);
+    let who = plan.hoster.asked(plan, request);
     let (node, ip) = who.map_or((0, String::new()), |(node, ip)| (node, format!(" {ip}")));
     let status = request.status.map_or_else(|| "no answer".into(), |status| status.to_string());
     let took = request.done.map_or_else(|| "never done".into(), |done| seconds(done - request.at));

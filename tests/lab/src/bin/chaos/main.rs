@@ -3,11 +3,12 @@
 //!
 //! A seed stands for a schedule of faults (`fault`), always the same one: `plan` draws it, with `kinds` and `site` for
 //! what real installations have; `setting` makes the nodes, `stage` plays it, `switches` and `check` look at what was
-//! done and is left behind, `evidence` is what is kept of a schedule that failed.
+//! done and is left behind, `hoster` is whose API it is, `evidence` is what is kept of a schedule that failed.
 
 mod check;
 mod evidence;
 mod fault;
+mod hoster;
 mod kinds;
 mod plan;
 mod setting;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use lab::process::{interrupted, watch_for_ctrl_c};
 
+use hoster::Hoster;
 use kinds::Kinds;
 use plan::Plan;
 use stage::Stage;
@@ -36,6 +38,8 @@ chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a tim
 
 PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
 keys that only this one knows.
+
+HOSTER=cloud in the environment: plays them with floating IPs in the Cloud.
 
 KINDS=old in the environment: plays only the faults of clean nodes, which are a part of each schedule. KINDS=earlier:
 the schedules of earlier versions, without reloads, sick, drains, nopreempt and silent. Or some of away, pause, log,
@@ -52,10 +56,16 @@ struct Campaign {
     jobs: u64,
     plugin: Option<PathBuf>,
     kinds: Kinds,
+    hoster: Hoster,
 }
 
 impl Campaign {
-    fn read(arguments: &[String], plugin: Option<PathBuf>, kinds: &str) -> Result<Campaign, String> {
+    fn read(
+        arguments: &[String],
+        plugin: Option<PathBuf>,
+        kinds: &str,
+        hoster: &str,
+    ) -> Result<Campaign, String> {
         let number = |at: usize, default: u64| match arguments.get(at) {
             Some(text) => text.parse::<u64>().map_err(|_| format!("{text:?} is no number")),
             None => Ok(default),
@@ -72,7 +82,11 @@ impl Campaign {
             jobs: number(2, 4)?.clamp(1, 32),
             plugin: plugin.transpose()?,
             kinds: Kinds::read(kinds)?,
+            hoster: Hoster::read(hoster)?,
         };
+        if campaign.plugin.is_some() && campaign.hoster != Hoster::Robot {
+            return Err("PLUGIN: another plugin knows Robot alone".into());
+        }
         if arguments.len() > 3 { Err("there are more than three arguments".into()) } else { Ok(campaign) }
     }
 
@@ -104,7 +118,7 @@ impl Campaign {
     /// Plays the schedule of a seed: a line that says how it went, and whether it went well. `None` when interrupted.
     fn play(&self, seed: u64) -> Option<(String, bool)> {
         let (began, plugin) = (Instant::now(), self.plugin.as_deref());
-        let plan = Plan::draw(seed, plugin.is_some(), &self.kinds);
+        let plan = Plan::draw(seed, plugin.is_some(), &self.kinds).with(self.hoster);
         let folder = evidence::folder(seed);
         let _ = fs::remove_dir_all(&folder);
         let how = panic::catch_unwind(AssertUnwindSafe(|| judge(&plan, plugin, &folder)))
@@ -139,7 +153,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let plugin = env::var_os("PLUGIN").filter(|path| !path.is_empty());
     let kinds = env::var("KINDS").unwrap_or_default();
-    let campaign = match Campaign::read(&arguments, plugin.map(PathBuf::from), &kinds) {
+    let hoster = env::var("HOSTER").unwrap_or_default();
+    let campaign = match Campaign::read(&arguments, plugin.map(PathBuf::from), &kinds, &hoster) {
         Ok(campaign) => campaign,
         Err(why) => {
             eprintln!("{why}\n\n{USAGE}");

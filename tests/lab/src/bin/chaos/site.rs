@@ -184,20 +184,20 @@ impl Site {
         lines
     }
 
-    /// The lines for all hooks of a node, where `first` are the arguments of ours in the first Legion, and `second`
+    /// The lines for all hooks of a node, with this action of ours, where `first` are the arguments of ours in the first Legion, and `second`
     /// is that in the second.
-    pub fn hooks(&self, first: &[String], second: Option<&str>, releases: bool) -> String {
-        let ours = |argument: &String| format!("hetzner-failoverip:{argument}");
+    pub fn hooks(&self, action: &str, first: &[String], second: Option<&str>, releases: bool) -> String {
+        let ours = |argument: &String| format!("{action}:{argument}");
         let of_lord = self.before.map(Other::action).into_iter().chain(first.iter().map(ours));
         let of_lord = of_lord.chain(self.behind.map(Other::action));
         let mut lines: String = of_lord.map(|hook| format!("legion-lord = {LEGION} {hook}\n")).collect();
         if let Some(argument) = second {
-            lines += &format!("legion-lord = {SECOND} hetzner-failoverip:{argument}\n");
+            lines += &format!("legion-lord = {SECOND} {action}:{argument}\n");
         }
         for phase in self.releases.iter().filter(|_| releases) {
             let all = first.iter().map(|argument| (LEGION, argument.as_str()));
             for (legion, argument) in all.chain(second.map(|argument| (SECOND, argument))) {
-                lines += &format!("legion-{phase} = {legion} hetzner-failoverip-release:{argument}\n");
+                lines += &format!("legion-{phase} = {legion} {action}-release:{argument}\n");
             }
         }
         lines
@@ -266,7 +266,7 @@ mod tests {
                         legion-lord = failover cmd:test ! -e hook-fails\n\
                         legion-lord = second hetzner-failoverip:c\n";
         let (first, second) = (["a".into(), "b".into()], Some("c"));
-        assert_eq!(site.hooks(&first, second, false), expected);
+        assert_eq!(site.hooks("hetzner-failoverip", &first, second, false), expected);
         let releases = [
             "failover hetzner-failoverip-release:a",
             "failover hetzner-failoverip-release:b",
@@ -274,7 +274,7 @@ mod tests {
         ]
         .map(|hook| format!("legion-unlord = {hook}\n"))
         .concat();
-        assert_eq!(site.hooks(&first, second, true), expected.to_string() + &releases);
+        assert_eq!(site.hooks("hetzner-failoverip", &first, second, true), expected.to_string() + &releases);
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! Plays a plan on real nodes, and writes down what happens.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::legion::{Legion, route_of, target};
+use lab::hoster::Hosted;
+use lab::legion::Legion;
 use lab::links::Weather;
 use lab::process::{SIGHUP, SIGINT, interrupted};
-use lab::robot::Robot;
 use lab::service::Page;
 use lab::timeline::Timeline;
 use lab::wait_until;
@@ -58,7 +57,7 @@ pub struct Watched {
     pub promise: Promise,
     pub timeline: Timeline,
     /// When last looked.
-    route: Option<IpAddr>,
+    route: Option<usize>,
 }
 
 /// The Lords of each Legion of the plan, from then on.
@@ -71,7 +70,7 @@ pub struct Lords {
 /// The nodes and the stand-in of one plan.
 pub struct Stage<'a> {
     pub plan: &'a Plan,
-    pub robot: Robot,
+    pub api: Box<dyn Hosted>,
     pub legion: Legion,
     pub watched: Vec<Watched>,
     pub happenings: Vec<Happening>,
@@ -96,15 +95,15 @@ pub struct Stage<'a> {
 impl Stage<'_> {
     /// All nodes started, with the plugin built for their uWSGI or another one.
     pub fn set<'a>(plan: &'a Plan, plugin: Option<&Path>) -> Stage<'a> {
-        let robot = setting::robot(plan);
-        let mut legion = setting::legion(plan, robot.addr(), plugin);
+        let (api, origin) = plan.hoster.start(plan);
+        let mut legion = setting::legion(plan, &origin, plugin);
         let pages = (1..=plan.nodes).map(|node| setting::page(&legion, node)).collect();
         legion.start_all();
         let started = Instant::now();
         let watch = |promise| Watched { promise, timeline: Timeline::start(plan.nodes), route: None };
         Stage {
             plan,
-            robot,
+            api,
             legion,
             watched: setting::promises(plan).into_iter().map(watch).collect(),
             happenings: vec![Happening { at: started, what: "all nodes are started".into() }],
@@ -214,7 +213,7 @@ impl Stage<'_> {
             Fault::Move(node) => {
                 // By hand it is the first IP that is moved.
                 let ip = self.watched[0].promise.ip;
-                self.robot.set_route(ip, node.map(target));
+                self.api.move_to(ip, *node);
                 self.moved.push(Instant::now());
             }
         }
@@ -316,18 +315,18 @@ impl Stage<'_> {
             Fault::Slow(time) => Some(*time),
             _ => None,
         });
-        self.robot.set_switch(slow.max().unwrap_or(self.plan.switch));
+        self.api.set_switch(slow.max().unwrap_or(self.plan.switch));
     }
 
     fn set_rules(&self) {
-        self.robot.clear_faults();
+        self.api.clear_faults();
         for fault in self.active() {
             let rule = match fault {
                 Fault::Api(rule) => rule,
                 Fault::Away => "any refuse",
                 _ => continue,
             };
-            self.robot.fault(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}")));
+            self.api.rule(rule);
         }
     }
 
@@ -358,9 +357,9 @@ impl Stage<'_> {
         for watched in &mut self.watched {
             let legion =
                 legions.iter().position(|name| *name == watched.promise.legion).expect("one of these");
-            watched.route = self.robot.route(watched.promise.ip);
+            watched.route = self.api.node_at(watched.promise.ip);
             watched.timeline.lords(&lords[legion]);
-            watched.timeline.route((1..=self.plan.nodes).find(|node| watched.route == route_of(*node)));
+            watched.timeline.route(watched.route);
         }
         if lords != self.lords.last().expect("there is a first").of {
             let of = |(name, lords): (&&str, &Vec<usize>)| format!("Lord of {name}: {lords:?}");
@@ -376,12 +375,10 @@ impl Stage<'_> {
             let [lord] = lords[..] else { return Some(format!("the Lords of {name} are {lords:?}")) };
             for watched in self.watched.iter().filter(|watched| watched.promise.legion == *name) {
                 let (ip, route) = (watched.promise.ip, watched.route);
-                if route != route_of(lord) {
-                    return Some(format!(
-                        "node {lord} is Lord of {name}, but the route of {ip} is {route:?}"
-                    ));
+                if route != Some(lord) {
+                    return Some(format!("node {lord} is Lord of {name}, but {ip} is at node {route:?}"));
                 }
-                if self.robot.is_switching(ip) {
+                if self.api.is_switching(ip) {
                     return Some(format!("a switch of {ip} is under way"));
                 }
             }

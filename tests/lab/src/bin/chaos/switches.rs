@@ -3,11 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use lab::legion::route_of;
-
 use crate::fault::{APART, Fault};
 use crate::plan::Plan;
-use crate::setting::asked;
 use crate::site::Preempt;
 use crate::stage::{Lords, Stage};
 
@@ -41,8 +38,7 @@ struct InForce<'a> {
 
 /// All switches that the nodes have asked for.
 pub fn switches(stage: &Stage) -> Vec<Switch> {
-    let (plan, journal, history) = (stage.plan, stage.robot.journal(), stage.robot.history());
-    let node_at = |route: Option<IpAddr>| (1..=plan.nodes).find(|node| route == route_of(*node));
+    let (plan, journal, history) = (stage.plan, stage.api.journal(), stage.api.moves());
     let faults: Vec<InForce> = stage
         .played
         .iter()
@@ -60,12 +56,12 @@ pub fn switches(stage: &Stage) -> Vec<Switch> {
         for (number, (done, _, route)) in changes.iter().enumerate() {
             let by_hand =
                 stage.moved.iter().any(|moved| moved.max(done).duration_since(*moved.min(done)) < BY_HAND);
-            let Some(to) = node_at(*route).filter(|_| !by_hand) else { continue };
+            let Some(to) = route.filter(|_| !by_hand) else { continue };
             let mut posts = journal.iter().filter(|request| request.method == "POST" && request.at <= *done);
-            let Some(post) = posts.rfind(|post| asked(plan, post) == Some((to, ip))) else {
+            let Some(post) = posts.rfind(|post| plan.hoster.asked(plan, post) == Some((to, ip))) else {
                 continue;
             };
-            let from = number.checked_sub(1).and_then(|before| node_at(changes[before].2));
+            let from = number.checked_sub(1).and_then(|before| changes[before].2);
             let next = changes.get(number + 1).map(|(at, ..)| *at);
             let lords = |from, until| of_legion(&stage.lords, legion, from, until);
             // In the first Legion the first node has the highest valor, in the second the last.

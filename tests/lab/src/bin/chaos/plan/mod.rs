@@ -30,6 +30,7 @@ use lab::links::Weather;
 use lab::uwsgi::Uwsgi;
 
 use crate::fault::{Fault, Planned};
+use crate::hoster::Hoster;
 use crate::kinds::{Kind, Kinds};
 use crate::site::{Ips, Preempt, SECOND, Site};
 
@@ -43,7 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 const PAUSES: [u64; 4] = [30, 60, 120, 240];
 
 /// What the API says and does not mean. Each is in force for a while, for every request that it names.
-const LIES: [&str; 21] = [
+pub const LIES: [&str; 21] = [
     "post error FAILOVER_LOCKED",
     "post error FAILOVER_LOCKED",
     "post error FAILOVER_FAILED",
@@ -71,6 +72,8 @@ const LIES: [&str; 21] = [
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
     pub seed: u64,
+    /// Whose API it is.
+    pub hoster: Hoster,
     /// Whether it is for another plugin than ours, which was built for PyPI's uWSGI and knows only the seed's keys.
     pub foreign: bool,
     /// Whether it is Debian's uWSGI, rather than PyPI's.
@@ -108,6 +111,7 @@ impl Plan {
         let may_be_without_one = death.is_some() && (nodes > 2 || !quorum);
         let mut plan = Plan {
             seed,
+            hoster: Hoster::Robot,
             foreign,
             debian: rng.bool() && !foreign && Uwsgi::Debian.is_there(),
             nodes,
@@ -132,6 +136,17 @@ impl Plan {
         plan.draw_kinds(kinds);
         plan.faults.sort_by_key(|planned| planned.from);
         plan
+    }
+
+    /// The same with another API, which says other things where Robot's says what it does not mean.
+    pub fn with(mut self, hoster: Hoster) -> Plan {
+        self.hoster = hoster;
+        for planned in &mut self.faults {
+            if let Fault::Api(lie) = &mut planned.fault {
+                *lie = hoster.lie(lie);
+            }
+        }
+        self
     }
 
     /// What real installations have, each from a generator of its own.

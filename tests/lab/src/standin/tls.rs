@@ -19,7 +19,7 @@ use tokio_rustls::rustls::server::NoServerSessionStorage;
 /// What is wrong with the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
-    /// Nothing: valid for localhost, 127.0.0.1, ::1, and the name of the real API.
+    /// Nothing: valid for localhost, 127.0.0.1, ::1, and the names of the real APIs.
     Right,
     Expired,
     NotYetValid,
@@ -65,7 +65,8 @@ impl CaFile {
             None => {
                 // Open to all: a uWSGI under test may have given up its user before it reads this.
                 let everybody = fs::Permissions::from_mode(0o755);
-                let directory = tempfile::Builder::new().prefix("robot-").permissions(everybody).tempdir()?;
+                let directory =
+                    tempfile::Builder::new().prefix("stand-in-").permissions(everybody).tempdir()?;
                 (directory.path().join("ca.pem"), Some(directory))
             }
         };
@@ -90,9 +91,11 @@ pub(super) fn acceptor(
 fn server(certificate: Certificate) -> Result<(ServerConfig, String), Box<dyn Error + Send + Sync>> {
     let (ca, ca_key) = authority()?;
     let host = if certificate == Certificate::OtherHost {
-        vec!["robot.example".to_owned()]
+        vec!["other.example".to_owned()]
     } else {
-        ["localhost", "127.0.0.1", "::1", "robot-ws.your-server.de"].map(str::to_owned).to_vec()
+        ["localhost", "127.0.0.1", "::1", "robot-ws.your-server.de", "api.hetzner.cloud"]
+            .map(str::to_owned)
+            .to_vec()
     };
     let mut leaf = CertificateParams::new(host)?;
     (leaf.not_before, leaf.not_after) = match certificate {
@@ -114,7 +117,7 @@ fn server(certificate: Certificate) -> Result<(ServerConfig, String), Box<dyn Er
 fn authority() -> Result<(rcgen::Certificate, KeyPair), rcgen::Error> {
     let mut params = CertificateParams::default();
     // Each has a name of its own: a client that trusts several looks its issuer up by name.
-    let name = format!("CA {:016x} of a Robot stand-in", fastrand::u64(..));
+    let name = format!("CA {:016x} of a stand-in", fastrand::u64(..));
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];

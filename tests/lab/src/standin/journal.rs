@@ -1,14 +1,15 @@
 //! What happened, for a test to look at and for a sysadmin to read.
 //!
-//! An allowlist: a request is written down field by field, and the password is not among the fields.
+//! An allowlist: a request is written down field by field, and no secret is among the fields.
 
 use std::net::IpAddr;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use super::Change;
 use super::call::Call;
 
-/// Robot may stand for days: beyond this many entries the older half is forgotten.
+/// A stand-in may stand for days: beyond this many entries the older half is forgotten.
 const MOST_ENTRIES: usize = 65_536;
 
 /// A request that came in, and what became of it.
@@ -17,16 +18,19 @@ pub struct Request {
     pub at: Instant,
     pub method: String,
     pub path: String,
-    /// `active_server_ip` as sent.
+    /// The server that an IP is to be routed to, as sent.
     pub target: Option<String>,
     pub content_type: Option<String>,
     pub user_agent: Option<String>,
-    /// The user name of Basic auth.
+    /// Who asks: the user name of Basic auth, or what the stand-in calls a token.
     pub user: Option<String>,
+    /// The failover IP that it is about.
+    pub ip: Option<IpAddr>,
     /// The login was right, whatever the answer was.
     pub authorised: bool,
     /// None as long as, or because, no answer is given.
     pub status: Option<u16>,
+    /// The code of an error, or how far an action is.
     pub code: Option<String>,
     /// The fault that met it.
     pub fault: Option<String>,
@@ -38,21 +42,26 @@ pub struct Request {
 
 /// What a watcher is told, see `Config::events`.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum Event<S> {
     /// A request is answered, is left hanging for good, or was abandoned by its client.
-    Request(Request),
+    Request(Box<Request>),
     /// A failover IP is routed elsewhere now.
-    Route { ip: IpAddr, from: Option<IpAddr>, to: Option<IpAddr> },
+    Route { ip: IpAddr, from: Option<S>, to: Option<S> },
     /// A client did not get as far as a request: the TLS handshake failed.
     Handshake(String),
 }
 
 /// Where events go, if anybody wants them.
-#[derive(Clone)]
-pub(super) struct Watcher(pub Option<Sender<Event>>);
+pub(crate) struct Watcher<S>(pub Option<Sender<Event<S>>>);
 
-impl Watcher {
-    pub fn tell(&self, event: Event) {
+impl<S> Clone for Watcher<S> {
+    fn clone(&self) -> Watcher<S> {
+        Watcher(self.0.clone())
+    }
+}
+
+impl<S> Watcher<S> {
+    pub fn tell(&self, event: Event<S>) {
         if let Some(events) = &self.0 {
             // A watcher that has gone is no reason to stop.
             let _ = events.send(event);
@@ -60,15 +69,39 @@ impl Watcher {
     }
 }
 
-/// The list of requests. An entry is known by its number, which stays right when old ones are forgotten.
-pub(super) struct Journal {
-    entries: Vec<Request>,
-    forgotten: usize,
-    watcher: Watcher,
+/// What has become of the routes.
+pub struct Routes<S> {
+    history: Vec<Change<S>>,
+    watcher: Watcher<S>,
 }
 
-impl Journal {
-    pub fn new(watcher: Watcher) -> Journal {
+impl<S: Copy + PartialEq> Routes<S> {
+    pub(crate) fn new(events: Option<Sender<Event<S>>>) -> Routes<S> {
+        Routes { history: Vec::new(), watcher: Watcher(events) }
+    }
+
+    pub fn history(&self) -> &[Change<S>] {
+        &self.history
+    }
+
+    /// Writes down that an IP is routed elsewhere, if it is.
+    pub(crate) fn note(&mut self, ip: IpAddr, from: Option<S>, to: Option<S>) {
+        if from != to {
+            push_bounded(&mut self.history, (Instant::now(), ip, to));
+            self.watcher.tell(Event::Route { ip, from, to });
+        }
+    }
+}
+
+/// The list of requests. An entry is known by its number, which stays right when old ones are forgotten.
+pub(super) struct Journal<S> {
+    entries: Vec<Request>,
+    forgotten: usize,
+    watcher: Watcher<S>,
+}
+
+impl<S> Journal<S> {
+    pub fn new(watcher: Watcher<S>) -> Journal<S> {
         Journal { entries: Vec::new(), forgotten: 0, watcher }
     }
 
@@ -76,7 +109,13 @@ impl Journal {
         &self.entries
     }
 
-    pub fn add(&mut self, call: &Call, authorised: bool, fault: Option<String>, at: Instant) -> usize {
+    pub fn add<W>(
+        &mut self,
+        call: &Call<S, W>,
+        authorised: bool,
+        fault: Option<String>,
+        at: Instant,
+    ) -> usize {
         let request = Request {
             at,
             method: call.verb.clone(),
@@ -84,7 +123,8 @@ impl Journal {
             target: call.sent_target.clone(),
             content_type: call.content_type.clone(),
             user_agent: call.user_agent.clone(),
-            user: call.user().map(str::to_owned),
+            user: call.user.clone(),
+            ip: call.ip,
             authorised,
             status: None,
             code: None,
@@ -129,13 +169,13 @@ impl Journal {
             return;
         };
         if change(request) {
-            self.watcher.tell(Event::Request(request.clone()));
+            self.watcher.tell(Event::Request(Box::new(request.clone())));
         }
     }
 }
 
 /// Pushes, and says how many old entries had to go for it.
-pub(super) fn push_bounded<T>(list: &mut Vec<T>, item: T) -> usize {
+fn push_bounded<T>(list: &mut Vec<T>, item: T) -> usize {
     let gone = if list.len() < MOST_ENTRIES { 0 } else { MOST_ENTRIES / 2 };
     list.drain(..gone);
     list.push(item);

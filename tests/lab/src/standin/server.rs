@@ -2,7 +2,7 @@
 //!
 //! By hand, because the faults are about connections: the listener goes away and comes back on the same
 //! port, sockets are reset, answers never come. A request is worked off in a task of its own, so that a
-//! switch once begun is completed when the client has long gone, as Robot does it.
+//! switch once begun is completed when the client has long gone, as Hetzner does it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, LOCATION};
+use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,12 +23,11 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Answer, Code};
-use super::call::Call;
+use super::answer::Answer;
 use super::fault::{Fault, Faults, Rule};
 use super::journal::{Event, Journal, Watcher};
-use super::state::{Account, Step};
 use super::wire::{Control, Payload, Wire};
+use super::{Api, Called, Dialect, ServerOf, Step};
 
 /// More than any test opens; a client gone wild gets no further.
 const MOST_CONNECTIONS: usize = 512;
@@ -36,16 +35,16 @@ const MOST_CONNECTIONS: usize = 512;
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(600);
 /// For the handshake, and for each head and body.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
-/// A form with one address in it takes less than a hundred bytes.
+/// What names one server takes less than a hundred bytes.
 const LARGEST_BODY: usize = 64 << 10;
 /// A refusal without an end; nobody waits for a year.
 const UNTIL_CLEARED: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// All that can change, under one lock that is never held across an await.
-pub(super) struct World {
-    pub account: Account,
-    pub journal: Journal,
-    pub faults: Faults,
+pub(super) struct World<A: Api> {
+    pub account: A,
+    pub journal: Journal<ServerOf<A>>,
+    pub faults: Faults<A::Dialect>,
     refused_until: Option<Instant>,
     /// Counts the changes of `refused_until`.
     refusals: u64,
@@ -59,24 +58,22 @@ struct Gate {
 }
 
 /// What the handle and the server thread share.
-pub(super) struct Shared {
-    world: Mutex<World>,
+pub(super) struct Shared<A: Api> {
+    world: Mutex<World<A>>,
     /// Something in the world, or the gate, is different.
     changed: Condvar,
     gate: watch::Sender<Gate>,
     /// For the accept loop: look at `refused_until` again.
     knock: Notify,
     stop: Notify,
-    watcher: Watcher,
-    accept_multipart: bool,
+    watcher: Watcher<ServerOf<A>>,
 }
 
-impl Shared {
-    pub fn new(config: &super::Config) -> Shared {
-        let watcher = Watcher(config.events.clone());
+impl<A: Api> Shared<A> {
+    pub fn new(account: A, watcher: Watcher<ServerOf<A>>) -> Shared<A> {
         Shared {
             world: Mutex::new(World {
-                account: Account::new(config),
+                account,
                 journal: Journal::new(watcher.clone()),
                 faults: Faults::default(),
                 refused_until: None,
@@ -87,24 +84,23 @@ impl Shared {
             knock: Notify::new(),
             stop: Notify::new(),
             watcher,
-            accept_multipart: config.accept_multipart,
         }
     }
 
     /// A look at the world, or a change of it that nobody can be waiting for.
-    pub fn world(&self) -> MutexGuard<'_, World> {
+    pub fn world(&self) -> MutexGuard<'_, World<A>> {
         // A panic under the lock is an assertion of a test; it shall not take the stand-in along.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A change that those in `wait` hear of.
-    pub fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+    pub fn change<T>(&self, change: impl FnOnce(&mut World<A>) -> T) -> T {
         let result = change(&mut self.world());
         self.changed.notify_all();
         result
     }
 
-    pub fn wait(&self, time: Duration, mut what: impl FnMut(&World) -> bool) -> bool {
+    pub fn wait(&self, time: Duration, mut what: impl FnMut(&World<A>) -> bool) -> bool {
         let waiting = self.changed.wait_timeout_while(self.world(), time, |world| !what(world));
         !waiting.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -128,7 +124,7 @@ impl Shared {
     }
 
     /// Adds a rule. One that takes effect without a request has done so on return.
-    pub fn add_fault(&self, rule: Rule) {
+    pub fn add_fault(&self, rule: Rule<A::Dialect>) {
         match rule.refuses_at_once() {
             Some(time) => self.wait_for_gate(self.refuse(time)),
             None => self.world().faults.add(rule),
@@ -137,7 +133,10 @@ impl Shared {
 
     /// On return there are no rules, and connections are accepted.
     pub fn clear_faults(&self) {
-        self.world().faults.clear();
+        self.change(|world| {
+            world.faults.clear();
+            world.account.calm();
+        });
         self.wait_for_gate(self.set_refusal(None));
     }
 
@@ -152,8 +151,8 @@ impl Shared {
 }
 
 /// Runs the server until it is told to stop. The address, or why there is none, goes to `bound`.
-pub(super) fn run(
-    shared: &Arc<Shared>,
+pub(super) fn run<A: Api>(
+    shared: &Arc<Shared<A>>,
     listen: SocketAddr,
     tls: Option<TlsAcceptor>,
     bound: &SyncSender<io::Result<SocketAddr>>,
@@ -202,7 +201,12 @@ fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn accept(shared: &Arc<Shared>, listener: TcpListener, port: &Port, tls: Option<TlsAcceptor>) {
+async fn accept<A: Api>(
+    shared: &Arc<Shared<A>>,
+    listener: TcpListener,
+    port: &Port,
+    tls: Option<TlsAcceptor>,
+) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut listener = Some(listener);
     loop {
@@ -247,7 +251,12 @@ async fn accept(shared: &Arc<Shared>, listener: TcpListener, port: &Port, tls: O
     }
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>) {
+async fn connection<A: Api>(
+    shared: Arc<Shared<A>>,
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: Option<TlsAcceptor>,
+) {
     // Otherwise a small answer in two writes waits for the peer's delayed ACK.
     let _ = stream.set_nodelay(true);
     let control = Control::default();
@@ -262,7 +271,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, peer: IpAddr, tls: O
     }
 }
 
-async fn serve<T>(shared: Arc<Shared>, wire: T, peer: IpAddr, control: Control)
+async fn serve<A: Api, T>(shared: Arc<Shared<A>>, wire: T, peer: IpAddr, control: Control)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -324,8 +333,8 @@ enum Manner {
 /// Makes hyper drop the connection.
 type NoAnswer = io::Error;
 
-async fn respond(
-    shared: &Arc<Shared>,
+async fn respond<A: Api>(
+    shared: &Arc<Shared<A>>,
     control: &Control,
     peer: IpAddr,
     request: hyper::Request<Incoming>,
@@ -334,13 +343,14 @@ async fn respond(
     let body = timeout(READ_TIMEOUT, Limited::new(body, LARGEST_BODY).collect()).await;
     // A body that is too large, too slow or broken off is judged as if it were empty.
     let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
-    let call = Call::read(&head, &body, shared.accept_multipart, peer);
 
     let now = Instant::now();
-    let (number, fault) = shared.change(|world| {
+    let (call, number, fault) = shared.change(|world| {
+        let call = world.account.read(&head, &body, peer);
         let fault = world.faults.meet(&call, now);
-        let authorised = world.account.authorises(call.login.as_ref());
-        (world.journal.add(&call, authorised, fault.as_ref().map(Fault::to_string), now), fault)
+        let authorised = world.account.authorises(&call);
+        let number = world.journal.add(&call, authorised, fault.as_ref().map(Fault::to_string), now);
+        (call, number, fault)
     });
     control.lock().request = Some(number);
 
@@ -376,8 +386,8 @@ async fn respond(
 fn response(answer: Answer, manner: &Manner) -> hyper::http::Result<hyper::Response<Payload>> {
     let mut response =
         hyper::Response::builder().status(answer.status).header(CONTENT_TYPE, answer.content_type);
-    if let Some(location) = answer.location {
-        response = response.header(LOCATION, location);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
     }
     response.body(match manner {
         Manner::Whole | Manner::Trickle(_) => Payload::whole(answer.body),
@@ -386,14 +396,21 @@ fn response(answer: Answer, manner: &Manner) -> hyper::http::Result<hyper::Respo
     })
 }
 
-async fn carry_out(shared: Arc<Shared>, call: Call, mut fault: Option<Fault>) -> Outcome {
+async fn carry_out<A: Api>(
+    shared: Arc<Shared<A>>,
+    call: Called<A>,
+    mut fault: Option<Fault<A::Dialect>>,
+) -> Outcome {
     let mut right = None;
     while let Some(Fault::AfterSwitch(then)) = fault {
+        if let Fault::Own(own) = &*then {
+            return Outcome::Answer(judge(&shared, &call, Some((own, true))).await, Manner::Whole);
+        }
         let answer = match right {
             Some(answer) => answer,
-            None => judge(&shared, &call).await,
+            None => judge(&shared, &call, None).await,
         };
-        if answer.status != 200 {
+        if !answer.is_success() {
             return Outcome::Answer(answer, Manner::Whole);
         }
         right = Some(answer);
@@ -402,7 +419,7 @@ async fn carry_out(shared: Arc<Shared>, call: Call, mut fault: Option<Fault>) ->
     let right = async {
         match right {
             Some(answer) => answer,
-            None => judge(&shared, &call).await,
+            None => judge(&shared, &call, None).await,
         }
     };
     let Some(fault) = fault else {
@@ -413,7 +430,10 @@ async fn carry_out(shared: Arc<Shared>, call: Call, mut fault: Option<Fault>) ->
         Fault::Pretend(pretence) => {
             Outcome::Answer(shared.world().account.pretend(&call, pretence), Manner::Whole)
         }
-        Fault::Locked(_) => Outcome::Answer(Answer::error(Code::FailoverLocked), Manner::Whole),
+        Fault::Locked(_) => {
+            let locked = <A::Dialect>::error(<A::Dialect>::LOCKED).expect("each API has one");
+            Outcome::Answer(locked, Manner::Whole)
+        }
         Fault::Refuse(time) => {
             let number = shared.refuse(time);
             // Whoever sees this connection close is refused on the next one.
@@ -430,19 +450,31 @@ async fn carry_out(shared: Arc<Shared>, call: Call, mut fault: Option<Fault>) ->
             sleep(time).await;
             Outcome::Answer(right.await, Manner::Whole)
         }
+        Fault::Own(own) => Outcome::Answer(judge(&shared, &call, Some((&own, false))).await, Manner::Whole),
         Fault::AfterSwitch(_) => unreachable!("taken off above"),
     }
 }
 
-/// Robot's own answer, after the time that it takes.
-async fn judge(shared: &Shared, call: &Call) -> Answer {
-    let step = shared.change(|world| world.account.handle(call, Instant::now()));
+/// The API's own answer, after the time that it takes.
+async fn judge<A: Api>(
+    shared: &Arc<Shared<A>>,
+    call: &Called<A>,
+    fault: Option<(&A::Dialect, bool)>,
+) -> Answer {
+    let step = shared.change(|world| world.account.handle(call, fault, Instant::now()));
     match step {
         Step::Answer(answer) => answer,
-        Step::Switch(time) => {
+        Step::Blocks(time, ticket) => {
             sleep(time).await;
-            let ip = call.ip().expect("only a failover IP is switched");
-            shared.change(|world| world.account.finish_switch(ip))
+            shared.change(|world| world.account.finish(ticket))
+        }
+        Step::Runs(answer, time, ticket) => {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move {
+                sleep(time).await;
+                shared.change(|world| world.account.finish(ticket));
+            });
+            answer
         }
     }
 }
