@@ -115,7 +115,10 @@ impl Reader<'_> {
             "success" => Progress::Success,
             "error" => Progress::Error(format!("{} \"{}\"", text("code"), text("message"))),
             other => {
-                return Err(unknown(http, &format!(", but the action's status is \"{}\"", self.shown(other))));
+                return Err(unknown(
+                    http,
+                    &format!(", but the action's status is \"{}\"", self.shown(other)),
+                ));
             }
         };
         Ok((id, progress))
