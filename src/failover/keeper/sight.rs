@@ -146,6 +146,11 @@ impl Sight {
         self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
+    /// Whether every other node is in sight, as far as it is known how many there are.
+    pub fn sees_all(&self) -> bool {
+        self.size.is_some_and(|size| self.peers.len() + 1 >= size)
+    }
+
     /// How many nodes a majority is counted of: a node that has announced its death has no vote, but each node in sight has
     /// one. `most` is how many there ever were, for where the ini does not say it.
     pub fn voters(&self, most: usize) -> usize {
