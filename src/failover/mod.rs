@@ -49,7 +49,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI starts its Legions.
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI
+    /// starts its Legions.
     pub fn prepare(&self, ips: Vec<FailoverIp>, options: impl Fn(Legion) -> LegionOptions) {
         for ((legion, ip, record), number) in lock(&self.records).iter().zip(1..) {
             record.metrics.register(*legion, ip, number);
