@@ -217,7 +217,10 @@ impl Kept {
         let lost_it = std::mem::replace(&mut self.had_majority, has_majority) && !has_majority;
         if was_frozen || lost_it {
             self.has_ips = false;
-            self.ips.iter().for_each(|ip| set(&ip.record.metrics.route, None));
+            for ip in &self.ips {
+                set(&ip.record.metrics.route, None);
+                ip.record.is_doubted.store(true, Ordering::Relaxed);
+            }
         }
     }
 
