@@ -435,13 +435,15 @@ fn no_check_holds_up_another(uwsgi: Uwsgi) {
     drop(node);
 
     let options = options.replace("failover 600", "failover 1");
-    let node = Node::start(uwsgi, folder.path(), &ini(1, &options), &[]);
-    node.wait_for_log("failover: this node is sick: ", LIMIT);
-    for (what, why) in
-        [("/health", "no complete answer within 1 s"), ("/bin/sleep", "did not end within 1 s, killed")]
+    let hanging = [hangs.url(), "/bin/sleep 1000".into()];
+    for (number, why) in
+        ["no complete answer within 1 s", "did not end within 1 s, killed"].iter().enumerate()
     {
-        let said = || node.lines().iter().any(|line| line.contains(&format!("{what}: {why}")));
-        assert!(wait_until(LIMIT, said), "{what}: {}", node.log());
+        let other = format!("legion-check = {LEGION} {}\n", hanging[1 - number]);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let node = Node::start(uwsgi, folder.path(), &ini(1, &options.replace(&other, "")), &[]);
+        node.wait_for_log("failover: this node is sick: ", LIMIT);
+        node.wait_for_log(&format!("{}: {why}", ["/health", "/bin/sleep"][number]), LIMIT);
     }
 }
 
