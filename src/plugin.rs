@@ -208,7 +208,9 @@ extern "C" fn master_cycle() {
 /// The master is about to end, or to reload.
 extern "C" fn master_cleanup() {
     door(|| {
-        if is_fit() && uwsgi::is_reloading() && !uwsgi::exits_on_reload() {
+        // A reload that has become an end is no reload any more.
+        let reloads = uwsgi::is_reloading() && !uwsgi::is_dying() && !uwsgi::exits_on_reload();
+        if is_fit() && reloads {
             uwsgi::ignore_reloads();
             PROCESS.node.build_bridge();
         } else if is_fit() {

@@ -29,6 +29,7 @@ on_each_uwsgi! {
     commands_and_folders_are_judged_as_who_uwsgi_will_be
     a_reload_with_wrong_options_goes_on_without_them
     the_commands_say_how_this_node_is
+    the_commands_check_as_who_uwsgi_will_be
     a_node_says_when_it_is_sick_and_when_it_is_well
     no_check_holds_up_another
     uwsgi_notices_no_command_and_none_outlives_it
@@ -342,6 +343,32 @@ fn the_commands_say_how_this_node_is(uwsgi: Uwsgi) {
     for (lines, legion) in [("legion-nopreempt = failover\n", LEGION), (&sick, "another")] {
         let json = document(&run(lines, &["--hetzner-status", "--hetzner-json", "--hetzner-legion", legion]));
         assert_eq!(json["legions"].as_array().map(Vec::len), Some(0), "{json}");
+    }
+}
+
+/// What only root can read is no proof of health.
+fn the_commands_check_as_who_uwsgi_will_be(uwsgi: Uwsgi) {
+    if !is_root() {
+        return;
+    }
+    let robot = robot(Config::default());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "").expect("a writable folder");
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
+    mode(folder.path(), 0o755);
+    mode(&secret, 0o600);
+    let lines = format!("uid = 65534\ngid = 65534\nlegion-check = {LEGION} /bin/cat {}\n", secret.display());
+    let hooks = [hook(&robot)];
+    let state = |option: &str| {
+        let json = document(&run_in(uwsgi, folder.path(), &hooks, &lines, &[option, "--hetzner-json"]));
+        json["legions"][0]["state"].as_str().map(str::to_string)
+    };
+    for option in ["--hetzner-check", "--hetzner-status"] {
+        mode(&secret, 0o600);
+        assert_eq!(state(option).as_deref(), Some("sick"), "{option}");
+        mode(&secret, 0o644);
+        assert_eq!(state(option).as_deref(), Some("healthy"), "{option}");
     }
 }
 

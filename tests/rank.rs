@@ -8,15 +8,19 @@ use lab::checked::{Answers, Service};
 use lab::legion::{LEGION, failover_ip, route_of};
 use lab::process::{self, SIGHUP};
 use lab::ranked::{
-    LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, scene, seconds_until_post, start,
+    LOSSY, NOPREEMPT, PATIENT, TWO, check, checked, drain, drain_file, linked, scene, seconds_until_post,
+    start,
 };
+use lab::reload::{Way, wait_for_image};
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
 
 on_each_uwsgi! {
     the_lord_stays_when_a_higher_node_comes_back
+    the_lord_stays_when_its_app_loads_for_longer_than_the_tolerance
     a_lord_without_the_ip_does_not_stay
     a_lord_that_was_away_does_not_take_the_ip_back
+    a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is
     a_node_that_was_suspended_leaves_the_ip_where_it_is
     a_higher_node_takes_over_when_it_was_there_for_long_enough
     a_node_that_comes_and_goes_does_not_count_up
@@ -29,8 +33,8 @@ on_each_uwsgi! {
 }
 
 /// Node 1 has died and come back, while node 2 was Lord and stayed it.
-fn back_at_two(uwsgi: Uwsgi, nodes: usize, options: &str) -> Scene {
-    let mut scene = scene(uwsgi, nodes, options);
+fn back_at_two(mut scene: Scene) -> Scene {
+    let nodes = scene.legion.size();
     start(&mut scene, nodes);
     scene.legion.kill(1);
     scene.settles_at(2, &(2..=nodes).collect::<Vec<_>>());
@@ -47,7 +51,7 @@ fn the_lord_stays_when_a_higher_node_comes_back(uwsgi: Uwsgi) {
         &[(3, NOPREEMPT, 0), (2, NOPREEMPT, 0), (5, &five, 0), (3, &lossy, 30)],
         |(nodes, options, loss)| {
             let all: Vec<usize> = (1..=nodes).collect();
-            let mut scene = back_at_two(uwsgi, nodes, options);
+            let mut scene = back_at_two(scene(uwsgi, nodes, options));
             if loss > 0 {
                 scene.legion.links().set_all(LOSSY);
             }
@@ -63,6 +67,39 @@ fn the_lord_stays_when_a_higher_node_comes_back(uwsgi: Uwsgi) {
             assert_eq!(scene.switches(), 3, "{}", scene.state());
         },
     );
+}
+
+/// Which of two with the same valor comes first changes whenever one starts; but not who keeps the IP.
+fn a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
+    let mut scene = scene(uwsgi, 3, NOPREEMPT);
+    scene.legion.make_equal();
+    start(&mut scene, 3);
+    for node in [2, 3, 2, 3, 2, 3] {
+        scene.legion.kill(node);
+        scene.legion.start(node);
+        scene.settles_at(1, &[1, 2, 3]);
+    }
+    assert_eq!((scene.switches(), scene.posts()), (1, 1), "{}", scene.state());
+}
+
+/// One with a lower valor. All that time it was announced, so it was not away.
+fn the_lord_stays_when_its_app_loads_for_longer_than_the_tolerance(uwsgi: Uwsgi) {
+    let mut scene = scene(uwsgi, 3, NOPREEMPT);
+    (1..=3).for_each(|node| scene.legion.make_reloadable(node));
+    start(&mut scene, 3);
+    scene.legion.kill(1);
+    scene.settles_at(2, &[2, 3]);
+    scene.legion.start(1);
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.wait_until(LIMIT, "node 1 is a candidate", || scene.legion.ranks(2).contains(&(1, 1)));
+    scene.wait_until(LIMIT, "node 2 serves", || scene.legion.node(2).serves());
+    let (images, switches) = (scene.legion.node(2).images(), scene.switches());
+    scene.legion.set_app(2, "sleep 7");
+    scene.legion.ask_for_reload(2, Way::Hup);
+    wait_for_image(&scene.legion, 2, images, LIMIT);
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.stays_at(2, seconds(6));
+    assert_eq!(scene.switches(), switches, "{}", scene.state());
 }
 
 /// Its takeover has failed, and yet uWSGI has made it Lord.
@@ -96,7 +133,7 @@ fn a_lord_that_was_away_does_not_take_the_ip_back(uwsgi: Uwsgi) {
         (Away::Frozen, &quorum),
     ];
     side_by_side(&rows, |(away, options)| {
-        let mut scene = scene(uwsgi, 3, options);
+        let mut scene = linked(scene(uwsgi, 3, options));
         start(&mut scene, 3);
         match away {
             Away::Cut => scene.legion.links().cut_off(1),
@@ -146,7 +183,7 @@ fn a_higher_node_takes_over_when_it_was_there_for_long_enough(uwsgi: Uwsgi) {
         &[(3, delay(12).as_str(), 0), (2, &delay(12), 0), (3, &lossy, 30)],
         |(nodes, options, loss)| {
             let all: Vec<usize> = (1..=nodes).collect();
-            let scene = back_at_two(uwsgi, nodes, options);
+            let scene = back_at_two(scene(uwsgi, nodes, options));
             let began = Instant::now();
             if loss > 0 {
                 scene.legion.links().set_all(LOSSY);
@@ -164,7 +201,7 @@ fn a_higher_node_takes_over_when_it_was_there_for_long_enough(uwsgi: Uwsgi) {
 /// In sight for three seconds and lost after the tolerance, again and again; cut off, it has no quorum.
 fn a_node_that_comes_and_goes_does_not_count_up(uwsgi: Uwsgi) {
     const DELAY: Duration = seconds(15);
-    let scene = back_at_two(uwsgi, 3, &format!("{}{TWO}", delay(DELAY.as_secs())));
+    let scene = back_at_two(linked(scene(uwsgi, 3, &format!("{}{TWO}", delay(DELAY.as_secs())))));
     scene.settles_at(2, &[1, 2, 3]);
     for _ in 0..3 {
         scene.legion.links().cut_off(1);
@@ -205,7 +242,7 @@ fn a_node_that_would_wait_takes_over_at_once_when_the_lord_dies(uwsgi: Uwsgi) {
     scene.legion.start(1);
     scene.settles_at(2, &[1, 2, 3]);
     scene.stays_at(2, seconds(4));
-    let took = seconds_until_post(&scene, &services[2], 1, || {
+    let took = seconds_until_post(&scene, &[&services[0], &services[2]], 1, || {
         process::signal_group(scene.legion.node(2).id(), process::SIGKILL);
     });
     assert!(took <= 8, "{took} s: {}", scene.state());
@@ -273,11 +310,21 @@ fn mixed(uwsgi: Uwsgi, odd: Odd) -> (Scene, Vec<Service>) {
     (scene, services)
 }
 
+/// Node 2 is Lord before node 3 is there.
+#[track_caller]
+fn start_mixed(scene: &mut Scene) {
+    scene.legion.start(1);
+    scene.legion.start(2);
+    scene.settles_at(2, &[1, 2]);
+    scene.legion.start(3);
+    scene.settles_at(2, &[1, 2, 3]);
+    scene.wait_until(LIMIT, "node 3 is well", || scene.legion.ranks(2).contains(&(3, 1)));
+}
+
 fn a_node_without_the_options_counts_as_a_sick_one(uwsgi: Uwsgi) {
     side_by_side(&ODD, |odd| {
         let (mut scene, services) = mixed(uwsgi, odd);
-        scene.legion.start_all();
-        scene.settles_at(2, &[1, 2, 3]);
+        start_mixed(&mut scene);
         // A sick Lord does not hand over to what may be sick, too.
         services[1].set(Answers::Status(404));
         scene.wait_until(LIMIT, "node 3 is sick", || scene.legion.ranks(2).contains(&(3, 0)));
@@ -291,8 +338,7 @@ fn a_node_without_the_options_counts_as_a_sick_one(uwsgi: Uwsgi) {
 fn a_node_without_the_options_is_lord_when_nobody_else_is_there(uwsgi: Uwsgi) {
     side_by_side(&ODD, |odd| {
         let (mut scene, services) = mixed(uwsgi, odd);
-        scene.legion.start_all();
-        scene.settles_at(2, &[1, 2, 3]);
+        start_mixed(&mut scene);
         scene.legion.kill(2);
         scene.settles_at(3, &[1, 3]);
         scene.legion.kill(3);
@@ -347,8 +393,7 @@ fn an_earlier_version_counts_as_a_sick_one() {
     let (mut scene, services) = mixed(Uwsgi::Debian, Odd::WithoutOptions);
     let ini = scene.legion.ini_mut(1);
     *ini = ini.replace("plugin = hetzner\n", &format!("plugin = {earlier}\n"));
-    scene.legion.start_all();
-    scene.settles_at(2, &[1, 2, 3]);
+    start_mixed(&mut scene);
     services[0].set(Answers::Status(404));
     scene.settles_at(3, &[1, 2, 3]);
     scene.legion.kill(3);

@@ -249,7 +249,7 @@ fn with_a_plugin_for_another_uwsgi_it_says_farewell(uwsgi: Uwsgi) {
     reloaded.hold();
     reloaded.reload();
     reloaded.has_left(&uuid);
-    assert_eq!(reloaded.bridge(), None, "it is waited for before uWSGI goes on");
+    reloaded.scene.wait_until(LIMIT, "its child has ended", || reloaded.bridge().is_none());
     reloaded.scene.wait_for(2, LIMIT);
     reloaded.load();
     let started = || reloaded.scene.said(1, "legion manager thread enabled") == 2;

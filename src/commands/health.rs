@@ -21,10 +21,21 @@ pub fn of_legions(
     if !matches!(command, Command::Check | Command::Status) {
         return Vec::new();
     }
-    let legions = uwsgi::legions().into_iter().filter(|legion| is_wanted(*legion));
+    sensed(reading, is_wanted).map(|(legion, options)| report(command, legion, &options)).collect()
+}
+
+/// Whether there is a check or a drain file.
+pub fn is_sensed(reading: &Reading, is_wanted: impl Fn(Legion) -> bool) -> bool {
+    sensed(reading, is_wanted).next().is_some()
+}
+
+fn sensed(
+    reading: &Reading,
+    is_wanted: impl Fn(Legion) -> bool,
+) -> impl Iterator<Item = (Legion, LegionOptions)> {
+    let legions = uwsgi::legions().into_iter().filter(move |legion| is_wanted(*legion));
     let with_options = legions.map(|legion| (legion, reading.options_of(legion)));
-    let sensing = with_options.filter(|(_, of)| !of.checks.is_empty() || of.drain_file.is_some());
-    sensing.map(|(legion, options)| report(command, legion, &options)).collect()
+    with_options.filter(|(_, of)| !of.checks.is_empty() || of.drain_file.is_some())
 }
 
 fn report(command: Command, legion: Legion, options: &LegionOptions) -> LegionReport {

@@ -75,6 +75,11 @@ fn obey(command: Command, asked: &Asked, reading: &Reading, shared: &Shared) -> 
         steps.extend(warnings.map(|(_, text)| Step(Mark::Warning, text.clone())));
     }
     let reports = reports(command, &ips);
+    if command == Command::Status && health::is_sensed(reading, is_wanted) {
+        // What a check or a drain file says to root, it may not say to the user that uWSGI will be, nor in its chroot.
+        let Step(mark, text) = whom::judges();
+        steps.extend((mark != Mark::Ok).then_some(Step(Mark::Warning, text)));
+    }
     let legions = health::of_legions(command, reading, is_wanted);
     let has_failed = steps.iter().any(|Step(mark, _)| *mark == Mark::Error)
         || legions.iter().any(|legion| legion.code == UNKNOWN);

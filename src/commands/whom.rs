@@ -1,5 +1,5 @@
 //! As which user a check runs: as the one that uWSGI will be when it serves, because that one has to read the password
-//! file then.
+//! file then, and runs the checks of its Legions.
 
 use super::report::{Mark, Step};
 use crate::uwsgi;

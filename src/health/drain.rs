@@ -49,6 +49,10 @@ impl Drain {
         format!("{} is there", self.name())
     }
 
+    pub fn describe_gone(&self) -> String {
+        format!("{} is not there", self.name())
+    }
+
     fn name(&self) -> String {
         printable(&self.path.to_string_lossy(), &[])
     }

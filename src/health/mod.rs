@@ -8,6 +8,7 @@ mod drain;
 mod probe;
 mod tally;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -162,7 +163,8 @@ impl Health {
             (State::Drained, Some(drain)) => drain.describe(),
             (State::Sick, _) => of(0),
             (State::Healthy, _) if !self.checks.is_empty() => of(1),
-            (State::Healthy, _) => "there is no check".into(),
+            (State::Healthy, Some(drain)) => drain.describe_gone(),
+            (State::Healthy, None) => "there is no check".into(),
             _ => "there is no result yet".into(),
         }
     }
@@ -191,7 +193,9 @@ impl Health {
         let mut prober = Prober::new(&watched.check);
         loop {
             let began = Instant::now();
-            let Some(outcome) = prober.run(self.timeout) else { return };
+            // After a panic, which is logged by then, it goes on: a verdict that nothing changes any more would be worse.
+            let run = panic::catch_unwind(AssertUnwindSafe(|| prober.run(self.timeout)));
+            let Some(outcome) = run.unwrap_or_else(|_| Some(Outcome::bug())) else { return };
             let took = began.elapsed();
             watched.took.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             watched.note(&outcome, self.limits);
@@ -203,8 +207,9 @@ impl Health {
 impl Watched {
     fn note(&self, outcome: &Outcome, limits: (u32, u32)) {
         let mut tally = lock(&self.tally);
-        if tally.note(outcome.went, limits, Instant::now()) {
-            // Before the verdict, so that who sees that also sees why.
+        let counts = tally.note(outcome.went, limits, Instant::now());
+        if counts && tally.verdict() == Some(outcome.went == Went::Passed) {
+            // What shows the verdict, and before the verdict, so that who sees that also sees why.
             (*lock(&self.last)).clone_from(&outcome.text);
         }
         self.publish(&tally);
@@ -221,5 +226,22 @@ impl Watched {
 fn start_once(name: &str, runs: &AtomicBool, work: impl FnOnce() + Send + 'static) {
     if !runs.swap(true, Ordering::Relaxed) && spawn(name, work).is_none() {
         runs.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_it_is_so_names_the_drain_file() {
+        for (state, why) in
+            [(State::Drained, "/run/drain is there"), (State::Healthy, "/run/drain is not there")]
+        {
+            let options = LegionOptions { drain_file: Some("/run/drain".into()), ..LegionOptions::default() };
+            let health = Health::new(&options);
+            health.go_on(state, Duration::ZERO);
+            assert_eq!((health.state(), health.why()), (state, why.to_string()));
+        }
     }
 }

@@ -64,7 +64,17 @@ fn as_another_user(uwsgi: Uwsgi) {
         scene.legion.start_all();
         settle(&scene, 3);
         open_to_all(&folder);
-        reload(&scene, Way::Hup, "sleep 7");
+        // The first image has changed its user, so that its files in /proc are root's.
+        scene.legion.set_app(1, "sleep 7");
+        let watch = Watch::on(&scene, 1);
+        scene.legion.ask_for_reload(1, Way::Hup);
+        scene.wait_until(LIMIT, "the bridge goes first where memory is short", || {
+            scene.legion.node(1).workers().into_iter().any(|id| {
+                let read = |file| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+                read("comm") == "hetzner-bridge\n" && read("oom_score_adj") == "1000\n"
+            })
+        });
+        watch.is_lord_again();
         reload(&scene, Way::Term, "");
         comes_to_an_end(&scene);
     });

@@ -8,6 +8,7 @@ mod broken;
 mod changes;
 mod floor;
 mod installed;
+mod stage;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,13 +22,12 @@ use lab::remains::Remains;
 use lab::robot::{Config, Failover};
 use lab::scene::{LIMIT, Scene, on_each_uwsgi, seconds, side_by_side};
 use lab::uwsgi::Uwsgi;
-use lab::{USERNAME, ip, wait_until};
+use lab::{ip, wait_until};
 
-/// Rounds of a second, and a Lord that is silent for longer than this is lost.
-const TOLERANCE: Duration = seconds(5);
-const ROUNDS: &str = "legion-freq = 1\nlegion-tolerance = 5\n";
-/// Whoever speaks for a node that reloads has ended by then, and has said farewell if it had to.
-const LAST_WORD: Duration = seconds(11);
+use stage::{
+    ATTEMPT, LAST_WORD, ROUNDS, TOLERANCE, Watch, comes_to_an_end, nodes, quorum, reload, requests, settle,
+    stage,
+};
 
 on_each_uwsgi! {
     it_is_none_however_it_is_asked_for_and_nothing_is_left_behind
@@ -79,140 +79,6 @@ fn it_is_none_with_an_app_that_loads_for_a_minute() {
         reload(&scene, Way::Hup, "sleep 60");
         comes_to_an_end(&scene);
     });
-}
-
-/// With as many votes as a majority has.
-fn quorum(nodes: usize) -> String {
-    format!("{ROUNDS}legion-quorum = {LEGION} {}\n", nodes / 2 + 1)
-}
-
-/// Nodes that are not started yet, with links, which can be told to reload; each asks the API as a user of its own.
-fn nodes(uwsgi: Uwsgi, nodes: usize, config: Config, options: &str) -> Scene {
-    let mut scene = Scene::new(uwsgi, nodes, config, "", options);
-    scene.legion = scene.legion.with_links();
-    for node in 1..=nodes {
-        let ini = scene.legion.ini_mut(node);
-        *ini = ini.replace(&format!("username={USERNAME}"), &format!("username={}", user(node)));
-        scene.legion.make_reloadable(node);
-    }
-    scene
-}
-
-fn user(node: usize) -> String {
-    format!("{USERNAME}{node}")
-}
-
-/// The same, started, with node 1 Lord and the IP there.
-fn stage(uwsgi: Uwsgi, count: usize, options: &str) -> Scene {
-    let mut scene = nodes(uwsgi, count, Config::default(), options);
-    scene.legion.start_all();
-    settle(&scene, count);
-    scene
-}
-
-#[track_caller]
-fn settle(scene: &Scene, count: usize) {
-    let all: Vec<usize> = (1..=count).collect();
-    let serve = || all.iter().all(|node| scene.legion.node(*node).serves());
-    scene.wait_until(LIMIT, "settled", || scene.is_at(1) && scene.see_each_other(&all) && serve());
-}
-
-/// The methods of the requests that node N has sent.
-fn requests(scene: &Scene, node: usize) -> Vec<String> {
-    let journal = scene.robot.journal().into_iter();
-    journal.filter(|request| request.user == Some(user(node))).map(|request| request.method).collect()
-}
-
-/// What was so when a Lord was told to reload, and should be so when it has.
-struct Watch<'a> {
-    scene: &'a Scene,
-    lord: usize,
-    uuid: String,
-    /// Who else is a member, and how often each has tried to become Lord.
-    others: Vec<(usize, usize)>,
-    images: usize,
-    posts: usize,
-    moves: usize,
-    requests: usize,
-}
-
-const ATTEMPT: &str = "attempting to become the Lord of the Legion failover";
-
-impl Watch<'_> {
-    fn on(scene: &Scene, lord: usize) -> Watch<'_> {
-        let others = (1..=scene.legion.size()).filter(|node| *node != lord);
-        Watch {
-            scene,
-            lord,
-            uuid: scene.legion.uuid(lord).expect("it answers"),
-            others: others.map(|node| (node, scene.said(node, ATTEMPT))).collect(),
-            images: scene.legion.node(lord).images(),
-            posts: scene.posts(),
-            moves: scene.robot.history().len(),
-            requests: requests(scene, lord).len(),
-        }
-    }
-
-    /// Waits until the new image is Lord, and fails the test if anybody has noticed.
-    #[track_caller]
-    fn is_lord_again(&self) {
-        let Watch { scene, lord, .. } = self;
-        // Until then the guard of the old one may have looked.
-        scene.wait_until(LIMIT, "a new image", || scene.legion.node(*lord).images() > self.images);
-        let before = requests(scene, *lord).len();
-        wait_for_image(&scene.legion, *lord, self.images, LIMIT);
-        scene.wait_until(LIMIT, "it is Lord again", || scene.is_at(*lord));
-        let elected = Instant::now();
-        self.nobody_has_noticed();
-        // Its takeover is a look. Another one is the guard's, for each peer that is heard only then, or half a minute later.
-        // On a busy machine it may have looked before this has seen the new image.
-        let asked = requests(scene, *lord).split_off(self.requests);
-        let most = if elected.elapsed() < seconds(25) { scene.legion.size() } else { usize::MAX };
-        let looks = !asked.is_empty() && asked.iter().all(|method| method == "GET");
-        assert!(looks && asked.len() - (before - self.requests) <= most, "{asked:?}: {}", scene.state());
-    }
-
-    #[track_caller]
-    fn nobody_has_noticed(&self) {
-        let Watch { scene, uuid, .. } = self;
-        assert_eq!(scene.posts(), self.posts, "it was asked for: {}", scene.state());
-        assert_eq!(scene.robot.history().len(), self.moves, "it was moved: {}", scene.state());
-        for &(node, _) in &self.others {
-            let line = format!("uuid: {uuid} announced its death");
-            assert_eq!(scene.said(node, &line), 0, "node {node}: {line}: {}", scene.state());
-        }
-        self.is_still_lord();
-    }
-
-    /// Whatever it has changed of itself, and asked for.
-    #[track_caller]
-    fn is_still_lord(&self) {
-        let Watch { scene, uuid, .. } = self;
-        assert_eq!(scene.legion.uuid(self.lord).as_ref(), Some(uuid), "it is another: {}", scene.state());
-        for &(node, attempts) in &self.others {
-            let line = format!("uuid: {uuid} left Legion failover");
-            assert_eq!(scene.said(node, &line), 0, "node {node}: {line}: {}", scene.state());
-            assert_eq!(scene.said(node, ATTEMPT), attempts, "node {node} tried: {}", scene.state());
-            assert!(scene.legion.counts(node, uuid), "node {node} misses it: {}", scene.state());
-        }
-    }
-}
-
-/// Has the Lord, node 1, reload with this app, and waits until it is Lord again.
-#[track_caller]
-fn reload(scene: &Scene, way: Way, app: &str) {
-    scene.legion.set_app(1, app);
-    let watch = Watch::on(scene, 1);
-    scene.legion.ask_for_reload(1, way);
-    watch.is_lord_again();
-}
-
-/// Waits until nothing of a reload can still be under way, and fails the test if that has done any harm.
-#[track_caller]
-fn comes_to_an_end(scene: &Scene) {
-    let watch = Watch::on(scene, 1);
-    scene.stays_at(1, LAST_WORD);
-    watch.nobody_has_noticed();
 }
 
 fn it_is_none_however_it_is_asked_for_and_nothing_is_left_behind(uwsgi: Uwsgi) {
@@ -277,16 +143,23 @@ enum Slow {
     Stopped(Way),
     /// And are killed in the end.
     Killed(Way),
+    /// A daemon that uWSGI waits for, before its main loop goes on, and kills in the end.
+    Daemon,
     /// What the operator has uWSGI run when it ends, which comes after the plugin's last call.
     AtExit,
 }
 
 fn it_is_none_with_workers_that_do_not_end(uwsgi: Uwsgi) {
     use Slow::*;
-    side_by_side(&[Stopped(Way::Hup), Stopped(Way::FifoBrutal), Killed(Way::Term), AtExit], |slow| {
+    let cases = [Stopped(Way::Hup), Stopped(Way::FifoBrutal), Killed(Way::Term), Daemon, AtExit];
+    side_by_side(&cases, |slow| {
         let mut scene = nodes(uwsgi, 3, Config::default(), &quorum(3));
         match slow {
             Killed(_) => *scene.legion.ini_mut(1) += "worker-reload-mercy = 6\nreload-mercy = 6\n",
+            Daemon => {
+                *scene.legion.ini_mut(1) +=
+                    "reload-mercy = 9\nattach-daemon = trap '' TERM; exec sleep 3600\n";
+            }
             AtExit => *scene.legion.ini_mut(1) += "exec-as-user-atexit = sleep 13\n",
             Stopped(_) => {}
         }
@@ -304,7 +177,7 @@ fn it_is_none_with_workers_that_do_not_end(uwsgi: Uwsgi) {
                 }
                 watch.is_lord_again();
             }
-            AtExit => reload(&scene, Way::Hup, ""),
+            Daemon | AtExit => reload(&scene, Way::Hup, ""),
         }
         comes_to_an_end(&scene);
     });

@@ -19,6 +19,8 @@ use crate::uwsgi::{self, Legion, View};
 
 /// For how long after a reload an application may load without being sick.
 const LONGEST_LOAD: Duration = Duration::from_secs(60);
+/// How much later than its `legion-freq` a healthy node may announce itself.
+const LATE: Duration = Duration::from_millis(500);
 /// For how long a node that was Lord before a reload waits to be elected again.
 const LONGEST_RETURN: Duration = Duration::from_secs(60);
 
@@ -127,6 +129,8 @@ impl Kept {
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
         self.sight.begin(now);
+        // The application may have loaded for longer than a break lasts, but this node was announced meanwhile.
+        self.looked = uwsgi::now();
         self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
@@ -188,10 +192,13 @@ impl Kept {
     }
 
     /// A node that was Lord, kept the IP, and was restarted so soon that its peers still vote for what it was: it goes on
-    /// where it was, and a higher node does not take the IP only because of the restart.
+    /// where it was, and a higher node does not take the IP only because of the restart. Not before all others would have
+    /// been heard, because one with the same valor may be that Lord.
     fn claim_after_a_restart(&mut self, view: &View, now: Instant) {
-        let is_new = now.duration_since(self.began) <= uwsgi::tolerance() && !self.has_claimed;
-        if is_new && self.rank.is_some() && rank::is_still_lord(self.valor, &view.peers) {
+        let age = now.duration_since(self.began);
+        let is_new = age <= uwsgi::tolerance() && !self.has_claimed;
+        let has_heard_all = self.sight.sees_all() || age > uwsgi::round() + LATE;
+        if is_new && has_heard_all && self.rank.is_some() && rank::is_still_lord(self.valor, &view.peers) {
             self.has_claimed = true;
             self.has_ips = true;
             self.lord_until = Some(now + LONGEST_RETURN);
@@ -330,12 +337,15 @@ impl Kept {
         let remains = is_lord && self.voice.speaks() && !uwsgi::exits_on_reload();
         match remains {
             true => self.voice.announce(now),
+            false if self.is_silent && uwsgi::exits_on_reload() => {}
             false => self.voice.leave(self.legion.valor(), Farewell::AtOnce, now),
         }
         self.reload = Some(Reload { since: now, remains });
     }
 
     pub fn tick_in_reload(&mut self) {
+        // uWSGI's main loop comes here only when uWSGI's daemons have ended, which may take longer than the tolerance.
+        self.begin_reload();
         let now = Instant::now();
         let Some(reload) = &mut self.reload else { return };
         if reload.remains && now.duration_since(reload.since) > LONGEST_RELOAD {

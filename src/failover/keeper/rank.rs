@@ -126,9 +126,10 @@ fn is_healthy(peer: &Peer) -> bool {
     peer.valor & BITS != 0
 }
 
-/// Whether all peers still vote for a node that keeps the IP and has this configured valor.
+/// Whether all peers still vote for a node that keeps the IP and has this configured valor, and none of them is that node.
 pub fn is_still_lord(valor: u64, peers: &[Peer]) -> bool {
-    !peers.is_empty() && peers.iter().all(|peer| peer.votes_for == valor | BITS)
+    let lord = valor | BITS;
+    !peers.is_empty() && peers.iter().all(|peer| peer.votes_for == lord && peer.valor != lord)
 }
 
 /// The same rank with another configured valor.
@@ -229,7 +230,15 @@ mod tests {
     fn a_node_that_is_restarted_is_known_by_the_votes_for_what_it_was() {
         let voter = |votes_for| Peer { votes_for, ..peer(1, 1) };
         assert!(is_still_lord(OWN, &[voter(OWN | BITS), voter(OWN | BITS)]));
-        for others in [&[][..], &[voter(OWN | BITS), voter(9)], &[voter(OWN | HEALTHY)], &[voter(9 | BITS)]] {
+        let lord = Peer { votes_for: OWN | BITS, ..peer(9, OWN | BITS) };
+        for others in [
+            &[][..],
+            &[voter(OWN | BITS), voter(9)],
+            &[voter(OWN | HEALTHY)],
+            &[voter(9 | BITS)],
+            // Another one with the same valor is Lord.
+            &[voter(OWN | BITS), lord],
+        ] {
             assert!(!is_still_lord(OWN, others));
         }
     }

@@ -102,15 +102,20 @@ impl Sight {
             }
         }
         self.peers.retain(|seen| !is_gone(seen));
-        for peer in &view.peers {
+        for peer in view.peers.iter().filter(|peer| is_latest(&view.peers, peer)) {
             match self.peers.iter_mut().find(|seen| seen.peer.uuid == peer.uuid) {
-                Some(seen) if seen.peer.last_seen == peer.last_seen || seen.has_left => {}
+                Some(seen) if seen.peer.last_seen == peer.last_seen => {}
                 // A hook has heard the node announce its death, and uWSGI will drop it.
                 Some(seen) if peer.last_seen == 0 => {
-                    seen.has_left = true;
-                    self.farewells.push(seen.peer.valor);
+                    if !std::mem::replace(&mut seen.has_left, true) {
+                        self.farewells.push(seen.peer.valor);
+                    }
                 }
                 Some(seen) => {
+                    // It has left only with the valor that it had before.
+                    if std::mem::take(&mut seen.has_left) {
+                        come_back(&mut self.farewells, seen.peer.valor);
+                    }
                     if !has_paused {
                         seen.silence = now.duration_since(seen.heard).max(seen.silence * 7 / 8);
                     }
@@ -118,11 +123,7 @@ impl Sight {
                     (seen.peer, seen.heard) = (peer.clone(), now);
                 }
                 None => {
-                    // A node that is back with another valor takes the place of any that has left.
-                    if !self.farewells.is_empty() {
-                        let same = self.farewells.iter().position(|valor| *valor == peer.valor);
-                        self.farewells.remove(same.unwrap_or(0));
-                    }
+                    come_back(&mut self.farewells, peer.valor);
                     let (peer, silence) = (peer.clone(), Duration::ZERO);
                     self.peers.push(Seen { peer, heard: now, silence, has_left: false });
                 }
@@ -145,6 +146,11 @@ impl Sight {
         self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
+    /// Whether every other node is in sight, as far as it is known how many there are.
+    pub fn sees_all(&self) -> bool {
+        self.size.is_some_and(|size| self.peers.len() + 1 >= size)
+    }
+
     /// How many nodes a majority is counted of: a node that has announced its death has no vote, but each node in sight has
     /// one. `most` is how many there ever were, for where the ini does not say it.
     pub fn voters(&self, most: usize) -> usize {
@@ -164,6 +170,19 @@ impl Sight {
         let paused = self.paused.map(|paused| paused + round);
         let left = began.max(lost).max(paused)?.saturating_duration_since(now);
         (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Whether a node has not been heard later with another valor: one whose valor changes is in sight with both for a moment.
+fn is_latest(peers: &[Peer], peer: &Peer) -> bool {
+    peers.iter().all(|other| other.uuid != peer.uuid || other.last_seen <= peer.last_seen)
+}
+
+/// A node that is back with another valor takes the place of any that has left.
+fn come_back(farewells: &mut Vec<u64>, valor: u64) {
+    if !farewells.is_empty() {
+        let same = farewells.iter().position(|left| *left == valor);
+        farewells.remove(same.unwrap_or(0));
     }
 }
 
@@ -215,6 +234,27 @@ mod tests {
         assert_eq!((sight.farewells.len(), sight.lost.is_some()), (1, true), "once");
         sight.observe(&view(&[(7, 120)]), now, 120, false);
         assert_eq!(sight.farewells.len(), 0, "it is back with another valor");
+    }
+
+    #[test]
+    fn who_changes_its_valor_has_not_left() {
+        let (mut sight, now) = sight();
+        let mut at = |unix_time, seen: &[(u64, i64)]| {
+            let mut view = view(&vec![(1, 0); seen.len()]);
+            for (peer, (valor, last_seen)) in view.peers.iter_mut().zip(seen) {
+                (peer.valor, peer.last_seen) = (*valor, *last_seen);
+            }
+            sight.observe(&view, now, unix_time, false);
+            (sight.farewells.len(), sight.has_another_candidate())
+        };
+        assert_eq!(at(100, &[(1, 100)]), (0, true));
+        assert_eq!(at(101, &[(1, 100), (7, 0)]), (0, true), "uWSGI has not set the time yet");
+        assert_eq!(at(101, &[(1, 100), (7, 101)]), (0, true));
+        assert_eq!(at(102, &[(7, 101)]), (0, true));
+        assert_eq!(at(103, &[(7, 0)]), (1, false), "a hook has heard that it is no 7 any more");
+        assert_eq!(at(104, &[(7, 0)]), (1, false), "once");
+        assert_eq!(at(105, &[(7, 0), (1, 105)]), (0, true), "but it is 1 again");
+        assert_eq!(at(106, &[(1, 106)]), (0, true));
     }
 
     #[test]

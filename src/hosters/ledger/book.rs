@@ -14,6 +14,10 @@ use super::{Account, Hold, Limits, LockOut, Outcome, Question};
 use crate::hosters::{Kind, Need, Request};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// A request without an answer after this time gets none any more.
+const LONGEST_REQUEST: Duration = Duration::from_secs(180);
+/// How long to wait for one.
+const AWAITED: Duration = Duration::from_secs(1);
 /// More than any limits allow in an hour. Only elections can send more, and of those the latest matter.
 pub const REMEMBERED: usize = 4096;
 
@@ -29,6 +33,8 @@ pub(super) struct Sent {
     /// Whether it delays the next switch of its IP.
     is_try: bool,
     need: Need,
+    /// Until its answer is known.
+    is_under_way: bool,
 }
 
 /// What is known of one account.
@@ -68,10 +74,12 @@ impl Book {
     pub fn held(&mut self, question: &Question, now: Instant) -> Option<Hold> {
         let secret = self.hasher.hash_one(question.account.secret);
         let standing = self.standing(&question.account);
+        let doubted = standing.doubted(question, secret, now);
         let is_known = standing.pardoned.is_some() || standing.rejected_secrets.contains(&secret);
         let locked = standing.lock_out_remaining(now).filter(|_| is_known);
         locked
             .and_then(|time| Some(Hold::locked_out(time, question.account.limits.lock_out.as_ref()?)))
+            .or(doubted)
             .or_else(|| standing.refused(question, now))
             .or_else(|| standing.over_limit(question, now))
     }
@@ -93,7 +101,7 @@ impl Book {
         }
         standing.put_off.retain(|other, at| *other != ip && now.duration_since(*at) < account.limits.turn);
         standing.forget(now);
-        standing.sent.push_back(Sent { slot, at: now, ip, request, is_try: true, need });
+        standing.sent.push_back(Sent { slot, at: now, ip, request, is_try: true, need, is_under_way: true });
         Ok(slot)
     }
 
@@ -102,6 +110,8 @@ impl Book {
         let Question { account, request, need, .. } = *question;
         let secret = self.hasher.hash_one(account.secret);
         let standing = self.standing(&account);
+        let this = standing.sent.iter_mut().find(|sent| sent.slot == slot);
+        this.into_iter().for_each(|sent| sent.is_under_way = false);
         match outcome {
             Outcome::NotSent => {
                 standing.sent.retain(|sent| sent.slot != slot);
@@ -164,6 +174,19 @@ impl Book {
 impl Standing {
     fn lock_out_remaining(&self, now: Instant) -> Option<Duration> {
         self.locked_until?.checked_duration_since(now).filter(|time| !time.is_zero())
+    }
+
+    /// Whether as many requests are under way as the hoster may still reject, with a secret that it has rejected already.
+    fn doubted(&self, question: &Question, secret: u64, now: Instant) -> Option<Hold> {
+        let LockOut { rejected, .. } = question.account.limits.lock_out.as_ref()?;
+        let is_under_way = |sent: &&Sent| sent.is_under_way && now.duration_since(sent.at) < LONGEST_REQUEST;
+        let under_way = self.sent.iter().filter(is_under_way).count();
+        if !self.rejected_secrets.contains(&secret) || self.rejected + under_way < *rejected {
+            return None;
+        }
+        let why =
+            "this login was rejected just now, and the answer to another try is awaited first".to_string();
+        Hold::until(now + AWAITED, now, Kind::HeldBack, why).filter(|_| under_way > 0)
     }
 
     /// Whether the hoster refuses such requests for now. Some are still sent.

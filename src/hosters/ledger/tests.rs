@@ -169,6 +169,37 @@ fn two_rejected_logins_are_followed_by_silence() {
     assert!(!clock.ask(FIRST_POST));
 }
 
+/// Several IPs of one login ask at the same time.
+#[test]
+fn after_a_rejected_login_one_at_a_time_is_tried() {
+    let mut clock = Clock::new();
+    let admit = |clock: &mut Clock| {
+        let question = clock.question(FIRST_POST);
+        clock.ledger.admit(&question, clock.now).ok()
+    };
+    let learn = |clock: &mut Clock, slot, outcome| {
+        let question = clock.question(FIRST_POST);
+        clock.ledger.learn(&question, slot, outcome, clock.now);
+    };
+    let first = admit(&mut clock).expect("nothing is known of it");
+    let second = admit(&mut clock).expect("nor now");
+    learn(&mut clock, first, Outcome::LoginRejected);
+    assert_eq!(admit(&mut clock), None, "the second may be rejected, too");
+    learn(&mut clock, second, Outcome::Other);
+    let third = admit(&mut clock).expect("one is left");
+    assert_eq!(admit(&mut clock), None);
+    clock.password = b"new";
+    assert!(admit(&mut clock).is_some(), "another password is another login");
+    clock.password = b"old";
+    clock.wait(179);
+    assert_eq!(admit(&mut clock), None);
+    clock.wait(1);
+    let fourth = admit(&mut clock).expect("what has no answer by now gets none");
+    learn(&mut clock, third, Outcome::Other);
+    learn(&mut clock, fourth, Outcome::Done);
+    assert!(admit(&mut clock).is_some() && admit(&mut clock).is_some() && admit(&mut clock).is_some());
+}
+
 #[test]
 fn a_new_password_is_tried_once_during_the_lock_out() {
     let mut clock = Clock::new();

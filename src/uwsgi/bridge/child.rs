@@ -3,7 +3,7 @@
 //! It is forked by a process with several threads, so it may call only what is async-signal-safe. Nothing here allocates or
 //! frees memory, takes a lock or can panic; all that is needed was made before the fork.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -20,6 +20,9 @@ pub const TOO_LONG: c_int = 3;
 
 /// How often the node is announced. All times are in milliseconds.
 const PULSE: i64 = 500;
+/// How often a farewell is repeated, and the time between these at the child's end.
+const REPEATS: u8 = 2;
+const SHORT: i64 = 100;
 /// From the fork to the exec(): uWSGI runs the commands of `exec-atexit` in between.
 const UNTIL_EXEC: i64 = 30_000;
 /// From the exec() until a plugin must have shown itself: it does so while uWSGI reads its configuration.
@@ -46,7 +49,9 @@ pub struct Speech {
     /// Sealed: one for each slot.
     pub alive: Vec<Vec<u8>>,
     pub farewell: Vec<Vec<u8>>,
+    /// Whether the farewell was said, and how often it is still to be repeated, because a datagram may be lost.
     pub is_over: bool,
+    pub repeats: u8,
 }
 
 pub struct Child {
@@ -114,12 +119,15 @@ impl Child {
             let was_paused = now.saturating_sub(last) > self.tolerance;
             let is_over = progress.is_over(now);
             if is_orphan || was_paused || is_over || self.speeches.iter().all(|speech| speech.is_over) {
-                self.speeches.iter_mut().for_each(|speech| speech.say_farewell(now - began));
+                for _ in 0..=REPEATS {
+                    self.speeches.iter_mut().for_each(|speech| speech.say_farewell(now - began));
+                    sleep(SHORT);
+                }
                 leave(if is_over { TOO_LONG } else { 0 });
             }
             last = now;
             if now >= due {
-                self.speeches.iter().for_each(|speech| speech.say(&speech.alive, now - began));
+                self.speeches.iter_mut().for_each(|speech| speech.pulse(now - began));
                 due = now.saturating_add(PULSE);
             }
             is_orphan = self.wait(due.saturating_sub(now), parent, &mut progress);
@@ -214,15 +222,32 @@ impl Child {
 impl Speech {
     fn say(&self, sealed: &[Vec<u8>], since: i64) {
         let slot = usize::try_from(since / SLOT).unwrap_or_default();
-        if let Some(datagram) = sealed.get(slot).or(sealed.last()).filter(|_| !self.is_over) {
+        if let Some(datagram) = sealed.get(slot).or(sealed.last()) {
             send(self.socket, &self.nodes, datagram);
+        }
+    }
+
+    fn pulse(&mut self, since: i64) {
+        match (self.is_over, self.repeats) {
+            (false, _) => self.say(&self.alive, since),
+            (true, 0) => {}
+            (true, _) => {
+                self.repeats -= 1;
+                self.say(&self.farewell, since);
+            }
         }
     }
 
     fn say_farewell(&mut self, since: i64) {
         self.say(&self.farewell, since);
-        self.is_over = true;
+        (self.is_over, self.repeats) = (true, REPEATS);
     }
+}
+
+fn sleep(time: i64) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: time * 1_000_000 };
+    // SAFETY: reads a struct of ours; NULL is allowed for what is left.
+    unsafe { libc::nanosleep(&time, ptr::null_mut()) };
 }
 
 /// Sends a datagram to each. Errors are ignored: the next one follows soon.
@@ -273,10 +298,16 @@ fn offer_to_oom_killer() {
     const MOST: &[u8] = b"1000";
     // SAFETY: the path is NUL-terminated, and the text has that length. Where there is no such file, nothing is written.
     unsafe {
+        // The files of a process that has changed its user are root's, unless it may be dumped.
+        let before = libc::prctl(libc::PR_GET_DUMPABLE);
+        libc::prctl(libc::PR_SET_DUMPABLE, 1 as c_ulong);
         let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
         if file >= 0 {
             libc::write(file, MOST.as_ptr().cast(), MOST.len());
             libc::close(file);
+        }
+        if before != 1 {
+            libc::prctl(libc::PR_SET_DUMPABLE, 0 as c_ulong);
         }
     }
 }

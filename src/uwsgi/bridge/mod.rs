@@ -10,9 +10,9 @@
 
 mod child;
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_char, c_int, c_uint};
 use std::io::{self, Read, Write};
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::linux::net::SocketAddrExt;
@@ -30,6 +30,8 @@ use child::{Child, Speech, To};
 pub const LONGEST_BRIDGE: Duration = Duration::from_secs(child::LONGEST.unsigned_abs() / 1000);
 /// How long the child may take for an answer: it is busy for moments only, but the machine may be.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait at a door that another process may have put there.
+const LONGEST_CONNECT: Duration = Duration::from_secs(1);
 /// How long it may take to end; after that it is killed.
 const LONGEST_END: Duration = Duration::from_secs(2);
 /// How many names are tried, because the first one may be in use.
@@ -127,7 +129,7 @@ impl Voice {
             ends.filter_map(|unix| self.announcer.sealed(valor, dead, unix)).collect()
         };
         let (alive, farewell) = (sealed(false), sealed(true));
-        Speech { socket, nodes: self.nodes.clone(), alive, farewell, is_over: false }
+        Speech { socket, nodes: self.nodes.clone(), alive, farewell, is_over: false, repeats: 0 }
     }
 }
 
@@ -219,6 +221,32 @@ fn fork(mut child: Child) -> io::Result<()> {
     if forked < 0 { Err(error) } else { Ok(()) }
 }
 
+/// Connects to an abstract socket. Whoever has taken the name may let nobody in, so this waits for moments only, which the
+/// standard library's connect() cannot.
+fn connect(name: &str) -> io::Result<UnixStream> {
+    // SAFETY: all zeros are valid.
+    let mut address: libc::sockaddr_un = unsafe { MaybeUninit::zeroed().assume_init() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    // An abstract name begins with a zero.
+    let room = address.sun_path.iter_mut().skip(1);
+    room.zip(name.bytes()).for_each(|(to, byte)| *to = byte as c_char);
+    let length = size_of_val(&address).min(mem::offset_of!(libc::sockaddr_un, sun_path) + 1 + name.len());
+    // SAFETY: a new descriptor becomes the stream's; the address is ours, and has at least that length.
+    unsafe {
+        let socket = libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let stream = UnixStream::from_raw_fd(socket);
+        stream.set_write_timeout(Some(LONGEST_CONNECT))?;
+        let address: *const libc::sockaddr_un = &address;
+        match libc::connect(socket, address.cast(), length as libc::socklen_t) {
+            0 => Ok(stream),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
 /// The bridge that the old image of this process has left.
 pub struct Bridge {
     name: String,
@@ -277,8 +305,7 @@ impl Bridge {
     }
 
     fn ask(&self, question: &[u8]) -> Option<Vec<u8>> {
-        let address = SocketAddr::from_abstract_name(&self.name).ok()?;
-        let mut stream = UnixStream::connect_addr(&address).ok()?;
+        let mut stream = connect(&self.name).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         // Somebody else may have taken the name. It is of the process that has opened the socket: this one.
         if child::peer(stream.as_raw_fd()) != own_id() {
@@ -320,6 +347,18 @@ mod tests {
     fn what_is_not_kept_is_closed() {
         assert_eq!(gaps(vec![7, 3, 4]), [(0, 2), (5, 6), (8, c_uint::MAX)]);
         assert_eq!(gaps(vec![0]), [(1, c_uint::MAX)]);
+    }
+
+    #[test]
+    fn a_door_that_somebody_blocks_is_left() {
+        let name = format!("{}-blocked", name(0));
+        assert!(connect(&name).is_err(), "nobody listens");
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        // SAFETY: numbers only.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let first = connect(&name).unwrap();
+        assert_eq!(child::peer(first.as_raw_fd()), own_id());
+        assert!(connect(&name).is_err(), "there is no room for a second one");
     }
 
     #[test]

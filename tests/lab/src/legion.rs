@@ -75,6 +75,8 @@ pub struct Legion {
     links: Option<Links>,
     /// Another Legion of the same nodes.
     second: Option<Second>,
+    /// Whether all nodes have the same valor.
+    are_equal: bool,
 }
 
 /// How a node is run.
@@ -122,6 +124,7 @@ impl Legion {
             nodes: (0..nodes).map(|_| None).collect(),
             links: None,
             second: None,
+            are_equal: false,
         }
     }
 
@@ -208,7 +211,7 @@ impl Legion {
     /// The ini of node N, without what the test setting adds.
     fn ini(&self, node: usize) -> String {
         let own = self.addresses[node - 1];
-        let valor = HIGHEST - node as u64;
+        let valor = HIGHEST - if self.are_equal { 1 } else { node as u64 };
         let [secret, second_secret] = SECRETS;
         let mut ini = format!("legion = {LEGION} {own} {valor} aes-128-cbc:{secret}\n");
         for peer in (1..=self.addresses.len()).filter(|peer| *peer != node) {
@@ -224,6 +227,11 @@ impl Legion {
             }
         }
         ini + &self.inis[node - 1]
+    }
+
+    /// Gives all nodes the same valor, before they are started.
+    pub fn make_equal(&mut self) {
+        self.are_equal = true;
     }
 
     /// What node N's ini says beside the Legion itself, to be changed before the node is started.

@@ -21,11 +21,15 @@ pub const PATIENT: &str = "legion-tolerance = 10\n";
 pub const LOSSY: Weather =
     Weather { cut: false, loss: 30, duplicate: 0, delay: std::time::Duration::ZERO, strays: 0 };
 
-/// A Legion with links, whose nodes are not started yet.
+/// A Legion whose nodes are not started yet; with links where it is patient.
 pub fn scene(uwsgi: Uwsgi, nodes: usize, options: &str) -> Scene {
-    let mut scene = Scene::new(uwsgi, nodes, Config::default(), "", &format!("{QUICK}{options}"));
-    scene.legion = scene.legion.with_links();
-    scene
+    let scene = Scene::new(uwsgi, nodes, Config::default(), "", &format!("{QUICK}{options}"));
+    if options.contains(PATIENT) { linked(scene) } else { scene }
+}
+
+/// The same with links.
+pub fn linked(scene: Scene) -> Scene {
+    Scene { legion: scene.legion.with_links(), ..scene }
 }
 
 /// The same, whose nodes are all checked each second, by HTTP: their services are well.
@@ -46,25 +50,28 @@ pub fn start(scene: &mut Scene, nodes: usize) {
         scene.legion.start(node);
         let up: Vec<usize> = (1..=node).collect();
         let options = ["legion-check", "legion-nopreempt", "legion-preempt-delay", "legion-drain-file"];
-        let ini = scene.legion.ini_mut(node);
+        let ini = scene.legion.ini_mut(node).clone();
         let is_ranked = options.iter().any(|option| ini.contains(option));
         let valor = || scene.legion.node(node).legion(LEGION)?["valor"].as_u64();
         let has_rank = || valor().is_some_and(|valor| valor >= RANK || !is_ranked);
         let is_known = || node == 1 || scene.legion.ranks(1).iter().all(|(_, rank)| *rank > 0 || !is_ranked);
-        let is_up = || has_rank() && scene.see_each_other(&up) && is_known();
+        // Without a quorum the first one is Lord by itself.
+        let is_lord = || ini.contains("legion-quorum") || scene.is_at(1);
+        let is_up = || has_rank() && scene.see_each_other(&up) && is_known() && is_lord();
         scene.wait_until(LIMIT, &format!("node {node} is up"), is_up);
     }
     scene.settles_at(1, &(1..=nodes).collect::<Vec<_>>());
 }
 
-/// How many seconds pass until node N asks for the IP, counted by the checks of a service that has nothing to do with it: on
-/// a busy machine they are longer.
+/// How many seconds pass until node N asks for the IP, counted by the checks of the node that comes to run least: on a busy
+/// machine they are longer.
 #[track_caller]
-pub fn seconds_until_post(scene: &Scene, clock: &Service, node: usize, act: impl FnOnce()) -> usize {
-    let (posts, before) = (scene.posts_of(node).len(), clock.connections());
+pub fn seconds_until_post(scene: &Scene, clocks: &[&Service], node: usize, act: impl FnOnce()) -> usize {
+    let checks = || clocks.iter().map(|service| service.connections()).collect::<Vec<_>>();
+    let (posts, before) = (scene.posts_of(node).len(), checks());
     act();
     scene.wait_for_post(node, posts);
-    clock.connections() - before
+    checks().into_iter().zip(before).map(|(now, before)| now - before).min().unwrap_or_default()
 }
 
 /// Checks node N, from its next start on, each second. On a busy machine a service may be slow, and yet be well.

@@ -1,41 +1,29 @@
 //! The Cloud API's errors, and what each means for a takeover.
 
-use serde::Deserialize;
-use serde_json::Value;
-
-use crate::hosters::answer::read;
+use crate::hosters::answer::read_strictly;
 use crate::hosters::{Kind, Stage};
 use crate::https::Answer;
 
 /// The IP is assigned already.
 pub const ALREADY: &str = "floating_ip_assigned";
 
-/// `{"error": {...}}`. Source: Hetzner Cloud API, "Errors".
-#[derive(Deserialize)]
-struct Erroneous {
-    error: ApiError,
-}
-
-/// Only the code decides. Anything else that is not as documented is treated as absent.
-#[derive(Deserialize)]
+/// `{"error": {...}}`. Source: Hetzner Cloud API, "Errors". Only the code decides; anything else that is not as documented is
+/// treated as absent.
 pub struct ApiError {
     pub code: String,
-    #[serde(default)]
-    pub message: Value,
-    /// With `invalid_input`: `{"fields": [{"name": ..., "messages": [...]}]}`.
-    #[serde(default)]
-    details: Value,
+    pub message: String,
+    /// With `invalid_input`: the names of the fields that the API finds fault with.
+    pub fields: Vec<String>,
 }
 
 pub fn error_in(answer: &Answer) -> Option<ApiError> {
-    let Erroneous { error } = read(&answer.body, "error")?;
-    (!error.code.is_empty()).then_some(error)
-}
-
-/// The fields of the request that the API finds fault with.
-pub fn field_names(error: &ApiError) -> Vec<&str> {
-    let fields = error.details["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
-    fields.iter().filter_map(|field| field["name"].as_str()).collect()
+    let value = read_strictly(&answer.body)?;
+    let error = &value["error"];
+    let code = error["code"].as_str().filter(|code| !code.is_empty())?.to_string();
+    let message = error["message"].as_str().unwrap_or_default().to_string();
+    let fields = error["details"]["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fields = fields.iter().filter_map(|field| field["name"].as_str().map(String::from)).collect();
+    Some(ApiError { code, message, fields })
 }
 
 /// What a status and a code mean; an answer without a code has an empty one. Source: Hetzner Cloud API, "Errors" and

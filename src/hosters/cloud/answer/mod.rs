@@ -11,70 +11,36 @@ mod tests;
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::options::{Named, address};
-use crate::hosters::answer::{describe, read, redirect};
+use crate::hosters::answer::{describe, read_strictly, redirect};
 use crate::hosters::{Failure, Kind, Stage};
 use crate::https::Answer;
 use crate::sys::net;
 use crate::text::printable;
-use errors::{ALREADY, error_in, field_names, meaning};
+use errors::{ALREADY, error_in, meaning};
 
-/// `{"floating_ip": {...}}`. Source: Hetzner Cloud API, "Floating IPs".
-#[derive(Deserialize)]
-struct One {
-    floating_ip: Ip,
-}
+const LIST: &str = "list of floating_ips with id, ip and server";
 
-/// `{"floating_ips": [...], "meta": {...}}`.
-#[derive(Deserialize)]
-struct Many {
-    floating_ips: Vec<Ip>,
-    #[serde(default)]
-    meta: Value,
-}
-
-#[derive(Deserialize)]
-struct Ip {
-    id: u64,
+/// A floating IP. Source: Hetzner Cloud API, "Floating IPs".
+struct Ip<'a> {
     /// For IPv6 the text of its /64.
-    ip: String,
-    /// Absent is an error, `null` is "assigned to none".
-    #[serde(deserialize_with = "Option::deserialize")]
-    server: Option<u64>,
-    /// By Hetzner, because of abuse.
-    #[serde(default)]
-    blocked: Value,
+    ip: &'a str,
+    found: Found,
 }
 
-/// `{"action": {...}}`. Source: Hetzner Cloud API, "Actions".
-#[derive(Deserialize)]
-struct Acted {
-    action: Act,
-}
-
-#[derive(Deserialize)]
-struct Act {
-    id: u64,
-    status: String,
-    /// If the status is `error`: `{"code": ..., "message": ...}`.
-    #[serde(default)]
-    error: Value,
-}
-
-/// `{"servers": [{"id": ..., "name": ...}]}`. Source: Hetzner Cloud API, "Servers".
-#[derive(Deserialize)]
-struct Servers {
-    servers: Vec<Server>,
-}
-
-#[derive(Deserialize)]
-struct Server {
-    id: u64,
-    name: String,
+impl Ip<'_> {
+    fn read(value: &Value) -> Option<Ip<'_>> {
+        // Absent is an error, null is "assigned to none".
+        let server = match value.get("server")? {
+            Value::Null => None,
+            server => Some(server.as_u64()?),
+        };
+        let is_blocked = value.get("blocked") == Some(&Value::Bool(true));
+        let found = Found { id: value.get("id")?.as_u64()?, server, is_blocked };
+        Some(Ip { ip: value.get("ip")?.as_str()?, found })
+    }
 }
 
 /// A floating IP, as the API says.
@@ -83,6 +49,7 @@ pub struct Found {
     pub id: u64,
     /// Which one it is assigned to.
     pub server: Option<u64>,
+    /// By Hetzner, because of abuse.
     pub is_blocked: bool,
 }
 
@@ -124,39 +91,49 @@ impl Reader<'_> {
         if answer.status == 422 && error_in(answer).is_some_and(|error| error.code == ALREADY) {
             return Ok(Begun::Already);
         }
-        let Act { id, status, error } = self.expect::<Acted>(answer, 201, "action", "action")?.action;
-        Ok(Begun::Action(id, self.progress(201, &status, &error)?))
+        let (id, progress) = self.progress(answer, 201)?;
+        Ok(Begun::Action(id, progress))
     }
 
     /// The answer to a question how this action goes.
     pub fn action(&self, answer: &Answer, id: u64) -> Result<Progress, Failure> {
-        let Act { id: about, status, error } = self.expect::<Acted>(answer, 200, "action", "action")?.action;
+        let (about, progress) = self.progress(answer, 200)?;
         if about != id {
             return Err(unknown(200, &format!(", but the answer is about action {about}, not {id}")));
         }
-        self.progress(200, &status, &error)
+        Ok(progress)
     }
 
-    fn progress(&self, http: u16, status: &str, error: &Value) -> Result<Progress, Failure> {
-        let text = |name| self.shown(error.get(name).and_then(Value::as_str).unwrap_or_default());
-        match status {
-            "running" => Ok(Progress::Running),
-            "success" => Ok(Progress::Success),
-            "error" => Ok(Progress::Error(format!("{} \"{}\"", text("code"), text("message")))),
-            other => Err(unknown(http, &format!(", but the action's status is \"{}\"", self.shown(other)))),
-        }
+    /// `{"action": {"id": ..., "status": ..., "error": ...}}`. Source: Hetzner Cloud API, "Actions".
+    fn progress(&self, answer: &Answer, http: u16) -> Result<(u64, Progress), Failure> {
+        let (value, absent) = self.value(answer, http, "action")?;
+        let action = &value["action"];
+        let (id, status) = action["id"].as_u64().zip(action["status"].as_str()).ok_or(absent)?;
+        let text = |name| self.shown(action["error"][name].as_str().unwrap_or_default());
+        let progress = match status {
+            "running" => Progress::Running,
+            "success" => Progress::Success,
+            "error" => Progress::Error(format!("{} \"{}\"", text("code"), text("message"))),
+            other => {
+                return Err(unknown(
+                    http,
+                    &format!(", but the action's status is \"{}\"", self.shown(other)),
+                ));
+            }
+        };
+        Ok((id, progress))
     }
 
     /// Where the floating IP with this id is assigned.
     pub fn place(&self, answer: &Answer, named: &Named) -> Result<Found, Failure> {
-        let one: One = self.expect(answer, 200, "floating_ip", "floating_ip with id, ip and server")?;
-        self.only(&one.floating_ip, named)
+        let (value, absent) = self.value(answer, 200, "floating_ip with id, ip and server")?;
+        self.only(&Ip::read(&value["floating_ip"]).ok_or(absent)?, named)
     }
 
     /// What the one with this name is.
     pub fn by_name(&self, answer: &Answer, named: &Named) -> Result<Found, Failure> {
-        let many = self.many(answer)?;
-        let [one] = &many.floating_ips[..] else {
+        let (value, absent) = self.value(answer, 200, LIST)?;
+        let [one] = &read_list(&value).ok_or(absent)?[..] else {
             let sentence = format!(
                 "HTTP 200, but the token's Project has no floating IP {}: check floating_ip and token",
                 self.shown(&named.to_string())
@@ -168,46 +145,42 @@ impl Reader<'_> {
 
     /// The floating IP that `named` names, which must be the one that was asked about.
     fn only(&self, one: &Ip, named: &Named) -> Result<Found, Failure> {
-        let about = self.address(&one.ip)?;
-        let named_id = if let Named::Id(id) = named { *id } else { one.id };
-        if about != net(self.ip) || one.id != named_id {
+        let (about, id) = (self.address(one.ip)?, one.found.id);
+        let is_named = if let Named::Id(named) = named { *named == id } else { true };
+        if about != net(self.ip) || !is_named {
             let named = self.shown(&named.to_string());
-            let about =
-                if about == net(self.ip) { format!("floating IP {}", one.id) } else { about.to_string() };
+            let about = if about == net(self.ip) { format!("floating IP {id}") } else { about.to_string() };
             let sentence = format!(
                 "HTTP 200, but floating IP {named} is {about}, not {}: check floating_ip and ip",
                 self.ip
             );
             return Err(Failure::new(Kind::Final, Stage::Address, sentence));
         }
-        Ok(found(one))
+        Ok(one.found)
     }
 
     /// A page of all floating IPs, where the one with the address is looked for.
     pub fn page(&self, answer: &Answer, number: u64) -> Result<Page, Failure> {
-        let many = self.many(answer)?;
+        let (value, absent) = self.value(answer, 200, LIST)?;
         let is_it = |one: &&Ip| address(one.ip.as_bytes()) == Some(net(self.ip));
-        let found = many.floating_ips.iter().find(is_it).map(found);
-        let next = &many.meta["pagination"]["next_page"];
-        // One that does not lead on would never end.
-        let next = next.as_u64().filter(|next| *next > number);
+        let found = read_list(&value).ok_or(absent)?.iter().find(is_it).map(|one| one.found);
+        // A next page that does not lead on would never end.
+        let next = value["meta"]["pagination"]["next_page"].as_u64().filter(|next| *next > number);
         Ok(Page { found, next })
     }
 
-    /// The id of the server with this name.
+    /// The id of the server with this name. Source: Hetzner Cloud API, "Servers".
     pub fn server(&self, answer: &Answer, name: &str) -> Result<u64, Failure> {
-        let Servers { servers } = self.expect_list(answer, "servers", "list of servers with id and name")?;
-        let it = servers.iter().find(|server| server.name == name);
-        it.map(|server| server.id).ok_or_else(|| {
+        let (value, absent) = self.value(answer, 200, "list of servers with id and name")?;
+        let servers = value["servers"].as_array().ok_or(absent)?;
+        let id =
+            servers.iter().find(|server| server["name"] == name).and_then(|server| server["id"].as_u64());
+        id.ok_or_else(|| {
             let name = self.shown(name);
             let sentence =
                 format!("HTTP 200, but the token's Project has no server {name}: check server and token");
             Failure::new(Kind::Final, Stage::Address, sentence)
         })
-    }
-
-    fn many(&self, answer: &Answer) -> Result<Many, Failure> {
-        self.expect_list(answer, "floating_ips", "list of floating_ips with id, ip and server")
     }
 
     fn address(&self, text: &str) -> Result<IpAddr, Failure> {
@@ -216,27 +189,11 @@ impl Reader<'_> {
         address(text.as_bytes()).ok_or_else(not_an_address)
     }
 
-    fn expect<T: DeserializeOwned>(
-        &self,
-        answer: &Answer,
-        status: u16,
-        name: &str,
-        what: &str,
-    ) -> Result<T, Failure> {
+    /// What is in an answer with this status; and the failure if `what` is not.
+    fn value(&self, answer: &Answer, status: u16, what: &str) -> Result<(Value, Failure), Failure> {
         self.check_status(answer, status)?;
-        read(&answer.body, name)
-            .ok_or_else(|| unknown(status, &format!(" {}: no {what} in it", describe(&answer.body))))
-    }
-
-    fn expect_list<T: DeserializeOwned>(
-        &self,
-        answer: &Answer,
-        name: &str,
-        what: &str,
-    ) -> Result<T, Failure> {
-        self.check_status(answer, 200)?;
-        read_list(&answer.body, name)
-            .ok_or_else(|| unknown(200, &format!(" {}: no {what} in it", describe(&answer.body))))
+        let absent = unknown(status, &format!(" {}: no {what} in it", describe(&answer.body)));
+        Ok((read_strictly(&answer.body).unwrap_or_default(), absent))
     }
 
     fn check_status(&self, answer: &Answer, expected: u16) -> Result<(), Failure> {
@@ -255,9 +212,9 @@ impl Reader<'_> {
         let what = error.as_ref().map_or_else(
             || describe(&answer.body),
             |error| {
-                let message = self.shown(error.message.as_str().unwrap_or_default());
-                let fields = match field_names(error) {
-                    names if names.is_empty() => String::new(),
+                let message = self.shown(&error.message);
+                let fields = match &error.fields[..] {
+                    [] => String::new(),
                     names => format!(" (fields: {})", self.shown(&names.join(", "))),
                 };
                 format!("{} \"{message}\"{fields}", self.shown(&error.code))
@@ -272,17 +229,11 @@ impl Reader<'_> {
     }
 }
 
-fn found(one: &Ip) -> Found {
-    Found { id: one.id, server: one.server, is_blocked: one.blocked == Value::Bool(true) }
-}
-
 fn unknown(status: u16, what: &str) -> Failure {
     Failure::new(Kind::Unknown, Stage::Host, format!("HTTP {status}{what}"))
 }
 
-/// Reads `{"NAME": [{...}, ...]}`; see [`read`].
-fn read_list<T: DeserializeOwned>(body: &[u8], name: &str) -> Option<T> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let list = value.as_object()?.get(name)?.as_array()?;
-    list.iter().all(Value::is_object).then(|| serde_json::from_slice(body).ok()).flatten()
+/// `{"floating_ips": [...]}`.
+fn read_list(value: &Value) -> Option<Vec<Ip<'_>>> {
+    value["floating_ips"].as_array()?.iter().map(Ip::read).collect()
 }
