@@ -20,7 +20,6 @@ on_each_uwsgi! {
     the_lord_stays_when_its_app_loads_for_longer_than_the_tolerance
     a_lord_without_the_ip_does_not_stay
     a_lord_that_was_away_does_not_take_the_ip_back
-    a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is
     a_node_that_was_suspended_leaves_the_ip_where_it_is
     a_higher_node_takes_over_when_it_was_there_for_long_enough
     a_node_that_comes_and_goes_does_not_count_up
@@ -67,19 +66,6 @@ fn the_lord_stays_when_a_higher_node_comes_back(uwsgi: Uwsgi) {
             assert_eq!(scene.switches(), 3, "{}", scene.state());
         },
     );
-}
-
-/// Which of two with the same valor comes first changes whenever one starts; but not who keeps the IP.
-fn a_node_with_the_valor_of_the_lord_leaves_the_ip_where_it_is(uwsgi: Uwsgi) {
-    let mut scene = scene(uwsgi, 3, NOPREEMPT);
-    scene.legion.make_equal();
-    start(&mut scene, 3);
-    for node in [2, 3, 2, 3, 2, 3] {
-        scene.legion.kill(node);
-        scene.legion.start(node);
-        scene.settles_at(1, &[1, 2, 3]);
-    }
-    assert_eq!((scene.switches(), scene.posts()), (1, 1), "{}", scene.state());
 }
 
 /// One with a lower valor. All that time it was announced, so it was not away.

@@ -97,7 +97,9 @@ impl Guard {
             if uwsgi::is_ending() {
                 return;
             }
-            let frozen = clock.tick(TICK);
+            // Taken off even where it does not matter.
+            let is_doubted = self.ip.record.is_doubted.swap(false, Ordering::Relaxed);
+            let frozen = clock.tick(TICK) || is_doubted;
             let view = self.ip.legion.view();
             most_members = most_members.max(view.peers.len() + 1);
             if view.lord_since == 0 {

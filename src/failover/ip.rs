@@ -1,6 +1,6 @@
 //! One failover IP of one hook: its takeover, the check of its route, its release, and what is logged about them.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,8 @@ pub struct FailoverIp {
 pub struct Record {
     pub metrics: Metrics,
     pub readiness: Mutex<Readiness>,
+    /// Whether a guard has to check soon, because the IP may have been taken over by another node.
+    pub is_doubted: AtomicBool,
     /// Problems that last and were reported, by what is logged when they are over.
     troubles: Mutex<Vec<&'static str>>,
 }

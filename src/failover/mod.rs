@@ -55,7 +55,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI starts its Legions.
+    /// Registers the metrics, and takes in the failover IPs of all lord hooks and the options of the Legions. Before uWSGI
+    /// starts its Legions.
     pub fn prepare(&self, ips: Vec<FailoverIp>, options: impl Fn(Legion) -> LegionOptions) {
         let records = lock(&self.records);
         for (at, known) in records.iter().enumerate() {

@@ -17,7 +17,8 @@ use super::legion::{Legion, now, uuid};
 pub struct Announcer {
     legion: Legion,
     cipher: NonNull<c_void>,
-    /// To whom uWSGI would announce, if it is silenced.
+    /// Whether uWSGI is silenced, and to whom it would announce.
+    is_silenced: bool,
     taken: *mut UwsgiStringList,
 }
 
@@ -30,11 +31,12 @@ impl Announcer {
     pub fn new(legion: Legion) -> Option<Announcer> {
         // SAFETY: the Legion's cipher exists since the configuration was read, and nothing uses it yet.
         let cipher = NonNull::new(unsafe { hetzner_call_copy_cipher(legion.raw()) })?;
-        Some(Announcer { legion, cipher, taken: ptr::null_mut() })
+        Some(Announcer { legion, cipher, is_silenced: false, taken: ptr::null_mut() })
     }
 
     /// From now on uWSGI announces this node to nobody.
     pub fn silence_uwsgi(&mut self) {
+        self.is_silenced = true;
         let nodes = self.legion.take_nodes();
         if !nodes.is_null() {
             self.taken = nodes;
@@ -43,6 +45,7 @@ impl Announcer {
 
     /// From now on uWSGI announces this node itself again.
     pub fn let_uwsgi_speak(&mut self) {
+        self.is_silenced = false;
         let nodes = std::mem::replace(&mut self.taken, ptr::null_mut());
         if !nodes.is_null() {
             self.legion.give_nodes_back(nodes);
@@ -50,7 +53,7 @@ impl Announcer {
     }
 
     pub fn has_silenced_uwsgi(&self) -> bool {
-        !self.taken.is_null()
+        self.is_silenced
     }
 
     /// Tells all nodes that this one is alive.

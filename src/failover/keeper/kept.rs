@@ -50,6 +50,7 @@ pub struct Kept {
     looked: i64,
     had_majority: bool,
     most_nodes: usize,
+    /// When uWSGI's Legions have started, and whether this node has gone on as the Lord that it was before a restart.
     began: Instant,
     has_claimed: bool,
     /// Until when this node, which was Lord before a reload or a restart, counts as Lord still.
@@ -215,9 +216,13 @@ impl Kept {
         self.most_nodes = self.most_nodes.max(nodes);
         let has_majority = nodes * 2 > self.sight.voters(self.most_nodes);
         let lost_it = std::mem::replace(&mut self.had_majority, has_majority) && !has_majority;
-        if was_frozen || lost_it {
+        // Only a rank depends on it; a guard notices such a break by itself.
+        if self.rank.is_some() && (was_frozen || lost_it) {
             self.has_ips = false;
-            self.ips.iter().for_each(|ip| set(&ip.record.metrics.route, None));
+            for ip in &self.ips {
+                set(&ip.record.metrics.route, None);
+                ip.record.is_doubted.store(true, Ordering::Relaxed);
+            }
         }
     }
 
