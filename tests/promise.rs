@@ -1,9 +1,7 @@
 //! The promise: after any fault that ends there is one Lord, and the failover IP is where it is.
 //!
-//! What is the same whatever is asked takes a scene with any stand-in: `cloud` plays it too.
-//!
 //! Real nodes announce every second and drop a peer after four, so that seconds show what takes minutes at
-//! uWSGI's defaults. Links between them can be cut.
+//! uWSGI's defaults. Links between them can be cut. What takes a scene with any stand-in is played in `cloud`, too.
 
 use std::net::IpAddr;
 use std::thread;
@@ -86,7 +84,6 @@ fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
 
 // 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
 
-/// Of three.
 pub fn a_freeze(scene: Scene<impl Hosted>) {
     scene.legion.node(1).freeze();
     scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
@@ -192,10 +189,7 @@ fn two_lords_of_two_nodes_do_not_fight(uwsgi: Uwsgi) {
     });
 }
 
-fn a_minute_of_two_lords(uwsgi: Uwsgi, cut: impl Fn(&Scene)) {
-    two_lords_of(Scene::settled(uwsgi, 3, ",verify=5", QUICK), cut);
-}
-
+/// Of three, for a minute.
 pub fn two_lords_of<S: Hosted>(scene: Scene<S>, cut: impl Fn(&Scene<S>)) {
     cut(&scene);
     thread::sleep(seconds(60));
@@ -205,11 +199,11 @@ pub fn two_lords_of<S: Hosted>(scene: Scene<S>, cut: impl Fn(&Scene<S>)) {
 }
 
 fn two_lords_on_two_sides_of_a_cut_do_not_fight(uwsgi: Uwsgi) {
-    a_minute_of_two_lords(uwsgi, |scene| scene.legion.links().cut_off(1));
+    two_lords_of(Scene::settled(uwsgi, 3, ",verify=5", QUICK), |scene| scene.legion.links().cut_off(1));
 }
 
 fn two_lords_on_two_sides_of_a_one_way_cut_do_not_fight(uwsgi: Uwsgi) {
-    a_minute_of_two_lords(uwsgi, |scene| scene.legion.links().cut_from(1));
+    two_lords_of(Scene::settled(uwsgi, 3, ",verify=5", QUICK), |scene| scene.legion.links().cut_from(1));
 }
 
 // 6. A suspended node comes back.
@@ -270,11 +264,10 @@ fn a_switch_away_that_is_under_way_is_waited_for(uwsgi: Uwsgi) {
     a_switch_away(Scene::new(uwsgi, 2, Config { switch: seconds(30), ..Config::default() }, "", QUICK));
 }
 
-/// In thirty seconds or almost.
 pub fn a_switch_away(mut scene: Scene<impl Hosted>) {
     scene.robot.move_to(failover_ip(), Some(1));
     scene.legion.start(2);
-    assert!(wait_until(LIMIT, || scene.robot.is_switching(failover_ip())), "{}", scene.state());
+    scene.wait_until(LIMIT, "a switch", || scene.robot.is_switching(failover_ip()));
     scene.legion.kill(2);
     scene.legion.start(1);
     let moved = wait_until(LIMIT, || scene.robot.node_at(failover_ip()) == Some(2));
@@ -349,8 +342,7 @@ fn an_api_that_has_given_no_sense_is_used_as_soon_as_it_does(uwsgi: Uwsgi) {
 pub fn no_sense(mut scene: Scene<impl Hosted>) {
     scene.rule("post html 200");
     scene.legion.start_all();
-    let asked = |method| scene.robot.journal().iter().filter(|request| request.method == method).count();
-    assert!(wait_until(LIMIT, || asked("GET") >= 3), "{}", scene.state());
+    scene.wait_until(LIMIT, "three looks", || scene.asked("GET") >= 3);
     scene.robot.clear_faults();
     scene.wait_for(1, LIMIT);
 }
