@@ -50,6 +50,10 @@ impl Probe {
             let limit =
                 share(left, addresses.len() - position).ok_or(ureq::Error::Timeout(Timeout::Connect))?;
             match TcpStream::connect_timeout(address, limit) {
+                // On this host, where nobody listens, a connection can be given the same port, and so lead to itself.
+                Ok(stream) if stream.local_addr().ok() == Some(*address) => {
+                    failed = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+                }
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     failed = ureq::Error::Timeout(Timeout::Connect);
@@ -240,7 +244,8 @@ mod tests {
 
     #[test]
     fn who_refuses_gives_no_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address that no other test listens on, once it is free again.
+        let listener = TcpListener::bind("127.83.7.9:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(Probe::of(&address.to_string()).connect(LIMIT), Ok(()));
         drop(listener);
