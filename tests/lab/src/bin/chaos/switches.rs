@@ -66,10 +66,12 @@ pub fn switches(stage: &Stage) -> Vec<Switch> {
             let lords = |from, until| of_legion(&stage.lords, legion, from, until);
             // In the first Legion the first node has the highest valor, in the second the last.
             let ranks_higher = |one: usize, other: usize| if legion == 0 { one < other } else { one > other };
+            // It may have been stopped before it was Lord.
             let is_rightful = || {
                 !keeps
                     && from.is_some_and(|from| ranks_higher(to, from))
-                    && lords(post.at, next).any(|lords| lords.contains(&to))
+                    && (lords(post.at, next).any(|lords| lords.contains(&to))
+                        || is_interrupted(&faults, to, post.at, next.unwrap_or_else(Instant::now)))
             };
             let was_well = from.is_some_and(|from| {
                 let before = post.at.checked_sub(WELL).unwrap_or(post.at);
@@ -110,6 +112,12 @@ fn is_well(plan: &Plan, faults: &[InForce], node: usize, from: Instant, until: I
             && !plan.user_reads_password(node)
     };
     !faults.iter().any(|it| wrong(it) && overlaps(it) || is_locked_out(it))
+}
+
+/// Whether something has begun to happen to a node between two times, also a reload.
+fn is_interrupted(faults: &[InForce], node: usize, from: Instant, until: Instant) -> bool {
+    let befalls = |it: &InForce| it.fault.concerns(node) || it.fault.node() == Some(node);
+    faults.iter().any(|it| befalls(it) && (from..=until).contains(&it.from))
 }
 
 /// Whether nothing was wrong at all between two times, with so many nodes.
@@ -155,6 +163,18 @@ mod tests {
         plan.foreign = true;
         assert!(!super::is_well(&plan, &faults, 2, at(12), at(13)));
         assert!(super::is_well(&plan, &faults, 1, at(12), at(13)));
+    }
+
+    #[test]
+    fn a_node_is_interrupted_by_what_begins_meanwhile_also_by_a_reload() {
+        let began = Instant::now();
+        let at = |time| began + Duration::from_secs(time);
+        for fault in [Fault::Reload(2), Fault::Kill(2), Fault::Sick(vec![1, 2])] {
+            let faults = [InForce { fault: &fault, from: at(10), until: at(20) }];
+            let is_interrupted = |node, from, until| is_interrupted(&faults, node, at(from), at(until));
+            assert!(is_interrupted(2, 9, 11));
+            assert!(!is_interrupted(3, 9, 11) && !is_interrupted(2, 11, 19) && !is_interrupted(2, 0, 9));
+        }
     }
 
     #[test]
