@@ -89,7 +89,6 @@ impl Guard {
     }
 
     fn watch(&self) {
-        let mut most_members = 1;
         let mut reign: Option<Reign> = None;
         let mut clock = Clock::start();
         loop {
@@ -101,7 +100,6 @@ impl Guard {
             let is_doubted = self.ip.record.is_doubted.swap(false, Ordering::Relaxed);
             let frozen = clock.tick(TICK) || is_doubted;
             let view = self.ip.legion.view();
-            most_members = most_members.max(view.peers.len() + 1);
             if view.lord_since == 0 {
                 reign = None;
                 continue;
@@ -110,7 +108,7 @@ impl Guard {
                 Some(reign) if reign.since == view.lord_since => reign,
                 other => other.insert(Reign::new(&view, self.ip.common.verify, self.failed())),
             };
-            reign.size = self.keeper.voters(self.ip.legion, most_members);
+            reign.size = self.keeper.voters(self.ip.legion);
             reign.observe(&view, frozen);
             reign.verify = self.ip.remote.check_pause();
             // A check waits while the lordship is in doubt: this node's hook may have heard a node that uWSGI does not

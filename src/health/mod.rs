@@ -94,7 +94,7 @@ impl Health {
         })
     }
 
-    /// Starts the threads that do not run yet. Called each second by uWSGI's main loop, and never waits for anything.
+    /// Starts the threads that do not run yet. Called several times a second, and never waits for anything.
     pub fn start(self: &Arc<Self>) {
         self.began.get_or_init(Instant::now);
         for at in 0..self.checks.len() {

@@ -100,6 +100,11 @@ impl Away {
 }
 
 impl Comeback {
+    /// Whether a lord hook runs.
+    pub fn is_tried(&self) -> bool {
+        self.is_tried
+    }
+
     /// For a node that knows at its start that a takeover would fail.
     pub fn begin_away(&mut self, now: Instant) {
         self.away = Some(Away::until(now, Some(Ended::Failed)));

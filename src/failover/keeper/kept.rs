@@ -37,21 +37,17 @@ pub struct Kept {
     rests: bool,
     /// Where its nodes are ranked.
     rank: Option<Rank>,
-    pub health: Arc<Health>,
+    health: Arc<Health>,
     /// What was logged last of it.
     state: State,
     is_silent: bool,
     metrics: &'static LegionMetrics,
     /// Whether the last lord hook has brought its IPs here.
     has_ips: bool,
-    /// Whether a lord hook runs.
-    takes_over: bool,
-    /// When uWSGI's clock was looked at last, whether a majority was in sight then, and of how many nodes at the most.
+    /// When uWSGI's clock was looked at last, and whether a majority was in sight then.
     looked: i64,
     had_majority: bool,
-    most_nodes: usize,
-    /// When uWSGI's Legions have started, and whether this node has gone on as the Lord that it was before a restart.
-    began: Instant,
+    /// Whether this node has gone on as the Lord that it was before a restart.
     has_claimed: bool,
     /// Until when this node, which was Lord before a reload or a restart, counts as Lord still.
     lord_until: Option<Instant>,
@@ -106,11 +102,8 @@ impl Kept {
             is_silent: options.silent_stop,
             metrics,
             has_ips: false,
-            takes_over: false,
             looked: uwsgi::now(),
             had_majority: false,
-            most_nodes: 1,
-            began: Instant::now(),
             has_claimed: false,
             lord_until: None,
             had: Vec::new(),
@@ -128,10 +121,10 @@ impl Kept {
 
     /// uWSGI's Legions have started.
     pub fn begin(&mut self, now: Instant) {
-        self.began = now;
         self.sight.begin(now);
         // The application may have loaded for longer than a break lasts, but this node was announced meanwhile.
         self.looked = uwsgi::now();
+        self.note_health();
         self.keep_rank(&self.legion.view(), now);
         self.voice.begin(now);
     }
@@ -162,7 +155,7 @@ impl Kept {
         }
         self.claim_after_a_restart(view, now);
         self.note_health();
-        self.doubt_after_a_break(view);
+        self.doubt_after_a_break();
         self.keep_rank(view, now);
         self.voice.tick(view, now);
         self.bring_back(view, now)
@@ -170,6 +163,7 @@ impl Kept {
 
     /// Logs how healthy this node is when that has changed, with an alarm when it has become sick.
     fn note_health(&mut self) {
+        self.health.start();
         let state = self.health.state();
         self.metrics.note_health(&self.health);
         let before = std::mem::replace(&mut self.state, state);
@@ -196,7 +190,7 @@ impl Kept {
     /// where it was, and a higher node does not take the IP only because of the restart. Not before all others would have
     /// been heard, because one with the same valor may be that Lord.
     fn claim_after_a_restart(&mut self, view: &View, now: Instant) {
-        let age = now.duration_since(self.began);
+        let age = self.sight.age(now);
         let is_new = age <= uwsgi::tolerance() && !self.has_claimed;
         let has_heard_all = self.sight.sees_all() || age > uwsgi::round() + LATE;
         if is_new && has_heard_all && self.rank.is_some() && rank::is_still_lord(self.valor, &view.peers) {
@@ -208,13 +202,11 @@ impl Kept {
 
     /// A Lord that its peers have dropped, because it was frozen or cut off, may no longer have the IPs: another node may have
     /// been elected. Until a check has found them here it does not keep them, so that the other one can.
-    fn doubt_after_a_break(&mut self, view: &View) {
+    fn doubt_after_a_break(&mut self) {
         let now = uwsgi::now();
         let tolerance = i64::try_from(uwsgi::tolerance().as_secs()).unwrap_or(i64::MAX);
         let was_frozen = now - std::mem::replace(&mut self.looked, now) > tolerance;
-        let nodes = 1 + view.peers.iter().map(|peer| &peer.uuid).collect::<BTreeSet<_>>().len();
-        self.most_nodes = self.most_nodes.max(nodes);
-        let has_majority = nodes * 2 > self.sight.voters(self.most_nodes);
+        let has_majority = self.sight.sees_majority();
         let lost_it = std::mem::replace(&mut self.had_majority, has_majority) && !has_majority;
         // Only a rank depends on it; a guard notices such a break by itself.
         if self.rank.is_some() && (was_frozen || lost_it) {
@@ -231,7 +223,8 @@ impl Kept {
         let (has_ips, own) = (self.has_ips(), self.legion.valor());
         let Some(rank) = self.rank.as_mut().filter(|_| !self.rests && !view.dead) else { return };
         let is_lord = view.lord_since != 0 || self.lord_until.is_some();
-        let takes_part = is_lord || self.takes_over;
+        let takes_over = self.comeback.is_tried();
+        let takes_part = is_lord || takes_over;
         // What all nodes need may be gone, or be back, and they notice it one after the other. So the last result is enough
         // for the Lord to be well, and for another node not to be.
         let health = match self.state {
@@ -245,7 +238,7 @@ impl Kept {
             valor: self.valor,
             uuid: &self.legion.uuid(),
             // Who becomes sick while it takes the IPs over goes on, unless a healthy one is there.
-            is_lord: is_lord || self.takes_over && health != rank::Health::Well,
+            is_lord: is_lord || takes_over && health != rank::Health::Well,
             has_ips,
             health,
             announced: own,
@@ -263,14 +256,8 @@ impl Kept {
         routes.clone().all(|route| route == 1) || self.has_ips && routes.all(|route| route != 0)
     }
 
-    pub fn note_begin(&mut self) {
-        self.takes_over = true;
-        self.comeback.begin();
-    }
-
     pub fn note_end(&mut self, ended: Ended) {
         self.has_ips = ended == Ended::Here;
-        self.takes_over = false;
         self.comeback.note(ended);
         if ended == Ended::Outvoted {
             // uWSGI has not heard that node yet.

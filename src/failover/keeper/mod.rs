@@ -98,7 +98,6 @@ impl Keeper {
             return;
         }
         self.start();
-        self.each_soon(|kept| kept.health.start());
         let Some(begun) = self.begun.get() else { return };
         let beat = *begun + Duration::from_millis(self.beat.load(Ordering::Relaxed));
         if beat.elapsed() > STUCK
@@ -146,9 +145,9 @@ impl Keeper {
         self.with(legion, listening_time).flatten()
     }
 
-    /// How many nodes the Legion's majority is counted of, if there are `most` at the most where the ini does not say it.
-    pub fn voters(&self, legion: Legion, most: usize) -> usize {
-        self.with(legion, |kept| kept.sight.voters(most)).unwrap_or(most.max(1))
+    /// How many nodes the Legion's majority is counted of.
+    pub fn voters(&self, legion: Legion) -> usize {
+        self.with(legion, |kept| kept.sight.voters()).unwrap_or(1)
     }
 
     /// Whether another node that can be Lord was there when the keeper looked last. When uWSGI ends, its own list must not
@@ -160,7 +159,7 @@ impl Keeper {
     /// A lord hook begins.
     pub fn note_begin(&'static self, legion: Legion) {
         self.start();
-        self.with(legion, |kept| kept.note_begin());
+        self.with(legion, |kept| kept.comeback.begin());
     }
 
     /// A lord hook has ended; called before uWSGI acts on it.

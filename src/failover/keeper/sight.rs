@@ -44,6 +44,8 @@ pub struct Sight {
     /// When others were last found to be alive perhaps, because the process did not run.
     paused: Option<Instant>,
     peers: Vec<Seen>,
+    /// How many nodes there were at the most, this one among them.
+    most: usize,
     /// Whether all were ever there at once, and when one was last dropped for its silence.
     had_all: bool,
     lost: Option<Instant>,
@@ -72,6 +74,7 @@ impl Sight {
             looked: now,
             paused: None,
             peers: Vec::new(),
+            most: 1,
             had_all: false,
             lost: None,
             longest_silence: Duration::ZERO,
@@ -132,8 +135,8 @@ impl Sight {
         if let Some(longest) = self.peers.iter().map(|seen| seen.silence).max() {
             self.longest_silence = longest;
         }
-        let is_all = |size| self.peers.len() + 1 >= size;
-        self.had_all |= !self.peers.is_empty() && self.size.is_none_or(is_all);
+        self.most = self.most.max(self.nodes());
+        self.had_all |= !self.peers.is_empty() && self.size.is_none_or(|size| self.nodes() >= size);
     }
 
     /// A node was heard that is not in sight.
@@ -146,15 +149,29 @@ impl Sight {
         self.peers.iter().any(|seen| seen.peer.valor > 0 && !seen.has_left)
     }
 
+    /// How many nodes are in sight, this one among them.
+    fn nodes(&self) -> usize {
+        self.peers.len() + 1
+    }
+
+    /// For how long this process has listened.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.duration_since(self.began)
+    }
+
     /// Whether every other node is in sight, as far as it is known how many there are.
     pub fn sees_all(&self) -> bool {
-        self.size.is_some_and(|size| self.peers.len() + 1 >= size)
+        self.size.is_some_and(|size| self.nodes() >= size)
+    }
+
+    pub fn sees_majority(&self) -> bool {
+        self.nodes() * 2 > self.voters()
     }
 
     /// How many nodes a majority is counted of: a node that has announced its death has no vote, but each node in sight has
-    /// one. `most` is how many there ever were, for where the ini does not say it.
-    pub fn voters(&self, most: usize) -> usize {
-        self.size.unwrap_or(most).saturating_sub(self.farewells.len()).max(self.peers.len() + 1)
+    /// one. Where the ini does not say how many there are, the most that there ever were count.
+    pub fn voters(&self) -> usize {
+        self.size.unwrap_or(self.most).saturating_sub(self.farewells.len()).max(self.nodes())
     }
 
     /// For how long to listen before this node may act on its election: as long as any node is silent between two
