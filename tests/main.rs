@@ -11,6 +11,7 @@ mod cloud;
 mod commands;
 mod drain;
 mod examples;
+mod exoscale_eip;
 mod floatingip;
 mod growth;
 mod health;
