@@ -21,6 +21,7 @@ mod legion;
 mod membership;
 mod mistaken;
 mod outage;
+mod ovh_ip;
 mod own;
 mod package;
 mod privileges;

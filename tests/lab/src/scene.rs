@@ -56,7 +56,8 @@ impl Scene<Cloud> {
 }
 
 impl<S: Hosted> Scene<S> {
-    fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
+    /// As [`Scene::new`], with a stand-in that runs.
+    pub fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
         let hooks: Vec<String> = (1..=nodes).map(|node| robot.hook(node, failover_ip(), more)).collect();
         let legion = Legion::of_action(uwsgi, robot.action(), &hooks, options);
         Scene { robot, legion }
