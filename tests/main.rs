@@ -9,6 +9,7 @@ mod builds;
 mod check;
 mod cloud;
 mod commands;
+mod dns_record;
 mod drain;
 mod examples;
 mod floatingip;
