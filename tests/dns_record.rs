@@ -190,7 +190,7 @@ fn what_is_wrong_has_an_exit_status_and_a_sentence() {
     let before = bind.log().len();
     for (words, settings, actions, status, line) in cases {
         for action in actions.split(' ') {
-            let words: Vec<&str> = [&[action], *words, &["failover"][..words.len() / 2]].concat();
+            let words = [&[action], *words].concat();
             assert_says(run(&bind, &words, settings), *status, line);
         }
     }
