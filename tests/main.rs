@@ -9,6 +9,7 @@ mod builds;
 mod check;
 mod cloud;
 mod commands;
+mod dns;
 mod dns_record;
 mod drain;
 mod examples;
