@@ -9,6 +9,8 @@ mod builds;
 mod check;
 mod cloud;
 mod commands;
+mod dns;
+mod dns_record;
 mod drain;
 mod examples;
 mod exoscale_eip;

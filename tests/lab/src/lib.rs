@@ -8,6 +8,7 @@
 //! `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene` puts a Legion and
 //! a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is what that leaves.
 
+pub mod bind;
 pub mod checked;
 pub mod clock;
 pub mod cloud;

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use crate::LIMIT;
+use crate::bind::Bind;
 use crate::cloud::{self, Cloud};
 use crate::hoster::{self, Hosted};
 use crate::legion::{LEGION, Legion, failover_ip};
@@ -52,6 +53,13 @@ impl Scene<Cloud> {
         options: &str,
     ) -> Scene<Cloud> {
         Scene::of(uwsgi, nodes, hoster::cloud(config), more, options)
+    }
+}
+
+impl Scene<Bind> {
+    /// As [`Scene::new`], with a DNS record that examples/dns-record moves. `None` where there is no DNS server.
+    pub fn by_dns(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Option<Scene<Bind>> {
+        Some(Scene::of(uwsgi, nodes, Bind::start()?, more, options))
     }
 }
 
