@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 pub use crate::LIMIT;
 use crate::cloud::{self, Cloud};
+use crate::command::Commanded;
 use crate::hoster::{self, Hosted};
 use crate::legion::{LEGION, Legion, failover_ip};
 use crate::robot::{Config, Request, Robot};
@@ -52,6 +53,19 @@ impl Scene<Cloud> {
         options: &str,
     ) -> Scene<Cloud> {
         Scene::of(uwsgi, nodes, hoster::cloud(config), more, options)
+    }
+}
+
+impl Scene<Commanded> {
+    /// As [`Scene::new`], by the lab's own command.
+    pub fn by_command(
+        uwsgi: Uwsgi,
+        nodes: usize,
+        config: Config,
+        more: &str,
+        options: &str,
+    ) -> Scene<Commanded> {
+        Scene::of(uwsgi, nodes, Commanded::new(hoster::robot(config)), more, options)
     }
 }
 
