@@ -1,12 +1,11 @@
 //! The hoster that is a command: the lab's own (`bin/move-ip.rs`), which asks the Robot stand-in.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
 
 use crate::USERNAME;
 use crate::hoster::Hosted;
@@ -67,30 +66,43 @@ pub fn program() -> PathBuf {
     path
 }
 
-/// What the env_file has to say, with the stand-in's address up to the IP.
-pub fn environment(url: &str, password: &str) -> String {
-    format!("# For move-ip.\n{URL}={url}\n{USER}={USERNAME}\n\n{PASSWORD}='{password}'\n")
+/// What the env_file has to say: where the stand-in is, up to the IP; the password; and where the command finds what is
+/// wrong with it.
+pub fn environment(url: &str, password: &str, trouble: &Path) -> String {
+    let trouble = trouble.display();
+    format!(
+        "# For move-ip.\n{URL}={url}\n{USER}={USERNAME}\n\n{PASSWORD}='{password}'\n{TROUBLE}={trouble}\n"
+    )
 }
 
 /// The Robot stand-in, as the command asks it.
 pub struct Commanded {
     pub robot: Robot,
-    env_file: NamedTempFile,
+    folder: TempDir,
 }
 
 impl Commanded {
     pub const ACTION: &'static str = "failover-command";
 
     pub fn new(robot: Robot) -> Commanded {
-        let mut env_file = NamedTempFile::new().expect("a temporary file");
-        let url = format!("http://{}/failover", robot.addr());
-        let text = environment(&url, crate::PASSWORD);
-        env_file.write_all(text.as_bytes()).expect("our own file");
-        Commanded { robot, env_file }
+        let commanded = Commanded { robot, folder: tempfile::tempdir().expect("a temporary folder") };
+        let url = format!("http://{}/failover", commanded.robot.addr());
+        let text = environment(&url, crate::PASSWORD, &commanded.trouble());
+        fs::write(commanded.env_file(), text).expect("our own folder");
+        commanded
     }
 
-    pub fn env_file(&self) -> &Path {
-        self.env_file.path()
+    pub fn env_file(&self) -> PathBuf {
+        self.folder.path().join("env_file")
+    }
+
+    fn trouble(&self) -> PathBuf {
+        self.folder.path().join("trouble")
+    }
+
+    /// What is wrong with the command from now on.
+    pub fn set_trouble(&self, trouble: Option<Trouble>) {
+        Trouble::set(trouble, &self.trouble());
     }
 }
 
@@ -107,7 +119,7 @@ impl Hosted for Commanded {
     }
 
     fn hook(&self, node: usize, ip: IpAddr, more: &str) -> String {
-        hook(&program(), &ip.to_string(), node, self.env_file()) + more
+        hook(&program(), &ip.to_string(), node, &self.env_file()) + more
     }
 
     fn target_of(&self, node: usize) -> String {
@@ -224,17 +236,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_command_is_what_a_file_says() {
         let api = Commanded::new(hoster::robot(Config::default()));
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("trouble");
-        let file_name = file.display().to_string();
-        let call = || run(&api, &["start", "4.4.4.4", "1.1.1.1", "failover"], &[(TROUBLE, &file_name)]);
-        Trouble::set(Some(Trouble::Dies), &file);
+        let call = || run(&api, &["start", "4.4.4.4", "1.1.1.1", "failover"], &[]);
+        api.set_trouble(Some(Trouble::Dies));
         assert_eq!(call(), (None, String::new()));
         assert_eq!(api.node_at(failover_ip()), None);
-        Trouble::set(Some(Trouble::Shouts), &file);
+        api.set_trouble(Some(Trouble::Shouts));
         let (status, said) = call();
         assert!(status == Some(0) && said.len() > 1 << 24, "{status:?} {}", said.len());
-        Trouble::set(None, &file);
+        api.set_trouble(None);
         assert_eq!(call(), (Some(0), "POST 4.4.4.4: HTTP 409 FAILOVER_ALREADY_ROUTED\n".into()));
         assert!(Trouble::ALL.iter().all(|(trouble, name)| Trouble::read(name) == Some(*trouble)));
     }

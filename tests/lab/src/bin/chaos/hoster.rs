@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lab::cloud::{self, Cloud, Token};
-use lab::command::{self, Commanded, TROUBLE};
+use lab::command::{self, Commanded};
 use lab::hoster::{Hosted, floating_ips};
 use lab::legion::address;
 use lab::robot::{self, Failover, Limits, Robot};
@@ -130,9 +130,7 @@ impl Hoster {
             Hoster::Command => {
                 // The command puts the IP behind it.
                 let url = format!("{origin}{}", path(node, "")).trim_end_matches('/').to_string();
-                let trouble = folder.join(TROUBLED);
-                let secret =
-                    command::environment(&url, &password()) + &format!("{TROUBLE}={}\n", trouble.display());
+                let secret = command::environment(&url, &password(), &folder.join(TROUBLED));
                 Login { secret, key: None, file_key: "env_file" }
             }
         }
