@@ -4,6 +4,7 @@
 
 mod action;
 mod answers;
+mod badcommand;
 mod beside;
 mod builds;
 mod check;
@@ -11,6 +12,7 @@ mod cloud;
 mod commands;
 mod drain;
 mod examples;
+mod failovercommand;
 mod floatingip;
 mod growth;
 mod health;

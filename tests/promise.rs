@@ -418,12 +418,12 @@ pub fn a_lord_without_it(mut scene: Scene<impl Hosted>) {
 fn a_signal_ends_or_reloads_a_node_during_a_call(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let config = Config { switch: seconds(600), ..Config::default() };
-        a_signal_during_a_call(Scene::new(uwsgi, 1, config, "", QUICK), signal);
+        a_signal_during_a_call(&mut Scene::new(uwsgi, 1, config, "", QUICK), signal);
     }
 }
 
 /// That takes minutes.
-pub fn a_signal_during_a_call(mut scene: Scene<impl Hosted>, signal: i32) {
+pub fn a_signal_during_a_call(scene: &mut Scene<impl Hosted>, signal: i32) {
     scene.legion.start_all();
     scene.wait_until(LIMIT, "a POST", || scene.posts() > 0);
     scene.legion.node(1).signal(signal);
