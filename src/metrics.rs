@@ -80,7 +80,7 @@ impl LegionMetrics {
 
 impl Metrics {
     /// Registers them with uWSGI while it starts; `number` tells them from other IPs' in SNMP.
-    pub fn register(&'static self, legion: Legion, ip: &str, number: usize) {
+    pub fn register(&'static self, legion: Legion, name: &str, number: usize) {
         for unknown in [&self.route, &self.ready, &self.ready_age] {
             set(unknown, None);
         }
@@ -97,15 +97,18 @@ impl Metrics {
             ("ready_age", Gauge, &self.ready_age),
             ("alarms", Counter, &self.alarms),
         ];
-        register(&format!("{}.{ip}.", legion.name()), &number.to_string(), &all);
+        register(&format!("{}.{name}.", legion.name()), &number.to_string(), &all);
     }
 }
 
+/// A failover IP as uWSGI allows it in a metric's name: letters, digits, points, dashes and underscores.
+pub fn plain(ip: &str) -> String {
+    ip.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect()
+}
+
 fn register(prefix: &str, number: &str, all: &[(&str, MetricKind, &'static AtomicI64)]) {
-    // uWSGI allows letters, digits, points, dashes and underscores.
-    let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
     for ((name, kind, value), position) in all.iter().zip(1..) {
-        let name: String = format!("hetzner.{prefix}{name}").chars().map(plain).collect();
+        let name = plain(&format!("hetzner.{prefix}{name}"));
         uwsgi::register_metric(&name, &format!("{OID}.{number}.{position}"), *kind, value);
     }
 }

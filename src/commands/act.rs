@@ -4,7 +4,7 @@ use super::asked::Command;
 use super::report::{Mark, Report, Step};
 use super::{BUG, ELSEWHERE, UNKNOWN};
 use crate::failover::{FailoverIp, Verdict};
-use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls, named};
+use crate::hosters::{Api, Failure, Kind, Need, Place, Stage, Tls, Way, named};
 use crate::sys;
 
 /// Where the IP is routed, or why that is unknown.
@@ -42,6 +42,7 @@ pub fn status(ip: &FailoverIp, found: Found) -> Report {
         Place::Here(_) => ("here", Mark::Ok, format!("{place}, here"), 0),
         Place::Elsewhere(_) => ("elsewhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
         Place::Nowhere => ("nowhere", Mark::Warning, format!("{place}{}", not_to()), ELSEWHERE),
+        Place::NotHere => ("elsewhere", Mark::Warning, place.to_string(), ELSEWHERE),
     };
     let route = place.server().map(str::to_string);
     Report { state, route, reason: None, steps: vec![Step(mark, text)], code }
@@ -77,14 +78,17 @@ fn release(ip: &FailoverIp) -> Report {
     };
     // It may take as long as a switch: unlike a node that is stopping, a command can wait.
     match ip.release(ip.common.timeout) {
-        Ok(Place::Here(_)) => released("it was routed here and is now routed nowhere"),
+        Ok(Place::Here(_)) => released(match ip.remote.way() {
+            Way::Api(_) => "it was routed here and is now routed nowhere",
+            Way::Program(_) => "it was here and is not here any more",
+        }),
         Ok(place) => {
             let text = format!("it is {place}, not here: nothing was released");
             Report { steps: vec![Step(Mark::Warning, text)], ..status(ip, Ok(place)) }
         }
         Err(failure) if matches!(failure.kind, Kind::Unknown | Kind::NotDone | Kind::Locked) => {
             let (found, reason) = (ip.whereabouts(), failure.sentence);
-            if found == Ok(Place::Nowhere) {
+            if matches!(found, Ok(Place::Nowhere | Place::NotHere)) {
                 return released(&format!("it is now routed nowhere ({reason})"));
             }
             failed(ip, found, reason.clone(), format!("FAILED to release it: {reason}"))
@@ -103,29 +107,14 @@ fn next_check(ip: &FailoverIp) -> String {
 
 /// One request shows it all: name resolution, TLS, login, the IP, its route. Changes nothing.
 fn check(ip: &FailoverIp, found: Found) -> Report {
-    let Api { authority: host, tls, .. } = ip.remote.api();
-    let tls = match tls {
-        Tls::Verified => Step(Mark::Ok, format!("TLS to {host}: certificate verified")),
-        Tls::Unverified => {
-            Step(Mark::Warning, format!("TLS to {host}: certificate NOT verified: remove ssl_no_verify"))
-        }
-        Tls::None => Step(Mark::Warning, format!("no TLS to {host}: url is plain http")),
-    };
-    let on_the_way = [
-        Step(Mark::Ok, format!("{host} is reachable")),
-        tls,
-        Step(Mark::Ok, format!("the {} is accepted", ip.about.words.login)),
-        Step(Mark::Ok, format!("the {} has {}", ip.about.words.account, ip.name())),
-    ];
-    // How many of these steps the request has passed.
-    let passed = match found.as_ref().map_err(|failure| failure.stage) {
-        Ok(_) => on_the_way.len(),
-        Err(Stage::Way) => 0,
-        Err(Stage::Host | Stage::Login) => 2,
-        Err(Stage::Address) => 3,
+    let on_the_way = match ip.remote.way() {
+        Way::Api(api) => by_api(&api, ip),
+        Way::Program(path) => vec![(Stage::Way, Step(Mark::Ok, format!("{} can be run", path.display())))],
     };
     let mut steps = vec![Step(Mark::Ok, "the configuration is valid".to_string())];
-    steps.extend(on_the_way.into_iter().take(passed));
+    let failed = found.as_ref().err().map(|failure| failure.stage);
+    let is_passed = |(stage, _): &(Stage, Step)| failed.is_none_or(|failed| *stage < failed);
+    steps.extend(on_the_way.into_iter().filter(is_passed).map(|(_, step)| step));
     steps.push(match &found {
         Ok(place) => Step(Mark::Ok, format!("it is {place}")),
         Err(failure) => Step(Mark::Error, failure.sentence.clone()),
@@ -142,4 +131,22 @@ fn check(ip: &FailoverIp, found: Found) -> Report {
         });
     }
     Report { steps, code: i32::from(found.is_err()), ..status(ip, found) }
+}
+
+/// What one request has shown if it has passed these stages.
+fn by_api(Api { authority: host, tls, .. }: &Api, ip: &FailoverIp) -> Vec<(Stage, Step)> {
+    let tls = match tls {
+        Tls::Verified => Step(Mark::Ok, format!("TLS to {host}: certificate verified")),
+        Tls::Unverified => {
+            Step(Mark::Warning, format!("TLS to {host}: certificate NOT verified: remove ssl_no_verify"))
+        }
+        Tls::None => Step(Mark::Warning, format!("no TLS to {host}: url is plain http")),
+    };
+    let words = &ip.about.words;
+    vec![
+        (Stage::Way, Step(Mark::Ok, format!("{host} is reachable"))),
+        (Stage::Way, tls),
+        (Stage::Login, Step(Mark::Ok, format!("the {} is accepted", words.login))),
+        (Stage::Address, Step(Mark::Ok, format!("the {} has {}", words.account, ip.name()))),
+    ]
 }

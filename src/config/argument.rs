@@ -12,17 +12,31 @@ use crate::text::printable;
 /// The items with known keys, each key once, and the remarks about everything that was read.
 pub struct Argument {
     items: Vec<(Key, Option<Vec<u8>>)>,
+    /// Those whose keys begin as a family does, without that beginning.
+    pub family: Vec<(String, Vec<u8>)>,
     pub remarks: Vec<Remark>,
 }
 
 impl Argument {
     /// Reads the argument of a hook whose hoster has the keys `own`.
     pub fn read(text: &[u8], own: &[Key]) -> Argument {
+        Argument::read_with(text, own, None)
+    }
+
+    /// The same, where any key that begins with `family` is known.
+    pub fn read_with(text: &[u8], own: &[Key], family: Option<&str>) -> Argument {
         let keys = [own, &Common::KEYS].concat();
-        let mut argument = Argument { items: Vec::new(), remarks: Vec::new() };
+        let mut argument = Argument { items: Vec::new(), family: Vec::new(), remarks: Vec::new() };
         // The key right before, if it takes a secret: an unknown item may be the rest of that.
         let mut secret = None;
         for Item { key: written, value } in keyval::split(text) {
+            let name = family.and_then(|family| std::str::from_utf8(&written).ok()?.strip_prefix(family));
+            if let (Some(name), Some(value)) = (name, &value) {
+                argument.family.retain(|(known, _)| known != name);
+                argument.family.push((name.into(), value.clone()));
+                secret = None;
+                continue;
+            }
             let known = keys.iter().find(|key| key.is(&written)).copied();
             let is_bare = value.is_none() && known.is_none_or(|key| key.takes != Takes::Switch);
             let Some(key) = known.filter(|_| !is_bare || secret.is_none()) else {

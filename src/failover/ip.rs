@@ -114,7 +114,7 @@ impl FailoverIp {
     fn open(&self) -> Result<Box<dyn Session + '_>, Failure> {
         let words = &self.about.words;
         let session = self.remote.open(&self.record.metrics)?;
-        let secret = self.remote.secret();
+        let Some(secret) = self.remote.secret() else { return Ok(session) };
         if let Some(why) = secret.news() {
             let (uid, _) = uwsgi::user();
             let line = format!(
@@ -188,6 +188,7 @@ impl FailoverIp {
         }
         match session.release(limit)? {
             Place::Nowhere => self.log(&format!("{ip} is routed nowhere now: released")),
+            Place::NotHere => self.log(&format!("{ip} is not here any more: released")),
             place => self.log(&format!("{ip} is {place} after its release")),
         }
         metrics::set(&self.record.metrics.route, Some(false));

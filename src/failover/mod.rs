@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::config::LegionOptions;
 use crate::hosters;
+use crate::metrics;
 use crate::sys::lock;
 use crate::uwsgi::{Election, Legion};
 use guard::Guard;
@@ -61,10 +62,11 @@ impl Node {
         let records = lock(&self.records);
         for (at, known) in records.iter().enumerate() {
             // With the same name, uWSGI would forget the one before.
-            let is_same = |other: &Known| other.legion == known.legion && other.ip == known.ip;
-            if !records[..at].iter().any(is_same) {
-                known.record.metrics.register(known.legion, &known.ip, at + 1);
-            }
+            let (name, number) = (metrics::plain(&known.ip), at + 1);
+            let is_same = |other: &Known| other.legion == known.legion && metrics::plain(&other.ip) == name;
+            let is_taken = records[..at].iter().any(is_same);
+            let name = if is_taken { format!("{name}_{number}") } else { name };
+            known.record.metrics.register(known.legion, &name, number);
         }
         drop(records);
         self.keeper.prepare(&ips, options);

@@ -6,17 +6,21 @@
 
 mod answer;
 mod cloud;
+mod command;
 pub mod ledger;
 mod robot;
 
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use crate::config::{Common, Pace, Remark, Secret};
-use crate::https::TrustStore;
+use ureq::http::Uri;
+
+use crate::config::{Common, Pace, Remark, Secret, host_of, is_local};
+use crate::https::{TrustStore, authority, seconds};
 use crate::metrics::Metrics;
 pub use cloud::OwnServer;
 use ledger::Ledger;
@@ -30,6 +34,7 @@ pub mod fuzz {
 pub fn each(visitor: &mut impl Visitor) {
     visitor.visit::<robot::Robot>();
     visitor.visit::<cloud::Cloud>();
+    visitor.visit::<command::Command>();
 }
 
 /// Whether this action takes failover IPs over.
@@ -64,7 +69,7 @@ pub struct About {
     pub words: Words,
     pub pace: Pace,
     /// Reads a hook's argument.
-    pub read: fn(&[u8], &Surroundings) -> Read,
+    pub read: fn(&[u8], &Surroundings<'_>) -> Read,
 }
 
 /// What a hoster calls what every hoster has, for the log.
@@ -81,7 +86,9 @@ pub struct Words {
 }
 
 /// What a hook's argument is read with.
-pub struct Surroundings {
+pub struct Surroundings<'a> {
+    /// The name of its Legion.
+    pub name: &'a str,
     /// The address that its Legion listens on, if the ini names one.
     pub legion: Option<IpAddr>,
     pub shared: &'static Shared,
@@ -126,10 +133,10 @@ pub trait Remote: Send + Sync {
     fn local_addresses(&self) -> Vec<(&'static str, IpAddr)>;
     /// Gets all that is needed to ask, and counts the requests. What is missing now may be there later.
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure>;
-    /// What it logs in with.
-    fn secret(&self) -> &Secret;
-    /// Whom it asks.
-    fn api(&self) -> Api;
+    /// What it logs in with, if it does.
+    fn secret(&self) -> Option<&Secret>;
+    /// Whom it asks, and how.
+    fn way(&self) -> Way;
     /// The hoster and the login: a login that is rejected for one IP is rejected for all with the same account.
     fn account(&self) -> Vec<u8>;
     /// Tells failover IPs apart: equal for two hooks only if both mean the same IP.
@@ -162,8 +169,24 @@ pub trait Session {
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure>;
     /// Where the failover IP is.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure>;
-    /// Has the failover IP routed nowhere; returns where it is then.
+    /// Has the failover IP routed nowhere, or at least not here; returns where it is then.
     fn release(&self, limit: Duration) -> Result<Place, Failure>;
+}
+
+/// How a hoster is asked.
+pub enum Way {
+    Api(Api),
+    /// By a program on this host.
+    Program(PathBuf),
+}
+
+impl Way {
+    pub fn api(self) -> Option<Api> {
+        match self {
+            Way::Api(api) => Some(api),
+            Way::Program(_) => None,
+        }
+    }
 }
 
 /// The API that is asked.
@@ -174,6 +197,24 @@ pub struct Api {
     pub tls: Tls,
     /// Whether it is on this very host, as in a rehearsal.
     pub is_here: bool,
+}
+
+impl Api {
+    fn of(url: &Uri, common: &Common) -> Api {
+        let tls = match (url.scheme_str(), common.ssl_no_verify) {
+            (Some("https"), false) => Tls::Verified,
+            (Some("https"), true) => Tls::Unverified,
+            _ => Tls::None,
+        };
+        let host = host_of(url);
+        Api { host: host.into(), authority: authority(url).into(), tls, is_here: is_local(host) }
+    }
+
+    /// A request that changes something, for the log.
+    fn post(url: &Uri, common: &Common) -> String {
+        let unverified = if common.ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
+        format!("POST to {}, at most {} s{unverified}", authority(url), seconds(common.timeout))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,6 +231,8 @@ pub enum Place {
     Here(String),
     Elsewhere(String),
     Nowhere,
+    /// All that is known is that it is not here.
+    NotHere,
 }
 
 impl Place {
@@ -200,23 +243,24 @@ impl Place {
     pub fn server(&self) -> Option<&str> {
         match self {
             Place::Here(server) | Place::Elsewhere(server) => Some(server),
-            Place::Nowhere => None,
+            Place::Nowhere | Place::NotHere => None,
         }
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.server() {
-            Some(server) => write!(f, "routed to {}", named(server)),
-            None => f.write_str("routed nowhere"),
+        match self {
+            Place::Here(server) | Place::Elsewhere(server) => write!(f, "routed to {}", named(server)),
+            Place::Nowhere => f.write_str("routed nowhere"),
+            Place::NotHere => f.write_str("not here"),
         }
     }
 }
 
 /// A server for the log: a number alone would not say what it is.
 pub fn named(server: &str) -> Cow<'_, str> {
-    let is_number = server.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = !server.is_empty() && server.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { format!("server {server}").into() } else { server.into() }
 }
 
@@ -268,7 +312,7 @@ pub enum Kind {
 }
 
 /// How far a request came, and so what its failure is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Nothing has reached the host.
     Way,

@@ -197,7 +197,8 @@ impl Reading {
 
     fn read(&self, legion: Legion, phase: &'static str, action: Action, argument: &[u8]) -> Hook {
         let (about, shared) = (action.0, self.shared);
-        let read = (about.read)(argument, &Surroundings { legion: legion.address(), shared });
+        let (name, address) = (legion.name(), legion.address());
+        let read = (about.read)(argument, &Surroundings { name: &name, legion: address, shared });
         let (alarm, common) = (read.common.alarm.clone(), Arc::new(read.common));
         let ip = |remote| FailoverIp::new(legion, about, &common, remote, self.records);
         let ips = read.ips.into_iter().map(ip).collect();

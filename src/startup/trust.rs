@@ -11,7 +11,8 @@ use crate::uwsgi;
 /// Reads it now if there will be a chroot, since only now are the files outside within reach; else notes that it is due.
 /// Called while uWSGI reads its configuration.
 pub fn prepare(trust: &TrustStore, ips: &[FailoverIp]) {
-    let is_needed = ips.iter().any(|ip| ip.remote.api().tls == Tls::Verified);
+    let verifies = |ip: &FailoverIp| ip.remote.way().api().is_some_and(|api| api.tls == Tls::Verified);
+    let is_needed = ips.iter().any(verifies);
     // If it cannot be read outside, it is tried inside, where the failure is logged.
     if is_needed && (uwsgi::chroot().is_none() || trust.read().is_err()) {
         trust.read_each_day();

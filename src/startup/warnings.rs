@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Hook, LORD, actions, lord_ips, no_lord_hook};
-use crate::config::Key;
+use crate::config::{Common, Key, Secret};
 use crate::failover::FailoverIp;
-use crate::hosters::{Api, Tls, Words};
+use crate::hosters::{Api, Tls, Way, Words};
 use crate::uwsgi::{self, Legion};
 
 /// The largest valor that peers can store: they have 16 bits for it.
@@ -129,12 +129,9 @@ fn about_nodes(legion: Legion) -> Vec<String> {
 
 /// `lords` are all IPs that are taken over, if this is one.
 fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
-    let (common, pace, Api { host, tls, is_here, .. }) = (&ip.common, &ip.about.pace, ip.remote.api());
+    let (common, pace) = (&ip.common, &ip.about.pace);
     let secret = ip.about.words.secret;
     let mut warnings = ip.remote.warnings();
-    if tls == Tls::None && !is_here {
-        warnings.push(format!("url is plain http to {host}: the {secret} is sent unencrypted; use https"));
-    }
     if common.deadline < pace.shortest_deadline {
         let (deadline, longest) = (common.deadline.as_secs_f64(), pace.longest_switch.as_secs());
         let shortest = pace.shortest_deadline.as_secs();
@@ -143,19 +140,35 @@ fn about_ip(ip: &FailoverIp, lords: Option<&Vec<&FailoverIp>>) -> Vec<String> {
              given up earlier may still complete, and the next node moves the IP again; set deadline={shortest} or more"
         ));
     }
-    if common.ssl_no_verify {
-        let who = format!("anyone on the network path to {host}");
-        warnings.push(format!("ssl_no_verify is set: {who} can read the {secret}; remove it"));
+    match ip.remote.way() {
+        Way::Api(api) => warnings.extend(about_api(&api, common, secret)),
+        Way::Program(_) if common.ssl_no_verify => {
+            warnings.push("ssl_no_verify means nothing to a command: remove it".into());
+        }
+        Way::Program(_) => {}
     }
-    if let Some((key, path)) = ip.remote.secret().file() {
+    if let Some((key, path)) = ip.remote.secret().and_then(Secret::file) {
         let shown = path.display();
         if others_may_read(path) {
             warnings.push(format!("{key}={shown} is readable by others: chmod o-r {shown}"));
         }
         warnings.extend(unreadable_later(key, path, secret));
     }
-    warnings.extend(unresolvable(&host));
     warnings.extend(lords.and_then(|lords| impatient_check(ip, lords)));
+    warnings
+}
+
+fn about_api(api: &Api, common: &Common, secret: &str) -> Vec<String> {
+    let Api { host, tls, is_here, .. } = api;
+    let mut warnings = Vec::new();
+    if *tls == Tls::None && !is_here {
+        warnings.push(format!("url is plain http to {host}: the {secret} is sent unencrypted; use https"));
+    }
+    if common.ssl_no_verify {
+        let who = format!("anyone on the network path to {host}");
+        warnings.push(format!("ssl_no_verify is set: {who} can read the {secret}; remove it"));
+    }
+    warnings.extend(unresolvable(host));
     warnings
 }
 

@@ -111,7 +111,8 @@ impl Kept {
             reload: None,
         };
         // A reload goes on with a password that it cannot read, but this node could not take over.
-        if !kept.ips.is_empty() && kept.ips.iter().all(|ip| ip.remote.secret().read().is_err()) {
+        let has_no_secret = |ip: &FailoverIp| ip.remote.secret().is_some_and(|secret| secret.read().is_err());
+        if !kept.ips.is_empty() && kept.ips.iter().all(has_no_secret) {
             kept.comeback.begin_away(Instant::now());
             kept.rests = true;
             legion.set_valor(0);

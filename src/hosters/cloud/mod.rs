@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use super::ledger::{Account, Question};
 use super::{About, Api, Failure, Hoster, Need, Read, Remote, Request, Session, Shared, Surroundings};
-use super::{Tls, Words};
-use crate::config::{Common, Secret, host_of, is_local};
+use super::{Way, Words};
+use crate::config::{Common, Secret};
 use crate::https::authority;
 use crate::metrics::Metrics;
 use crate::sys::{is_here, lock};
@@ -125,7 +125,7 @@ impl FloatingIp {
     }
 
     fn question(&self, request: Request, need: Need) -> Question<'_> {
-        Question { account: self.ledger_account(), ip: self.options.ip, request, need }
+        Question { account: self.ledger_account(), ip: &self.name, request, need }
     }
 }
 
@@ -143,7 +143,7 @@ impl Remote for FloatingIp {
     }
 
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure> {
-        let token = self.secret().read().map_err(Failure::not_sent)?;
+        let token = self.options.token.read().map_err(Failure::not_sent)?;
         let server = self.server().map_err(Failure::not_sent)?;
         let authorization = authorization(&token);
         let authorization =
@@ -151,19 +151,12 @@ impl Remote for FloatingIp {
         Ok(Box::new(Asking::new(self, server, authorization, metrics)))
     }
 
-    fn secret(&self) -> &Secret {
-        &self.options.token
+    fn secret(&self) -> Option<&Secret> {
+        Some(&self.options.token)
     }
 
-    fn api(&self) -> Api {
-        let url = &self.options.url;
-        let tls = match (url.scheme_str(), self.common.ssl_no_verify) {
-            (Some("https"), false) => Tls::Verified,
-            (Some("https"), true) => Tls::Unverified,
-            _ => Tls::None,
-        };
-        let host = host_of(url);
-        Api { host: host.into(), authority: authority(url).into(), tls, is_here: is_local(host) }
+    fn way(&self) -> Way {
+        Way::Api(Api::of(&self.options.url, &self.common))
     }
 
     fn account(&self) -> Vec<u8> {
@@ -202,7 +195,9 @@ impl Remote for FloatingIp {
             (Err(why), _) => {
                 warnings.push(format!("{why}: each takeover asks again; or set server to {SERVER_MEANING}"))
             }
-            (Ok(Named::Id(given)), Some(own)) if given != own && !self.api().is_here => {
+            (Ok(Named::Id(given)), Some(own))
+                if given != own && !Api::of(&self.options.url, &self.common).is_here =>
+            {
                 warnings.push(format!(
                     "server={given} is not this server, which is {own}: is it another one's? Leave server out to use \
                      this server's own"
@@ -232,7 +227,7 @@ mod tests {
     use super::*;
 
     fn read_hook(argument: &str, shared: &'static Shared) -> Vec<Arc<dyn Remote>> {
-        read(argument.as_bytes(), &Surroundings { legion: None, shared }).ips
+        read(argument.as_bytes(), &Surroundings { name: "", legion: None, shared }).ips
     }
 
     fn shared() -> &'static Shared {

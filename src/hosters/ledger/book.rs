@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{HashMap, RandomState};
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::{Account, Hold, Limits, LockOut, Outcome, Question};
@@ -28,7 +27,7 @@ pub struct Slot(u64);
 pub(super) struct Sent {
     slot: Slot,
     at: Instant,
-    ip: IpAddr,
+    ip: String,
     request: Request,
     /// Whether it delays the next switch of its IP.
     is_try: bool,
@@ -52,7 +51,7 @@ pub(super) struct Standing {
     /// What was sent within the last hour, the oldest first.
     pub(super) sent: VecDeque<Sent>,
     /// IPs whose switch was put off because of the account's other IPs, and when.
-    put_off: HashMap<IpAddr, Instant>,
+    put_off: HashMap<String, Instant>,
     /// How many guards check with this login.
     watched: usize,
 }
@@ -89,7 +88,7 @@ impl Book {
         let Question { account, ip, request, need } = *question;
         if let Some(hold) = self.held(question, now) {
             if hold.is_shared {
-                self.standing(&account).put_off.insert(ip, now);
+                self.standing(&account).put_off.insert(ip.into(), now);
             }
             return Err(hold);
         }
@@ -99,9 +98,17 @@ impl Book {
         if standing.lock_out_remaining(now).is_some() {
             standing.pardoned = Some(slot);
         }
-        standing.put_off.retain(|other, at| *other != ip && now.duration_since(*at) < account.limits.turn);
+        standing.put_off.retain(|other, at| other != ip && now.duration_since(*at) < account.limits.turn);
         standing.forget(now);
-        standing.sent.push_back(Sent { slot, at: now, ip, request, is_try: true, need, is_under_way: true });
+        standing.sent.push_back(Sent {
+            slot,
+            at: now,
+            ip: ip.into(),
+            request,
+            is_try: true,
+            need,
+            is_under_way: true,
+        });
         Ok(slot)
     }
 
@@ -235,7 +242,7 @@ impl Standing {
     }
 
     /// Whether the next switch of this IP is not due yet.
-    fn over_tries(&self, limits: &Limits, ip: IpAddr, now: Instant) -> Option<Hold> {
+    fn over_tries(&self, limits: &Limits, ip: &str, now: Instant) -> Option<Hold> {
         let Limits { tries_at_once, try_pauses, calm, .. } = *limits;
         let (mut tries, mut last) = (0_usize, None::<Instant>);
         for sent in self.switches().filter(|sent| sent.ip == ip && sent.is_try) {
@@ -251,11 +258,11 @@ impl Standing {
     }
 
     /// Whether the account's switches of the hour are used up, or left for IPs that have waited longer.
-    fn over_switches(&self, limits: &Limits, ip: IpAddr, now: Instant) -> Option<Hold> {
+    fn over_switches(&self, limits: &Limits, ip: &str, now: Instant) -> Option<Hold> {
         let Limits { switches_an_hour, switch_pause, turn, .. } = *limits;
-        let last_of = |ip: IpAddr| self.switches().rev().find(|sent| sent.ip == ip).map(|sent| sent.at);
-        let comes_first = |(other, at): &(&IpAddr, &Instant)| {
-            **other != ip && now.duration_since(**at) < turn && last_of(**other) < last_of(ip)
+        let last_of = |ip: &str| self.switches().rev().find(|sent| sent.ip == ip).map(|sent| sent.at);
+        let comes_first = |(other, at): &(&String, &Instant)| {
+            *other != ip && now.duration_since(**at) < turn && last_of(other) < last_of(ip)
         };
         let first = self.put_off.iter().filter(comes_first).count();
         let sent = self.within_the_hour(now).filter(|sent| sent.request != Request::Look).count();

@@ -7,7 +7,6 @@ mod rejected;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +29,7 @@ pub struct Account<'a> {
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     pub account: Account<'a>,
-    pub ip: IpAddr,
+    pub ip: &'a str,
     pub request: Request,
     pub need: Need,
 }

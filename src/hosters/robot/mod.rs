@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use super::answer::failure;
 use super::ledger::{Account, Outcome, Question};
 use super::{About, Api, Failure, Hoster, Need, Place, Read, Remote, Request, Session, Shared};
-use super::{Surroundings, Tls, Words};
-use crate::config::{Common, Secret, host_of, is_local};
-use crate::https::{Answer, Authorization, Body, Client, LONGEST_BODY, Method, authority, seconds};
+use super::{Surroundings, Way, Words};
+use crate::config::{Common, Secret};
+use crate::https::{Answer, Authorization, Body, Client, LONGEST_BODY, Method, authority};
 use crate::metrics::{Metrics, count};
 use crate::sys::{is_here, lock, net};
 use answer::Reader;
@@ -54,7 +54,7 @@ impl Hoster for Robot {
 
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
-    let Surroundings { legion, shared } = *surroundings;
+    let Surroundings { legion, shared, .. } = *surroundings;
     let mut known = lock(&shared.failover_ips);
     known.extend(options.iter().map(|options| options.ip));
     known.sort_unstable();
@@ -98,7 +98,7 @@ impl FailoverIp {
     }
 
     fn question<'a>(&'a self, secret: &'a [u8], request: Request, need: Need) -> Question<'a> {
-        Question { account: self.ledger_account(secret), ip: self.options.ip, request, need }
+        Question { account: self.ledger_account(secret), ip: &self.name, request, need }
     }
 }
 
@@ -117,7 +117,7 @@ impl Remote for FailoverIp {
     }
 
     fn open(&self, metrics: &'static Metrics) -> Result<Box<dyn Session + '_>, Failure> {
-        let password = self.secret().read().map_err(Failure::not_sent)?;
+        let password = self.options.login.password.read().map_err(Failure::not_sent)?;
         let target = self.active_ip().map_err(Failure::not_sent)?;
         Ok(Box::new(Asking {
             of: self,
@@ -130,19 +130,12 @@ impl Remote for FailoverIp {
         }))
     }
 
-    fn secret(&self) -> &Secret {
-        &self.options.login.password
+    fn secret(&self) -> Option<&Secret> {
+        Some(&self.options.login.password)
     }
 
-    fn api(&self) -> Api {
-        let url = &self.options.url;
-        let tls = match (url.scheme_str(), self.common.ssl_no_verify) {
-            (Some("https"), false) => Tls::Verified,
-            (Some("https"), true) => Tls::Unverified,
-            _ => Tls::None,
-        };
-        let host = host_of(url);
-        Api { host: host.into(), authority: authority(url).into(), tls, is_here: is_local(host) }
+    fn way(&self) -> Way {
+        Way::Api(Api::of(&self.options.url, &self.common))
     }
 
     fn account(&self) -> Vec<u8> {
@@ -155,7 +148,7 @@ impl Remote for FailoverIp {
     }
 
     fn held_back_for(&self, request: Request, need: Need) -> Option<Duration> {
-        let password = self.secret().read().ok()?;
+        let password = self.options.login.password.read().ok()?;
         self.shared.ledger.held(&self.question(&password, request, need)).map(|hold| hold.remaining)
     }
 
@@ -285,10 +278,7 @@ impl Session for Asking<'_> {
     }
 
     fn describe(&self) -> String {
-        let Common { ssl_no_verify, timeout, .. } = self.of.common;
-        let unverified = if ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        let host = authority(&self.of.options.url);
-        format!("POST to {host}, at most {} s{unverified}", seconds(timeout))
+        Api::post(&self.of.options.url, &self.of.common)
     }
 
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
@@ -321,7 +311,7 @@ mod tests {
 
     fn describe(argument: &str) -> String {
         static SHARED: Shared = Shared::new();
-        let read = read(argument.as_bytes(), &Surroundings { legion: None, shared: &SHARED });
+        let read = read(argument.as_bytes(), &Surroundings { name: "", legion: None, shared: &SHARED });
         let session = read.ips[0].open(Box::leak(Box::default()));
         session.unwrap_or_else(|failure| panic!("{failure:?}")).describe()
     }

@@ -17,11 +17,10 @@ use ureq::http::Uri;
 use super::FloatingIp;
 use super::answer::{Begun, Found, Progress, Reader};
 use super::options::Named;
-use crate::config::Common;
 use crate::hosters::answer::failure;
 use crate::hosters::ledger::Outcome;
-use crate::hosters::{Failure, Kind, Need, Place, Request, Session, Stage, named};
-use crate::https::{Answer, Authorization, Body, Client, Method, authority, seconds};
+use crate::hosters::{Api, Failure, Kind, Need, Place, Request, Session, Stage, named};
+use crate::https::{Answer, Authorization, Body, Client, Method, seconds};
 use crate::metrics::{Metrics, count};
 use crate::sys::lock;
 
@@ -332,10 +331,7 @@ impl Session for Asking<'_> {
     }
 
     fn describe(&self) -> String {
-        let Common { ssl_no_verify, timeout, .. } = self.of.common;
-        let unverified = if ssl_no_verify { ", its TLS certificate is NOT verified" } else { "" };
-        let host = authority(&self.of.options.url);
-        format!("POST to {host}, at most {} s{unverified}", seconds(timeout))
+        Api::post(&self.of.options.url, &self.of.common)
     }
 
     fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {

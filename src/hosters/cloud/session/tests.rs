@@ -58,7 +58,7 @@ impl Host {
         let shared: &'static Shared = Box::leak(Box::new(Shared::new()));
         let argument = format!("token={TOKEN},ip=4.4.4.4,url={url},{more}");
         let about: About = crate::hosters::cloud::Cloud::ABOUT;
-        let mut read = (about.read)(argument.as_bytes(), &Surroundings { legion: None, shared });
+        let mut read = (about.read)(argument.as_bytes(), &Surroundings { name: "", legion: None, shared });
         let remarks: Vec<String> = read.remarks.iter().map(ToString::to_string).collect();
         assert_eq!(remarks, [""; 0], "{argument}");
         Host { remote: read.ips.remove(0), requests, goes_on, metrics: Box::leak(Box::default()) }
@@ -344,7 +344,7 @@ fn says_whom_it_asks_for_how_long() {
         (",url=http://[::1]:8080/v1/,timeout=1.5", "POST to [::1]:8080, at most 1.5 s"),
     ] {
         let argument = format!("token={TOKEN},ip=4.4.4.4,server=42{more}");
-        let read = (about.read)(argument.as_bytes(), &Surroundings { legion: None, shared });
+        let read = (about.read)(argument.as_bytes(), &Surroundings { name: "", legion: None, shared });
         let session = read.ips[0].open(Box::leak(Box::default()));
         let session = session.unwrap_or_else(|failure| panic!("{failure:?}"));
         assert_eq!((session.describe().as_str(), session.target()), (expected, "server 42"));

@@ -1,0 +1,221 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::config::Weight;
+use crate::hosters::{Kind, Place, Stage};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn shared() -> &'static Shared {
+    Box::leak(Box::new(Shared::new()))
+}
+
+fn read_hook(argument: &str) -> Read {
+    read(argument.as_bytes(), &Surroundings { name: "one", legion: None, shared: shared() })
+}
+
+/// A command in `folder` with this text.
+fn script(folder: &Path, text: &str) -> String {
+    let path = folder.join("move-ip");
+    // By a shell: a file that is open for writing in a child of another test could not be run.
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "printf %s \"$1\" > \"$0\"; chmod 755 \"$0\""]).arg(&path).arg(text);
+    assert!(shell.status().unwrap().success());
+    path.to_str().unwrap().into()
+}
+
+/// What becomes of a request that a command with this text answers.
+fn answer(text: &str, request: Request) -> Result<Place, Failure> {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(folder.path(), &format!("#!/bin/sh\n{text}\n"));
+    let hook = read_hook(&format!("command={command},ip=4.4.4.4,target=web1,timeout=5"));
+    let session = hook.ips[0].open(Box::leak(Box::default()))?;
+    match request {
+        Request::Look => session.whereabouts(Need::Takeover, LONG),
+        Request::Switch => session.bring_here(Need::Election, LONG, &|| ()).map(Place::Here),
+        Request::Release => session.release(LONG),
+    }
+}
+
+fn said(text: &str, request: Request) -> String {
+    match answer(text, request) {
+        Ok(place) => format!("{place}"),
+        Err(Failure { kind, sentence, .. }) => format!("{kind:?}: {sentence}"),
+    }
+}
+
+#[test]
+fn an_exit_status_means_what_it_means_to_a_resource_agent() {
+    for (text, expected) in [
+        ("exit 0", "routed to exit status 0"),
+        ("echo moved; exit 0", "routed to exit status 0: moved"),
+        ("exit 1", "Unknown: start: exit status 1 (failed)"),
+        ("echo no >&2; exit 2", "Final: start: exit status 2 (wrong arguments): no"),
+        ("exit 3", "Final: start: exit status 3 (not implemented)"),
+        ("exit 4", "Final: start: exit status 4 (not permitted)"),
+        ("exit 5", "Final: start: exit status 5 (something is not installed)"),
+        ("exit 6", "Final: start: exit status 6 (not configured)"),
+        ("exit 7", "Unknown: start: exit status 7 (not here)"),
+        ("exit 75", "Locked: start: exit status 75 (busy)"),
+        ("exit 127", "Unknown: start: exit status 127 (a program that it calls is missing)"),
+        ("exit 200", "Unknown: start: exit status 200"),
+        ("kill -9 $$", "Unknown: start was killed by signal 9"),
+    ] {
+        assert_eq!(said(text, Request::Switch), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("exit 0", "routed to web1"),
+        ("exit 7", "not here"),
+        ("exit 1", "Unknown: monitor: exit status 1 (failed)"),
+        ("exit 75", "Locked: monitor: exit status 75 (busy)"),
+        ("exit 6", "Final: monitor: exit status 6 (not configured)"),
+    ] {
+        assert_eq!(said(text, Request::Look), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("[ $1 = stop ] || exit 7", "not here"),
+        ("exit 0", "NotDone: stop: exit status 0, but monitor finds it still here"),
+        ("exit 75", "Locked: stop: exit status 75 (busy)"),
+    ] {
+        assert_eq!(said(text, Request::Release), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_does_not_run_has_done_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(folder.path(), "#!/bin/sh\nexit 0\n");
+    let hook = read_hook(&format!("command={command},ip=vip"));
+    fs::remove_file(&command).unwrap();
+    let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let failure = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err();
+    assert_eq!((failure.kind, failure.stage), (Kind::NotSent, Stage::Way));
+    assert!(failure.sentence.ends_with("move-ip cannot be run: No such file or directory (os error 2)"));
+}
+
+#[test]
+fn a_command_knows_what_it_is_called_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(
+        folder.path(),
+        "#!/bin/sh\necho \"$#|$1|$2|$3|$4|$FAILOVER_ACTION|$FAILOVER_IP|$FAILOVER_TARGET|$FAILOVER_LEGION|$OCF_RESKEY_ip|$KEY\"\n",
+    );
+    let file = folder.path().join("environment");
+    fs::write(&file, "KEY='a key'\nFAILOVER_IP=no\n").unwrap();
+    let hook = read_hook(&format!("command={command},ip=vip one,env_file={}", file.display()));
+    let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let said = session.bring_here(Need::Election, LONG, &|| ()).unwrap();
+    assert_eq!(said, "exit status 0: 4|start|vip one||one|start|vip one||one|vip one|***");
+    assert_eq!((session.target(), hook.ips[0].ip()), ("this server", "vip one"));
+    assert_eq!(session.describe(), format!("{command} start, at most 60 s"));
+}
+
+#[test]
+fn an_agent_gets_all_by_its_environment() {
+    let hook = "agent=ocf:heartbeat:Dummy,ip=4.4.4.4,target=t,ocf_state=/tmp/state,ocf_cidr_netmask=32";
+    let options = options::parse(hook.as_bytes()).options.remove(0);
+    assert_eq!(options.program.path, Path::new("/usr/lib/ocf/resource.d/heartbeat/Dummy"));
+    assert_eq!(
+        options.program.words("start", ["4.4.4.4", "t", "one"]),
+        [c"/usr/lib/ocf/resource.d/heartbeat/Dummy", c"start"].map(|word| word.to_owned())
+    );
+    let address = Address {
+        path: options.program.path.display().to_string(),
+        options,
+        common: read_hook(hook).common,
+        legion: "one".into(),
+        shared: shared(),
+    };
+    let calling =
+        Calling { of: &address, variables: Variables::default(), metrics: Box::leak(Box::default()) };
+    let about = calling.about("monitor");
+    for (name, value) in [
+        ("OCF_RESKEY_ip", "4.4.4.4"),
+        ("OCF_RESKEY_state", "/tmp/state"),
+        ("OCF_RESKEY_cidr_netmask", "32"),
+        ("OCF_ROOT", "/usr/lib/ocf"),
+        ("OCF_RESOURCE_INSTANCE", "one_4.4.4.4"),
+        ("OCF_RESOURCE_TYPE", "Dummy"),
+        ("OCF_RESOURCE_PROVIDER", "heartbeat"),
+    ] {
+        assert!(about.contains(&(name.into(), value.into())), "{name}");
+    }
+}
+
+#[test]
+fn what_it_writes_is_cut_to_one_line_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(
+        folder.path(),
+        "#!/bin/sh\nhead -c 300000 /dev/zero | tr '\\0' x\nprintf '\\n\\n  the key is %s\\033[31m\\r\\n  end\\n' $KEY >&2; exit 1\n",
+    );
+    let file = folder.path().join("environment");
+    fs::write(&file, "KEY=hunter2\nSHORT=hun\n").unwrap();
+    let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
+    let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let sentence = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err().sentence;
+    let said = sentence.strip_prefix("start: exit status 1 (failed): ").unwrap();
+    assert!(said.starts_with("xxx") && said.ends_with("x / the key is ***?[31m / end"), "{said}");
+    assert_eq!(said.chars().count(), 200);
+}
+
+#[test]
+fn what_is_wrong_with_an_argument_is_said_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("environment");
+    fs::write(&file, "A=1\nhunter2\n").unwrap();
+    let (file, here) = (file.display(), folder.path().display());
+    for (argument, expected) in [
+        ("ip=vip", "command is missing: set command to the absolute path of a program"),
+        ("command=,ip=vip", "command is empty"),
+        ("command=move-ip,ip=vip", "command=move-ip is not valid: expected the absolute path"),
+        ("command=/bin/true,agent=ocf:heartbeat:Dummy,ip=vip", "command and agent are both given: keep one"),
+        ("agent=,ip=vip", "agent is empty"),
+        ("agent=Dummy,ip=vip", "agent=Dummy is not valid: expected ocf:PROVIDER:NAME"),
+        ("agent=ocf:Dummy,ip=vip", "agent=ocf:Dummy is not valid"),
+        ("agent=ocf:heartbeat:../x,ip=vip", "is not valid"),
+        (
+            "command=/bin/true,ocf_state=1,ip=vip",
+            "ocf_state is for an agent: put it into env_file for a command",
+        ),
+        ("agent=ocf:heartbeat:Dummy,ocf_a-b=1,ip=vip", "ocf_a-b cannot be a parameter"),
+        ("command=/bin/true", "ip is missing: set ip to what the command moves"),
+        ("command=/bin/true,ip=a;;b", "ip=a;;b has an empty item"),
+        ("command=/bin/true,ip=a;b;a", "ip=a;b;a contains a twice"),
+        ("command=/bin/true,ip=-a", "ip=-a is not valid: the command would take it for an option"),
+        ("command=/bin/true,ip=a\x07b", "ip=a?b is not valid: expected at most 200 printable characters"),
+        ("command=/bin/true,ip=a,target=--all", "target=--all is not valid"),
+        ("command=/bin/true,ip=a,timeout=5,deadline=x", "deadline=x is not valid"),
+    ] {
+        let read = read_hook(argument);
+        let wrong: Vec<String> = read.remarks.iter().map(ToString::to_string).collect();
+        assert!(wrong.iter().any(|remark| remark.contains(expected)), "{argument}: {wrong:?}");
+        assert!(read.remarks.iter().any(|remark| remark.weight() == Weight::Wrong) && read.ips.is_empty());
+    }
+    // What may be there later.
+    for (argument, expected) in [
+        (format!("command={here}/none,ip=a"), "none cannot be run (No such file or directory"),
+        (format!("command={here},ip=a"), "cannot be run (it is no file): expected a program"),
+        (format!("command={file},ip=a"), "it is not executable: chmod 755"),
+        ("agent=ocf:none:none,ip=a".into(), "agent=/usr/lib/ocf/resource.d/none/none cannot be run"),
+        (format!("command=/bin/true,ip=a,env_file={file}"), "environment: line 2 is not NAME=value"),
+        (format!("command=/bin/true,ip=a,env_file={here}/none"), "expected a file with lines NAME=value"),
+    ] {
+        let read = read_hook(&argument);
+        let remark = read.remarks.iter().find(|remark| remark.weight() == Weight::Away).expect(&argument);
+        assert!(remark.to_string().contains(expected), "{argument}: {remark}");
+        assert!(!remark.to_string().contains("hunter2"), "{remark}");
+        assert_eq!(read.ips.len(), 1, "{argument}");
+    }
+}
+
+#[test]
+fn several_ips_are_calls_of_their_own() {
+    let read = read_hook("command=/bin/true,ip=www.example.com; 2001:db8::1 ;eip-1,target=t");
+    let ips: Vec<&str> = read.ips.iter().map(|ip| ip.ip()).collect();
+    assert_eq!(ips, ["www.example.com", "2001:db8::1", "eip-1"]);
+    assert!(read.remarks.is_empty());
+    assert_ne!(read.ips[0].identity(), read.ips[1].identity());
+    assert_eq!(read.ips[0].check_pause(), Duration::from_secs(60));
+}
