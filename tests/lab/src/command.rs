@@ -130,6 +130,11 @@ impl Hosted for Commanded {
         self.robot.server_name(node)
     }
 
+    /// A command does not say where it is instead.
+    fn routed_to(&self, _: usize) -> String {
+        "not here".into()
+    }
+
     fn node_at(&self, ip: IpAddr) -> Option<usize> {
         self.robot.node_at(ip)
     }

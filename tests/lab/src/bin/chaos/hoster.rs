@@ -33,6 +33,13 @@ pub struct Login {
     pub file_key: &'static str,
 }
 
+/// How often a process may ask.
+pub struct Limit {
+    pub gets: usize,
+    pub posts: usize,
+    pub rejected: usize,
+}
+
 /// By its presence in a node's folder something is wrong with the node's command.
 pub const TROUBLED: &str = "trouble";
 /// In a node's folder: the command.
@@ -172,12 +179,14 @@ impl Hoster {
         request.method == "GET" && !request.path.contains("/actions/")
     }
 
-    /// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: looks, and requests with a
-    /// login that is rejected. Only Robot locks an address out for these; in the Cloud each takeover may send one.
-    pub fn limits(self) -> (usize, usize) {
+    /// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: looks; POSTs for each IP, beside
+    /// the first one of each election; and requests with a login that is rejected. Only Robot locks an address out for these;
+    /// elsewhere each takeover may send one.
+    pub fn limits(self) -> Limit {
         match self {
-            Hoster::Robot => (60, 2),
-            Hoster::Cloud | Hoster::Command => (300, 30),
+            Hoster::Robot => Limit { gets: 60, posts: 15, rejected: 2 },
+            Hoster::Cloud => Limit { gets: 300, posts: 15, rejected: 30 },
+            Hoster::Command => Limit { gets: 720, posts: 60, rejected: 30 },
         }
     }
 }
