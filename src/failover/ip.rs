@@ -177,15 +177,21 @@ impl FailoverIp {
         found
     }
 
-    /// Deletes the route if it points here, and only then; each request takes at most `limit`. Returns where the IP was.
+    /// Deletes the route if it points here, and only then, or takes what is of this host away from it; each request takes at most `limit`. Returns where the IP was.
     pub fn release(&self, limit: Duration) -> Result<Place, Failure> {
         let ip = self.name();
         let session = self.open()?;
-        let found = session.whereabouts(Need::Takeover, limit)?;
-        if !found.is_here() {
-            self.log(&format!("{ip} is {found}, not here: nothing to release"));
-            return Ok(found);
-        }
+        let found = match session.whereabouts(Need::Takeover, limit) {
+            Ok(found) if !found.is_here() => {
+                let place =
+                    if found == Place::NotHere { "not here".into() } else { format!("{found}, not here") };
+                self.log(&format!("{ip} is {place}: nothing to release"));
+                return Ok(found);
+            }
+            // What is of this host is here unless it is known not to be.
+            Err(_) if self.remote.is_of_this_host() => Place::Here(session.target().into()),
+            found => found?,
+        };
         match session.release(limit)? {
             Place::Nowhere => self.log(&format!("{ip} is routed nowhere now: released")),
             Place::NotHere => self.log(&format!("{ip} is not here any more: released")),

@@ -137,7 +137,7 @@ impl Node {
         // One IP after the other, each tried whatever became of the others. Not in threads: one that is started here would
         // take uWSGI's signals.
         let release = |ip: &&FailoverIp| {
-            if let Some(why) = why {
+            if let Some(why) = why.filter(|_| !ip.remote.is_of_this_host()) {
                 ip.log(&format!("{} is not released: {why}", ip.name()));
                 return true;
             }

@@ -151,6 +151,11 @@ pub trait Remote: Send + Sync {
     fn check_pause(&self) -> Duration;
     /// What works, but may not work as expected.
     fn warnings(&self) -> Vec<String>;
+    /// Whether it is a property of this host, such as an address on its interface: nobody but this node takes it away from
+    /// here.
+    fn is_of_this_host(&self) -> bool {
+        false
+    }
     /// What the last check has found beside the route: what keeps the IP from working wherever it is routed.
     fn trouble(&self) -> Option<String> {
         None

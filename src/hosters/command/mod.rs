@@ -144,6 +144,11 @@ impl Remote for Address {
         self.shared.ledger.book().check_pause(&account, self.common.verify, Instant::now())
     }
 
+    /// As OCF's cluster managers do, which stop whatever is not to run here.
+    fn is_of_this_host(&self) -> bool {
+        self.options.program.agent.is_some()
+    }
+
     fn warnings(&self) -> Vec<String> {
         let (path, shown) = (&self.options.program.path, &self.path);
         let mut warnings = Vec::new();
