@@ -4,6 +4,7 @@
 
 mod action;
 mod answers;
+mod badcommand;
 mod beside;
 mod builds;
 mod check;
@@ -14,6 +15,7 @@ mod dns_record;
 mod drain;
 mod examples;
 mod exoscale_eip;
+mod failovercommand;
 mod floatingip;
 mod growth;
 mod health;

@@ -245,6 +245,11 @@ impl Place {
         matches!(self, Place::Here(_))
     }
 
+    /// For the log, of one that should be here.
+    pub fn and_not_here(&self) -> String {
+        if *self == Place::NotHere { self.to_string() } else { format!("{self}, not here") }
+    }
+
     pub fn server(&self) -> Option<&str> {
         match self {
             Place::Here(server) | Place::Elsewhere(server) => Some(server),
