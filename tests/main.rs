@@ -21,6 +21,7 @@ mod installation;
 mod legion;
 mod membership;
 mod mistaken;
+mod ocf;
 mod outage;
 mod own;
 mod package;

@@ -7,6 +7,7 @@
 //! `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene` puts a Legion and
 //! a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is what that leaves.
 
+pub mod agents;
 pub mod bind;
 pub mod checked;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod kvlist;
 pub mod legion;
 pub mod links;
 pub mod log;
+pub mod machine;
 pub mod node;
 pub mod process;
 pub mod proxy;
