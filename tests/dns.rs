@@ -33,8 +33,8 @@ fn a_lord_that_dies_or_stops_hands_the_record_over(uwsgi: Uwsgi) {
     scene.legion.node(1).signal(SIGINT);
     assert!(scene.legion.wait_for_exit(1, LIMIT), "{}", scene.state());
     scene.settles_at(2, &[2, 3]);
-    let nodes: Vec<_> = scene.robot.journal().into_iter().filter_map(|request| request.target).collect();
-    assert_eq!(nodes, [1, 2, 1, 2].map(|node| scene.robot.target_of(node)), "{}", scene.state());
+    let targets: Vec<_> = scene.robot.journal().into_iter().filter_map(|request| request.target).collect();
+    assert_eq!(targets, [1, 2, 1, 2].map(|node| scene.robot.target_of(node)), "{}", scene.state());
 }
 
 fn a_lord_that_was_frozen_takes_the_record_back(uwsgi: Uwsgi) {
@@ -57,7 +57,7 @@ fn a_record_that_is_changed_by_hand_is_taken_back(uwsgi: Uwsgi) {
     scene.robot.update(&[&format!("update add {NAME} 60 A {}", scene.robot.target_of(3))]);
     scene.wait_for(1, LIMIT);
     let line = format!("{NAME} is not here, and this node is Lord: taking it back");
-    assert_eq!(scene.said(1, &line), 3, "{}", scene.state());
+    assert!(scene.said(1, &line) >= 3, "{}", scene.state());
 }
 
 /// Whether nothing listens there, or it listens and does not answer.

@@ -24,6 +24,7 @@ mod installation;
 mod legion;
 mod membership;
 mod mistaken;
+mod ocf;
 mod outage;
 mod ovh_ip;
 mod own;

@@ -9,6 +9,7 @@
 //! serves, and who asks for it. `scene` puts a Legion and a stand-in together; in `ranked` its nodes have ranks. `reload`
 //! makes a node start anew, `remains` is what that leaves.
 
+pub mod agents;
 pub mod bind;
 pub mod checked;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod kvlist;
 pub mod legion;
 pub mod links;
 pub mod log;
+pub mod machine;
 pub mod node;
 pub mod ovh;
 pub mod process;
