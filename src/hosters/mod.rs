@@ -22,6 +22,7 @@ use ureq::http::Uri;
 use crate::config::{Common, Pace, Remark, Secret, host_of, is_local};
 use crate::https::{TrustStore, authority, seconds};
 use crate::metrics::Metrics;
+use crate::sys::lock;
 pub use cloud::OwnServer;
 use ledger::Ledger;
 #[cfg(feature = "fuzz")]
@@ -120,6 +121,14 @@ impl Shared {
             failover_ips: Mutex::new(Vec::new()),
             own_server: OwnServer::new(),
         }
+    }
+
+    /// Notes a hook's failover IPs.
+    fn note_ips(&self, ips: impl IntoIterator<Item = IpAddr>) {
+        let mut known = lock(&self.failover_ips);
+        known.extend(ips);
+        known.sort_unstable();
+        known.dedup();
     }
 }
 

@@ -41,10 +41,7 @@ impl Calling<'_> {
     ) -> Result<(i32, String), Failure> {
         let verb = verb(request);
         let (ledger, question) = (&self.of.shared.ledger, self.of.question(request, need));
-        let slot = ledger.admit(&question).map_err(|hold| {
-            count(&self.metrics.requests_held_back);
-            Failure::from(hold)
-        })?;
+        let slot = ledger.admit(&question, self.metrics)?;
         begin();
         count(&self.metrics.requests);
         let (words, environment) = (self.words(verb), self.variables.with(&self.about(verb)));
