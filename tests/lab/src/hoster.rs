@@ -31,6 +31,10 @@ pub trait Hosted: Send + Sync {
     fn target_of(&self, node: usize) -> String;
     /// As the plugin's log names it.
     fn server_name(&self, node: usize) -> String;
+    /// What the plugin's log says of an IP that is at node N and not where it should be.
+    fn routed_to(&self, node: usize) -> String {
+        format!("routed to {}", self.server_name(node))
+    }
     /// The node that the IP is routed to.
     fn node_at(&self, ip: IpAddr) -> Option<usize>;
     /// Moved by hand, at once.

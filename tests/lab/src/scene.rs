@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use crate::LIMIT;
+use crate::bind::Bind;
 use crate::cloud::{self, Cloud};
+use crate::command::Commanded;
 use crate::hoster::{self, Hosted};
 use crate::legion::{LEGION, Legion, failover_ip};
 use crate::robot::{Config, Request, Robot};
@@ -52,6 +54,26 @@ impl Scene<Cloud> {
         options: &str,
     ) -> Scene<Cloud> {
         Scene::of(uwsgi, nodes, hoster::cloud(config), more, options)
+    }
+}
+
+impl Scene<Bind> {
+    /// As [`Scene::new`], with a DNS record that examples/dns-record moves. `None` where there is no DNS server.
+    pub fn by_dns(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Option<Scene<Bind>> {
+        Some(Scene::of(uwsgi, nodes, Bind::start()?, more, options))
+    }
+}
+
+impl Scene<Commanded> {
+    /// As [`Scene::new`], by the lab's own command.
+    pub fn by_command(
+        uwsgi: Uwsgi,
+        nodes: usize,
+        config: Config,
+        more: &str,
+        options: &str,
+    ) -> Scene<Commanded> {
+        Scene::of(uwsgi, nodes, Commanded::new(hoster::robot(config)), more, options)
     }
 }
 
