@@ -7,7 +7,7 @@ use lab::hoster::Hosted;
 use lab::legion::failover_ip;
 use lab::process::SIGKILL;
 use lab::robot::Certificate;
-use lab::scene::{LIMIT, QUICK, Scene, on_each_uwsgi, side_by_side};
+use lab::scene::{LIMIT, Scene, on_each_uwsgi, side_by_side};
 use lab::script::{self, Ended};
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::{PASSWORD, process, wait_until};
@@ -305,21 +305,31 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
 
 fn the_elastic_ip_follows_the_lord(uwsgi: Uwsgi) {
     let exoscale = start(Config { switch: Duration::from_secs(1), ..Config::new(failover_ip()) });
-    let scene = the_ip_follows_the_lord(Scene::of(uwsgi, 3, exoscale, "", QUICK));
+    let scene = settled(uwsgi, exoscale);
+    let before = changes(&scene.robot).len();
+    let scene = follows_the_lord(scene);
     // Attached here before it is detached there, and nothing else.
-    let expected = ["attach 1", "attach 2", "detach 1", "attach 1", "detach 2"];
-    assert_eq!(changes(&scene.robot), expected, "{}", scene.state());
+    let expected = ["attach 2", "detach 1", "attach 1", "detach 2"];
+    assert_eq!(changes(&scene.robot)[before..], expected, "{}", scene.state());
     assert_eq!(scene.robot.attached(), vms(&[1]));
 }
 
-/// Three nodes, of which the Lord dies and comes back.
-pub fn the_ip_follows_the_lord<S: Hosted>(scene: Scene<S>) -> Scene<S> {
-    let mut scene = scene.settle();
+/// Three nodes, of which the first is Lord and has the IP. Before that, whoever has started first may have had it.
+pub fn settled<S: Hosted>(uwsgi: Uwsgi, stand_in: S) -> Scene<S> {
+    // Nobody is given up because the machine is busy.
+    let options = "legion-freq = 1\nlegion-tolerance = 10\nlegion-quorum = failover 2\n";
+    Scene::of(uwsgi, 3, stand_in, "", options).settle()
+}
+
+/// The Lord dies, and comes back.
+pub fn follows_the_lord<S: Hosted>(mut scene: Scene<S>) -> Scene<S> {
+    let before = scene.switches();
     scene.legion.kill(1);
     scene.wait_for(2, LIMIT);
     scene.legion.start(1);
     scene.wait_for(1, LIMIT);
-    let nodes: Vec<usize> = scene.robot.moves().into_iter().filter_map(|(_, _, node)| node).collect();
-    assert_eq!(nodes, [1, 2, 1], "{}", scene.state());
+    let moves = scene.robot.moves().into_iter().skip(before);
+    let nodes: Vec<usize> = moves.filter_map(|(_, _, node)| node).collect();
+    assert_eq!(nodes, [2, 1], "{}", scene.state());
     scene
 }

@@ -36,7 +36,7 @@ fn each_command_is_python_3_9_with_nothing_but_its_standard_library() {
         assert_eq!(String::from_utf8_lossy(&look.stdout), "\n", "{name} imports what is not Python's own");
         found.push(name);
     }
-    for name in ["exoscale-eip", "ovh-ip"] {
+    for name in ["dns-record", "exoscale-eip", "ovh-ip"] {
         assert!(found.iter().any(|found| found == name), "{found:?}");
     }
 }
