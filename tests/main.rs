@@ -4,6 +4,7 @@
 
 mod action;
 mod answers;
+mod badcommand;
 mod beside;
 mod builds;
 mod check;
@@ -13,6 +14,8 @@ mod dns;
 mod dns_record;
 mod drain;
 mod examples;
+mod exoscale_eip;
+mod failovercommand;
 mod floatingip;
 mod growth;
 mod health;
@@ -23,6 +26,7 @@ mod membership;
 mod mistaken;
 mod ocf;
 mod outage;
+mod ovh_ip;
 mod own;
 mod package;
 mod privileges;

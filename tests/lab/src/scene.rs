@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub use crate::LIMIT;
 use crate::bind::Bind;
 use crate::cloud::{self, Cloud};
+use crate::command::Commanded;
 use crate::hoster::{self, Hosted};
 use crate::legion::{LEGION, Legion, failover_ip};
 use crate::robot::{Config, Request, Robot};
@@ -63,8 +64,22 @@ impl Scene<Bind> {
     }
 }
 
+impl Scene<Commanded> {
+    /// As [`Scene::new`], by the lab's own command.
+    pub fn by_command(
+        uwsgi: Uwsgi,
+        nodes: usize,
+        config: Config,
+        more: &str,
+        options: &str,
+    ) -> Scene<Commanded> {
+        Scene::of(uwsgi, nodes, Commanded::new(hoster::robot(config)), more, options)
+    }
+}
+
 impl<S: Hosted> Scene<S> {
-    fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
+    /// As [`Scene::new`], with a stand-in that runs.
+    pub fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
         let hooks: Vec<String> = (1..=nodes).map(|node| robot.hook(node, failover_ip(), more)).collect();
         let legion = Legion::of_action(uwsgi, robot.action(), &hooks, options);
         Scene { robot, legion }
