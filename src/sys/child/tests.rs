@@ -304,3 +304,33 @@ fn nothing_is_left_of_many_calls() {
     }
     assert_eq!(descriptors(), before);
 }
+
+/// As with sudo, which has another user's id by then.
+#[test]
+fn what_runs_as_another_user_counts_until_it_ends() {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        return println!("skipped: only root may start a program as another user");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (sudo, file) = (folder.path().join("sudo"), folder.path().join("pid"));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "cp $(command -v setpriv) \"$0\"; chmod 4755 \"$0\""]).arg(&sudo);
+    assert!(shell.status().unwrap().success());
+    let script = format!("{} --reuid 0 sleep 1000 & echo $! >{}; wait", sudo.display(), file.display());
+    // As this thread's user only: the C library would change that of all.
+    let ended = thread::spawn(move || {
+        // SAFETY: takes numbers, and concerns this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
+        let mut runner = runner(&["/bin/sh", "-c", &script]);
+        let ended = [runner.run(SHORT), runner.run(SHORT)].map(|ended| format!("{ended:?}"));
+        (ended, runner.left)
+    });
+    let (ended, left) = ended.join().unwrap();
+    let pid: pid_t = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+    // SAFETY: takes numbers; the process is the one from above, which nobody else could end.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    assert_eq!(ended, ["TimedOut", "Stuck"]);
+    assert!(forget(left.unwrap(), 0));
+}
