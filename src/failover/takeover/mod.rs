@@ -176,7 +176,8 @@ impl Takeover<'_> {
             let (ip, target) = (self.order.ip, session.target());
             self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
         };
-        Ok(session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin))
+        let goes_on = || self.setting.goes_on();
+        Ok(session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin, &goes_on))
     }
 
     /// Takes in how a request failed.

@@ -47,7 +47,13 @@ impl Session for &Fake {
         "a fake".into()
     }
 
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        _: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
         self.limit.set(limit);
         // Only a request that has reached the hoster counts as the first.
         assert_eq!(need == Need::Election, !self.sent.get());

@@ -223,7 +223,7 @@ fn who_waits_for_any_child_does_not_get_the_minder() {
 
 fn call(script: &str, timeout: Duration) -> (String, String) {
     let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), CString::new(script).unwrap()];
-    let (ended, output) = Call { words: &words, environment: &[] }.run(timeout);
+    let (ended, output) = Call { words: &words, environment: &[] }.run(timeout, &|| true);
     (format!("{ended:?}"), String::from_utf8(output).unwrap())
 }
 
@@ -241,7 +241,7 @@ fn a_call_ends_as_it_ends_with_the_end_of_its_output() {
         let (how, said) = call(script, LONG);
         assert_eq!((&*how, said.trim_start_matches('\0')), (ended, output), "{script}");
     }
-    let (ended, _) = Call { words: &[c"/nonexistent/program".into()], environment: &[] }.run(LONG);
+    let (ended, _) = Call { words: &[c"/nonexistent/program".into()], environment: &[] }.run(LONG, &|| true);
     assert!(format!("{ended:?}").starts_with("NotRun(Os { code: 2,"));
 }
 
@@ -333,4 +333,24 @@ fn what_runs_as_another_user_counts_until_it_ends() {
     assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
     assert_eq!(ended, ["TimedOut", "Stuck"]);
     assert!(forget(left.unwrap(), 0));
+}
+
+#[test]
+fn a_call_that_is_not_wanted_any_more_is_killed() {
+    let mark = format!("mark-{}", fastrand::u64(..));
+    let script = CString::new(format!("echo begun; sleep 1000 # {mark}")).unwrap();
+    let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), script];
+    let began = Instant::now();
+    let (ended, _) = Call { words: &words, environment: &[] }.run(2 * LONG, &|| marked(&mark).is_empty());
+    assert_eq!(format!("{ended:?}"), "Stopped");
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    assert_eq!(marked(&mark), [""; 0]);
+}
+
+#[test]
+fn once_the_process_ends_only_the_thread_that_ends_it_starts_commands() {
+    let [this, other] = [thread::current().id(), thread::spawn(|| thread::current().id()).join().unwrap()];
+    let minders = |ended_by| Minders { pids: Vec::new(), left: Vec::new(), ended_by };
+    let may = |ended_by| [Kind::Check, Kind::Call].map(|kind| minders(ended_by).may_start(kind, this));
+    assert_eq!([None, Some(other), Some(this)].map(may), [[true, true], [false, false], [false, true]]);
 }
