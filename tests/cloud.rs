@@ -182,7 +182,7 @@ fn a_lord_without_the_ip_goes_on_trying(uwsgi: Uwsgi) {
 
 fn a_signal_ends_or_reloads_a_node_during_an_action(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGHUP] {
-        promise::a_signal_during_a_call(Scene::in_cloud(uwsgi, 1, slow(600, false), "", QUICK), signal);
+        promise::a_signal_during_a_call(&mut Scene::in_cloud(uwsgi, 1, slow(600, false), "", QUICK), signal);
     }
 }
 

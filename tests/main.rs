@@ -4,13 +4,18 @@
 
 mod action;
 mod answers;
+mod badcommand;
 mod beside;
 mod builds;
 mod check;
 mod cloud;
 mod commands;
+mod dns;
+mod dns_record;
 mod drain;
 mod examples;
+mod exoscale_eip;
+mod failovercommand;
 mod floatingip;
 mod growth;
 mod health;
@@ -19,7 +24,9 @@ mod installation;
 mod legion;
 mod membership;
 mod mistaken;
+mod ocf;
 mod outage;
+mod ovh_ip;
 mod own;
 mod package;
 mod privileges;

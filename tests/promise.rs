@@ -253,8 +253,8 @@ pub fn an_endless_lock(mut scene: Scene<impl Hosted>, most: usize) {
     scene.legion.start_all();
     scene.legion.node(1).wait_for_log("suspending myself", LIMIT);
     assert!(!scene.legion.any_log_holds("i am now the Lord"), "{}", scene.state());
-    let line = "it was last seen routed to OTHER, and the deadline of 25 s is near";
-    let line = line.replace("OTHER", &scene.robot.server_name(2));
+    let line = "it was last seen OTHER, and the deadline of 25 s is near";
+    let line = line.replace("OTHER", &scene.robot.routed_to(2));
     scene.legion.node(1).wait_for_log(&line, LIMIT);
     assert!(scene.posts() <= most, "{}", scene.state());
 }
@@ -369,8 +369,8 @@ pub fn a_move_by_hand(scene: Scene<impl Hosted>, limit: Duration) {
         scene.robot.move_to(failover_ip(), elsewhere);
         scene.wait_for(1, limit);
     }
-    let line = "4.4.4.4 is routed to OTHER, and this node is Lord: taking it back";
-    let line = line.replace("OTHER", &scene.robot.server_name(3));
+    let line = "4.4.4.4 is OTHER, and this node is Lord: taking it back";
+    let line = line.replace("OTHER", &scene.robot.routed_to(3));
     assert!(scene.legion.node(1).log().contains(&line), "{}", scene.state());
 }
 
@@ -387,8 +387,8 @@ pub fn no_majority(mut scene: Scene<impl Hosted>) {
     assert!(wait_until(LIMIT, alone), "{}", scene.state());
     let posts = scene.posts();
     scene.robot.move_to(failover_ip(), Some(3));
-    let line = "4.4.4.4 is routed to OTHER, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
-    let line = line.replace("OTHER", &scene.robot.server_name(3));
+    let line = "4.4.4.4 is OTHER, though this node is Lord: left there, because only 1 of 3 nodes vote for this node";
+    let line = line.replace("OTHER", &scene.robot.routed_to(3));
     scene.legion.node(1).wait_for_log(&line, LIMIT);
     let looks = scene.asked("GET");
     scene.wait_until(LIMIT, "two more looks", || scene.asked("GET") > looks + 1);
@@ -418,12 +418,12 @@ pub fn a_lord_without_it(mut scene: Scene<impl Hosted>) {
 fn a_signal_ends_or_reloads_a_node_during_a_call(uwsgi: Uwsgi) {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let config = Config { switch: seconds(600), ..Config::default() };
-        a_signal_during_a_call(Scene::new(uwsgi, 1, config, "", QUICK), signal);
+        a_signal_during_a_call(&mut Scene::new(uwsgi, 1, config, "", QUICK), signal);
     }
 }
 
 /// That takes minutes.
-pub fn a_signal_during_a_call(mut scene: Scene<impl Hosted>, signal: i32) {
+pub fn a_signal_during_a_call(scene: &mut Scene<impl Hosted>, signal: i32) {
     scene.legion.start_all();
     scene.wait_until(LIMIT, "a POST", || scene.posts() > 0);
     scene.legion.node(1).signal(signal);

@@ -83,7 +83,7 @@ fn release(ip: &FailoverIp) -> Report {
             Way::Program(_) => "it was here and is not here any more",
         }),
         Ok(place) => {
-            let text = format!("it is {place}, not here: nothing was released");
+            let text = format!("it is {}: nothing was released", place.and_not_here());
             Report { steps: vec![Step(Mark::Warning, text)], ..status(ip, Ok(place)) }
         }
         Err(failure) if matches!(failure.kind, Kind::Unknown | Kind::NotDone | Kind::Locked) => {

@@ -185,9 +185,7 @@ impl FailoverIp {
         session.end_switch(limit);
         let found = match session.whereabouts(Need::Takeover, limit) {
             Ok(found) if !found.is_here() => {
-                let place =
-                    if found == Place::NotHere { "not here".into() } else { format!("{found}, not here") };
-                self.log(&format!("{ip} is {place}: nothing to release"));
+                self.log(&format!("{ip} is {}: nothing to release", found.and_not_here()));
                 return Ok(found);
             }
             // What is of this host is here unless it is known not to be.

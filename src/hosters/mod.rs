@@ -22,6 +22,7 @@ use ureq::http::Uri;
 use crate::config::{Common, Pace, Remark, Secret, host_of, is_local};
 use crate::https::{TrustStore, authority, seconds};
 use crate::metrics::Metrics;
+use crate::sys::lock;
 pub use cloud::OwnServer;
 pub use command::Lines;
 use ledger::Ledger;
@@ -124,6 +125,14 @@ impl Shared {
             own_server: OwnServer::new(),
             lines: Lines::new(),
         }
+    }
+
+    /// Notes a hook's failover IPs.
+    fn note_ips(&self, ips: impl IntoIterator<Item = IpAddr>) {
+        let mut known = lock(&self.failover_ips);
+        known.extend(ips);
+        known.sort_unstable();
+        known.dedup();
     }
 }
 
@@ -256,6 +265,11 @@ pub enum Place {
 impl Place {
     pub fn is_here(&self) -> bool {
         matches!(self, Place::Here(_))
+    }
+
+    /// For the log, of one that should be here.
+    pub fn and_not_here(&self) -> String {
+        if *self == Place::NotHere { self.to_string() } else { format!("{self}, not here") }
     }
 
     pub fn server(&self) -> Option<&str> {

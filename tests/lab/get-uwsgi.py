@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Gets the real uWSGIs that the tests and the lab's programs run, into target/uwsgi/ of this checkout, and tools.
 
-    tests/lab/get-uwsgi.py [debian] [pypi] [nossl] [init] [versions] [debhelper] [valgrind]
+    tests/lab/get-uwsgi.py [debian] [pypi] [nossl] [init] [bind] [agents] [versions] [debhelper] [valgrind]
 
     debian     target/uwsgi/debian: Debian 12's uwsgi-core, 2.0.21
     pypi       target/uwsgi/pypi: PyPI's uwsgi, newest 2.0.x, built here from source with the core profile
     nossl      target/uwsgi/nossl: the same without SSL, and so without Legion
     init       target/uwsgi/init: Debian's package uwsgi, unpacked: its init script; only where there is apt-get
+    bind       target/uwsgi/bind: in the same way the DNS server BIND with nsupdate and dig, and what they need
+    agents     target/uwsgi/agents: in the same way Debian's package resource-agents: OCF agents
     versions   target/uwsgi/pypi-2.0.15 and so on: each 2.0.x that PyPI has from that one on, built in the same
                way; target/uwsgi/versions: their names, a line each, and behind a name why it is not there
     debhelper  to build the Debian package; only root gets it, for others the package's tests are skipped
@@ -44,6 +46,14 @@ CC = shlex.split(os.environ.get("CC", "")) or ["gcc"]
 TOOLS = {
     "debhelper": (["debhelper", "uwsgi-dev"], ["sh", "-c", "command -v dh && command -v dh_uwsgi"]),
     "valgrind": (["valgrind", "libc6-dbg"], ["valgrind", "--quiet", "true"]),
+}
+
+# Packages that are unpacked even for root, each into a folder of its own: installed, they would start uWSGIs, a DNS server,
+# or a logger. And whether what they need, and the machine lacks, is unpacked with them.
+UNPACKED = {
+    "init": (["uwsgi"], False),
+    "bind": (["bind9", "bind9-dnsutils", "bind9-libs"], True),
+    "agents": (["resource-agents"], True),
 }
 
 # What the uwsgi.h of each includes, and the package each header comes in.
@@ -219,16 +229,19 @@ def unpack(packages):
     shutil.rmtree(BASE / "apt")
 
 
-def download(packages):
-    """Downloads what installing `packages` would add to this machine. Not being root, apt works
+def download(packages, with_needs=True, even_installed=False):
+    """Downloads what installing `packages` would add to this machine, or them alone. Not being root, apt works
     with package lists of our own; its sources, keys and the list of what is installed are read
     where they are."""
     remedy = f"Check the network and the apt sources, or have root install: {' '.join(packages)}"
     apt, debs = private_apt(remedy), BASE / "apt/debs"
-    plan = run([*apt, "-s", "install", "--no-install-recommends", "--no-remove", *packages], remedy)
-    # "Inst name (version ...": new. "Inst name [old] (new ...": an upgrade, not needed here (and
-    # a libc newer than the machine's loader would not even run).
-    run([*apt, "download", *re.findall(r"^Inst (\S+) \(", plan, re.M)], remedy, cwd=debs)
+    wanted = set(packages) if even_installed else set()
+    if with_needs:
+        plan = run([*apt, "-s", "install", "--no-install-recommends", "--no-remove", *packages], remedy)
+        # "Inst name (version ...": new. "Inst name [old] (new ...": an upgrade, not needed here (and
+        # a libc newer than the machine's loader would not even run).
+        wanted |= {*re.findall(r"^Inst (\S+) \(", plan, re.M)}
+    run([*apt, "download", *sorted(wanted)], remedy, cwd=debs)
     return sorted(debs.glob("*.deb"))
 
 
@@ -238,26 +251,25 @@ def private_apt(remedy):
     for folder in ("lists/partial", "cache/archives/partial", "debs"):
         (private / folder).mkdir(parents=True, exist_ok=True)
     apt = ["apt-get", "-o", "Debug::NoLocking=1", "-o", f"Dir::State={private}"]
+    # Said outright: beside a state folder called apt, apt looks for one called dpkg, and finds nothing installed.
+    apt += ["-o", "Dir::State::status=/var/lib/dpkg/status"]
     apt += ["-o", f"Dir::State::lists={private}/lists", "-o", f"Dir::Cache={private}/cache"]
     run([*apt, "update"], remedy)
     return apt
 
 
-def get_init_script():
-    """Debian's package uwsgi, of which a test needs the init script alone: installed, it would start uWSGIs."""
-    place, fresh = BASE / "init", BASE / "init.new"
+def get_unpacked(name):
+    place, fresh, (packages, with_needs) = BASE / name, BASE / f"{name}.new", UNPACKED[name]
     if place.exists() or not shutil.which("apt-get"):
-        say(f"init: {'already there' if place.exists() else 'no apt-get here to get it'}: {place}")
+        say(f"{name}: {'already there' if place.exists() else 'no apt-get here to get it'}: {place}")
         return
-    remedy = "Check the network and the apt sources."
     for left_over in (fresh, BASE / "apt"):
         shutil.rmtree(left_over, ignore_errors=True)
-    run([*private_apt(remedy), "download", "uwsgi"], remedy, cwd=BASE / "apt/debs")
-    (deb,) = (BASE / "apt/debs").glob("*.deb")
-    run(["dpkg-deb", "-x", deb, fresh], "See whether the disk is full.")
+    for deb in download(packages, with_needs, even_installed=True):
+        run(["dpkg-deb", "-x", deb, fresh], "See whether the disk is full.")
     fresh.rename(place)
     shutil.rmtree(BASE / "apt")
-    say(f"init: ready: {place}")
+    say(f"{name}: ready: {place}")
 
 
 def mend(root):
@@ -449,8 +461,9 @@ def prepare(names):
 
 
 def provide_all(names):
-    if "init" in names:
-        get_init_script()
+    for name in UNPACKED:
+        if name in names:
+            get_unpacked(name)
     uwsgis = [name for name in UWSGIS if name in names]
     ours = [name for name in uwsgis if not override(name)]
     prepare([*ours, *(name for name in names if name in TOOLS or name == "versions")])
@@ -500,7 +513,7 @@ def provide_versions():
 
 def main():
     names = sys.argv[1:]
-    if not names or not {*names} <= {*UWSGIS, *TOOLS, "init", "versions"}:
+    if not names or not {*names} <= {*UWSGIS, *TOOLS, *UNPACKED, "versions"}:
         print(__doc__.strip())
         return 0 if names[:1] in (["-h"], ["--help"]) else 1
     for how in (signal.SIGINT, signal.SIGTERM):  # run() then ends what it started

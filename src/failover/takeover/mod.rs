@@ -237,7 +237,7 @@ impl Takeover<'_> {
                         Ok(place) if self.state.may_leave(seen) => {
                             format!("it is {place}, but the switch under way may move it away")
                         }
-                        Ok(place) => format!("it is {place}, not here"),
+                        Ok(place) => format!("it is {}", place.and_not_here()),
                         Err(failure) => failure.sentence,
                     }
                 }

@@ -24,7 +24,7 @@ use super::{Way, Words};
 use crate::config::{Common, Secret};
 use crate::https::authority;
 use crate::metrics::Metrics;
-use crate::sys::{is_here, lock};
+use crate::sys::is_here;
 #[cfg(feature = "fuzz")]
 pub use answer::properties::check as check_answer;
 use limits::{LIMITS, OF_ALL};
@@ -56,10 +56,7 @@ impl Hoster for Cloud {
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
     let shared = surroundings.shared;
-    let mut known = lock(&shared.failover_ips);
-    known.extend(options.iter().map(|options| options.ip));
-    known.sort_unstable();
-    known.dedup();
+    shared.note_ips(options.iter().map(|options| options.ip));
     let remote = |options: Options| -> Arc<dyn Remote> {
         Arc::new(FloatingIp {
             name: options.ip.to_string(),

@@ -10,7 +10,7 @@ use crate::hosters::ledger::Outcome;
 use crate::hosters::{Failure, Kind, Need, Place, Request, Session, Stage};
 use crate::https::seconds;
 use crate::metrics::{Metrics, count};
-use crate::sys::{Call, Ended};
+use crate::sys::{Call, Ended, KEPT};
 use crate::text::printable;
 
 /// A `monitor` moves nothing, so it needs less time than a `start`.
@@ -42,10 +42,7 @@ impl Calling<'_> {
     ) -> Result<(i32, String), Failure> {
         let verb = verb(request);
         let (ledger, question) = (&self.of.shared.ledger, self.of.question(request, need));
-        let slot = ledger.admit(&question).map_err(|hold| {
-            count(&self.metrics.requests_held_back);
-            Failure::from(hold)
-        })?;
+        let slot = ledger.admit(&question, self.metrics)?;
         let limit = limit.min(self.of.common.timeout);
         let run = |limit: Duration, goes_on: &dyn Fn() -> bool| {
             begin();
@@ -140,7 +137,9 @@ impl Calling<'_> {
     /// The end of the output in one line, without secrets.
     fn shown(&self, output: &[u8]) -> String {
         let secrets = self.variables.secrets();
-        let mut text = String::from_utf8_lossy(output).into_owned();
+        let text = String::from_utf8_lossy(output);
+        let is_cut = output.len() >= KEPT;
+        let mut text = if is_cut { without_rest(&text, &secrets) } else { &text }.to_string();
         for secret in &secrets {
             text = text.replace(secret, "***");
         }
@@ -198,6 +197,17 @@ impl Session for Calling<'_> {
             place => Ok(place),
         }
     }
+}
+
+/// A text that was cut at its beginning, without what is left of a secret there.
+fn without_rest<'a>(text: &'a str, secrets: &[String]) -> &'a str {
+    // Nor what is left of a letter.
+    let text = text.trim_start_matches(char::REPLACEMENT_CHARACTER);
+    let rest = |secret: &String| {
+        let mut ends = secret.char_indices().map(|(at, _)| &secret[at..]);
+        ends.find(|end| text.starts_with(end)).map_or(0, str::len)
+    };
+    &text[secrets.iter().map(rest).max().unwrap_or(0)..]
 }
 
 fn verb(request: Request) -> &'static str {

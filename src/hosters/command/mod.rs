@@ -18,7 +18,6 @@ use super::ledger::{Account, Question};
 use super::{About, Failure, Hoster, Need, Read, Remote, Request, Session, Shared, Surroundings, Way, Words};
 use crate::config::{Common, Secret};
 use crate::metrics::Metrics;
-use crate::sys::lock;
 use crate::uwsgi;
 use call::Calling;
 use environment::Variables;
@@ -49,10 +48,7 @@ impl Hoster for Command {
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
     let Surroundings { name, shared, .. } = *surroundings;
-    let mut known = lock(&shared.failover_ips);
-    known.extend(options.iter().filter_map(|options| options.ip.parse::<IpAddr>().ok()));
-    known.sort_unstable();
-    known.dedup();
+    shared.note_ips(options.iter().filter_map(|options| options.ip.parse::<IpAddr>().ok()));
     let remote = |options: Options| -> Arc<dyn Remote> {
         let path = options.program.path.display().to_string();
         Arc::new(Address { options, path, common: common.clone(), legion: name.into(), shared })

@@ -160,6 +160,29 @@ fn what_it_writes_is_cut_to_one_line_without_secrets() {
     assert_eq!(said.chars().count(), 200);
 }
 
+/// What is kept of the output begins anywhere: here in the middle of a secret, and so little is left without all secrets
+/// that it is shown.
+#[test]
+fn the_rest_of_a_secret_is_not_shown_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("environment");
+    fs::write(&file, "KEY=a long secret, hunter2\nOTHER=schlüsselwörter\n").unwrap();
+    for (name, shift) in
+        [("KEY", 0), ("KEY", 1), ("KEY", 10), ("KEY", 23), ("OTHER", 3), ("OTHER", 4), ("OTHER", 5)]
+    {
+        let text = format!(
+            "#!/bin/sh\ni=0; while [ $((i = i + 1)) -lt 200 ]; do printf %s \"${name}\"; done; printf %{shift}s; exit 1\n"
+        );
+        let command = script(folder.path(), &text);
+        let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
+        let session =
+            hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let sentence = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err().sentence;
+        let said = sentence.strip_prefix("start: exit status 1 (failed): ").unwrap();
+        assert_eq!(said.replace('*', ""), "", "{name} {shift}: {said}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_an_argument_is_said_with_its_key() {
     let folder = tempfile::tempdir().unwrap();

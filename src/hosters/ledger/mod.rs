@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::hosters::{Failure, Kind, Need, Request, Stage};
+use crate::metrics::{Metrics, count};
 use crate::sys::lock;
 use book::{Book, Slot};
 pub use limits::{Limits, LockOut};
@@ -96,8 +97,13 @@ impl Ledger {
     }
 
     /// Whether this may be sent now. If so, it counts, unless [`Ledger::learn`] is told that it was not sent.
-    pub fn admit(&self, question: &Question) -> Result<Slot, Hold> {
-        rejected::held(&question.account).map_or_else(|| self.book().admit(question, Instant::now()), Err)
+    pub fn admit(&self, question: &Question, metrics: &Metrics) -> Result<Slot, Failure> {
+        let held = rejected::held(&question.account);
+        let slot = held.map_or_else(|| self.book().admit(question, Instant::now()), Err);
+        slot.map_err(|hold| {
+            count(&metrics.requests_held_back);
+            Failure::from(hold)
+        })
     }
 
     /// Learns what came of the request that was given this slot.

@@ -55,10 +55,7 @@ impl Hoster for Robot {
 fn read(argument: &[u8], surroundings: &Surroundings) -> Read {
     let options::Parsed { common, options, remarks } = options::parse(argument);
     let Surroundings { legion, shared, .. } = *surroundings;
-    let mut known = lock(&shared.failover_ips);
-    known.extend(options.iter().map(|options| options.ip));
-    known.sort_unstable();
-    known.dedup();
+    shared.note_ips(options.iter().map(|options| options.ip));
     let remote = |options: Options| -> Arc<dyn Remote> {
         let (name, common) = (options.ip.to_string(), common.clone());
         Arc::new(FailoverIp { name, options, common, legion, shared, own: OnceLock::new() })
@@ -224,10 +221,7 @@ impl Asking<'_> {
         let client = self.client()?;
         let ledger = &self.of.shared.ledger;
         let question = self.of.question(&self.password, request, need);
-        let slot = ledger.admit(&question).map_err(|hold| {
-            count(&self.metrics.requests_held_back);
-            Failure::from(hold)
-        })?;
+        let slot = ledger.admit(&question, self.metrics)?;
         begin();
         count(&self.metrics.requests);
         let form = [("active_server_ip", &*self.name)];

@@ -28,6 +28,7 @@ use libc::pid_t;
 
 use super::threads::{lock, with_signals_blocked};
 use minder::{Kind, Plan, mind};
+pub use page::KEPT;
 use page::{EXITED, NOT_RUN, NOT_STARTED, NOTHING, Page, SIGNALLED, STOPPED, Said};
 
 /// How long a process that ends waits for the commands of its checks.

@@ -1,12 +1,17 @@
 //! The stand-ins, as whoever plays with nodes sees them: each knows a server by the number of its node.
 
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cloud::{self, Cloud, FloatingIp};
+use crate::exoscale::{self, Exoscale, Vm};
 use crate::legion::{address, failover_ip, target};
+use crate::ovh::{self, Ovh, Service};
 use crate::robot::{self, Failover, Robot};
 use crate::standin::{Api, Request, ServerOf, StandIn};
+use crate::uwsgi::checkout;
 use crate::{PASSWORD, TOKEN, USERNAME};
 
 /// Nodes are numbered from 1, and there are fewer.
@@ -26,6 +31,10 @@ pub trait Hosted: Send + Sync {
     fn target_of(&self, node: usize) -> String;
     /// As the plugin's log names it.
     fn server_name(&self, node: usize) -> String;
+    /// What the plugin's log says of an IP that is at node N and not where it should be.
+    fn routed_to(&self, node: usize) -> String {
+        format!("routed to {}", self.server_name(node))
+    }
     /// The node that the IP is routed to.
     fn node_at(&self, ip: IpAddr) -> Option<usize>;
     /// Moved by hand, at once.
@@ -75,6 +84,47 @@ impl Numbered for cloud::Account {
     fn argument(cloud: &Cloud, node: usize, ip: IpAddr) -> String {
         format!("token={TOKEN},ip={ip},server={},url={}", Self::server(node), cloud.url())
     }
+}
+
+impl Numbered for exoscale::Account {
+    const ACTION: &'static str = "failover-command";
+    const BEFORE: &'static str = "";
+
+    fn server(node: usize) -> Vm {
+        Vm(node)
+    }
+
+    fn argument(exoscale: &Exoscale, node: usize, ip: IpAddr) -> String {
+        example("exoscale-eip", ip, &Vm(node).to_string(), exoscale.ca_file(), &exoscale.environment())
+    }
+}
+
+impl Numbered for ovh::Account {
+    const ACTION: &'static str = "failover-command";
+    const BEFORE: &'static str = "";
+
+    fn server(node: usize) -> Service {
+        Service(node)
+    }
+
+    fn argument(ovh: &Ovh, node: usize, ip: IpAddr) -> String {
+        example("ovh-ip", ip, &Service(node).to_string(), ovh.ca_file(), &ovh.environment())
+    }
+}
+
+/// The argument of a hook that calls a command of examples/. What it reads its environment from is beside the CA's file.
+fn example(
+    name: &str,
+    ip: IpAddr,
+    target: &str,
+    ca_file: Option<&Path>,
+    environment: &[(String, String)],
+) -> String {
+    let env_file = ca_file.expect("it speaks TLS").with_file_name("env_file");
+    let lines = environment.iter().map(|(name, value)| format!("{name}={value}\n"));
+    fs::write(&env_file, lines.collect::<String>()).expect("our own folder");
+    let command = checkout().join("examples").join(name);
+    format!("command={},ip={ip},target={target},env_file={}", command.display(), env_file.display())
 }
 
 /// The node whose server this is.

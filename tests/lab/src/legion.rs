@@ -1,5 +1,6 @@
 //! Several nodes in one Legion, configured as the README's example.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -88,6 +89,8 @@ enum How {
     Vassal,
     /// By this copy of its uWSGI.
     Copied(PathBuf),
+    /// By these words, which become its uWSGI.
+    By(Vec<OsString>),
 }
 
 /// A second Legion, in which the last node has the highest valor.
@@ -195,6 +198,17 @@ impl Legion {
         copy
     }
 
+    /// Lets these words run node N, from its next start on: they are given its uWSGI and its arguments, and become it.
+    pub fn run_by(&mut self, node: usize, words: Vec<OsString>) {
+        self.how[node - 1] = How::By(words);
+    }
+
+    /// Where nodes 1 to N listen, where they have networks of their own. Before the first node is started.
+    pub fn listen_at(&mut self, addresses: Vec<SocketAddr>) {
+        assert_eq!(addresses.len(), self.addresses.len());
+        self.addresses = addresses;
+    }
+
     /// Changes the ini that node N reads when it is reloaded.
     #[track_caller]
     pub fn edit(&self, node: usize, change: impl FnOnce(String) -> String) {
@@ -262,6 +276,11 @@ impl Legion {
             How::Piped => Node::start_piped(uwsgi, &folder, &ini, &env),
             How::Vassal => Node::start_vassal(uwsgi, &folder, &ini, &env),
             How::Copied(program) => Node::start_by(Command::new(program), uwsgi, &folder, &ini, &env),
+            How::By(words) => {
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).arg(uwsgi.program());
+                Node::start_by(command, uwsgi, &folder, &ini, &env)
+            }
         });
     }
 

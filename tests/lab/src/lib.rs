@@ -3,21 +3,29 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` and `cloud` are the stand-ins, made of `standin` and, as programs, of `console`;
-//! `hoster` is what both are to who plays with nodes. `raw` is a server that sends what it is told, `proxy` is in front of one.
-//! `checked` is what a node's health checks ask, `service` what a node serves, and who asks for it. `scene` puts a Legion and
-//! a stand-in together; in `ranked` its nodes have ranks. `reload` makes a node start anew, `remains` is what that leaves.
+//! `exoscale` and `ovh` are small ones for the commands in examples/, with `sums` for their signatures, `bind` is a real DNS server.
+//! `hoster` is what they are to who plays with nodes, and `command` Robot's where a command asks it. `raw` is a server that
+//! sends what it is told, `proxy` is in front of one. `checked` is what a node's health checks ask, `service` what a node
+//! serves, and who asks for it. `scene` puts a Legion and a stand-in together; in `ranked` its nodes have ranks. `reload`
+//! makes a node start anew, `remains` is what that leaves.
 
+pub mod agents;
+pub mod bind;
 pub mod checked;
 pub mod clock;
 pub mod cloud;
+pub mod command;
 pub mod console;
+pub mod exoscale;
 pub mod growth;
 pub mod hoster;
 pub mod kvlist;
 pub mod legion;
 pub mod links;
 pub mod log;
+pub mod machine;
 pub mod node;
+pub mod ovh;
 pub mod process;
 pub mod proxy;
 pub mod random;
@@ -28,11 +36,13 @@ pub mod reload;
 pub mod remains;
 pub mod robot;
 pub mod scene;
+pub mod script;
 pub mod seal;
 pub mod service;
 pub mod shim;
 pub mod standin;
 pub mod strays;
+pub mod sums;
 pub mod svg;
 pub mod timeline;
 pub mod uwsgi;

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use crate::LIMIT;
+use crate::bind::Bind;
 use crate::cloud::{self, Cloud};
+use crate::command::Commanded;
 use crate::hoster::{self, Hosted};
 use crate::legion::{LEGION, Legion, failover_ip};
 use crate::robot::{Config, Request, Robot};
@@ -55,8 +57,29 @@ impl Scene<Cloud> {
     }
 }
 
+impl Scene<Bind> {
+    /// As [`Scene::new`], with a DNS record that examples/dns-record moves. `None` where there is no DNS server.
+    pub fn by_dns(uwsgi: Uwsgi, nodes: usize, more: &str, options: &str) -> Option<Scene<Bind>> {
+        Some(Scene::of(uwsgi, nodes, Bind::start()?, more, options))
+    }
+}
+
+impl Scene<Commanded> {
+    /// As [`Scene::new`], by the lab's own command.
+    pub fn by_command(
+        uwsgi: Uwsgi,
+        nodes: usize,
+        config: Config,
+        more: &str,
+        options: &str,
+    ) -> Scene<Commanded> {
+        Scene::of(uwsgi, nodes, Commanded::new(hoster::robot(config)), more, options)
+    }
+}
+
 impl<S: Hosted> Scene<S> {
-    fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
+    /// As [`Scene::new`], with a stand-in that runs.
+    pub fn of(uwsgi: Uwsgi, nodes: usize, robot: S, more: &str, options: &str) -> Scene<S> {
         let hooks: Vec<String> = (1..=nodes).map(|node| robot.hook(node, failover_ip(), more)).collect();
         let legion = Legion::of_action(uwsgi, robot.action(), &hooks, options);
         Scene { robot, legion }

@@ -110,10 +110,7 @@ impl<'a> Asking<'a> {
         send: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let (ledger, question) = (&self.of.shared.ledger, self.of.question(request, need));
-        let slot = ledger.admit(&question).map_err(|hold| {
-            count(&self.metrics.requests_held_back);
-            Failure::from(hold)
-        })?;
+        let slot = ledger.admit(&question, self.metrics)?;
         let result = send();
         ledger.learn(&question, slot, outcome(result.as_ref().err()));
         result

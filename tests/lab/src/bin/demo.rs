@@ -1,4 +1,5 @@
-//! `make demo`: three real uWSGI nodes, the stand-in of Robot or of the Cloud, and a failover IP that follows the Lord.
+//! `make demo`: three real uWSGI nodes, a failover IP that follows the Lord, and the stand-in of Robot, which a command may
+//! ask for the plugin, or of the Cloud.
 //!
 //! Shows each change as it happens, and ends with whether the IP was where the Lord was. What it saw becomes a
 //! picture: target/demo.svg. `make picture` runs it with the name of another one, which shows one failover alone,
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use lab::command::Commanded;
 use lab::hoster::{Hosted, floating_ips};
 use lab::legion::{Legion, failover_ip, target};
 use lab::process::{SIGINT, interrupted, watch_for_ctrl_c};
@@ -46,18 +48,21 @@ fn main() -> ExitCode {
     let setting = if other.is_some() { PICTURE } else { DEMO };
     let uwsgi = Uwsgi::Named("demo");
     let hoster = env::var("HOSTER").unwrap_or_default();
-    let (api, ca_file): (Box<dyn Hosted>, PathBuf) = match hoster.as_str() {
+    let (api, ca_file): (Box<dyn Hosted>, Option<PathBuf>) = match hoster.as_str() {
         "" | "robot" => robot(setting),
         "cloud" => cloud(setting),
+        "command" => command(setting),
         _ => {
-            eprintln!("HOSTER={hoster}: expected robot or cloud");
+            eprintln!("HOSTER={hoster}: expected robot, cloud or command");
             return ExitCode::from(2);
         }
     };
     let hooks: Vec<String> = (1..=NODES).map(|node| api.hook(node, failover_ip(), "")).collect();
     let options = "legion-freq = 1\nlegion-tolerance = 4\nlegion-death-on-lord-error = 300\n";
     let mut legion = Legion::of_action(uwsgi, api.action(), &hooks, options);
-    legion.set_env("SSL_CERT_FILE", ca_file.to_str().expect("UTF-8"));
+    if let Some(ca_file) = ca_file {
+        legion.set_env("SSL_CERT_FILE", ca_file.to_str().expect("UTF-8"));
+    }
 
     println!(
         "Three nodes of uWSGI {}, tolerance 4 s; a switch takes {:?}.",
@@ -84,21 +89,30 @@ fn main() -> ExitCode {
 }
 
 /// The stand-in, and its CA.
-fn robot(setting: Setting) -> (Box<dyn Hosted>, PathBuf) {
+fn robot(setting: Setting) -> (Box<dyn Hosted>, Option<PathBuf>) {
+    let robot = robot_with(setting, Some(Certificate::Right));
+    let ca_file = robot.ca_file().expect("with TLS").to_owned();
+    (Box::new(robot), Some(ca_file))
+}
+
+/// The command is the whole client, and has no TLS.
+fn command(setting: Setting) -> (Box<dyn Hosted>, Option<PathBuf>) {
+    (Box::new(Commanded::new(robot_with(setting, None))), None)
+}
+
+fn robot_with(setting: Setting, tls: Option<Certificate>) -> Robot {
     let robot = Robot::start(robot::Config {
-        tls: Some(Certificate::Right),
+        tls,
         login: Some(Login::new(USERNAME, PASSWORD)),
         failover: vec![Failover::new(failover_ip(), setting.route.map(target))],
         switch: setting.switch,
         ..robot::Config::default()
     });
-    let robot = robot.expect("loopback has a free port");
-    let ca_file = robot.ca_file().expect("with TLS").to_owned();
-    (Box::new(robot), ca_file)
+    robot.expect("loopback has a free port")
 }
 
-/// The same.
-fn cloud(setting: Setting) -> (Box<dyn Hosted>, PathBuf) {
+/// As [`robot`].
+fn cloud(setting: Setting) -> (Box<dyn Hosted>, Option<PathBuf>) {
     let cloud = cloud::Cloud::start(cloud::Config {
         tls: Some(Certificate::Right),
         tokens: vec![cloud::Token::new("token", TOKEN)],
@@ -108,7 +122,7 @@ fn cloud(setting: Setting) -> (Box<dyn Hosted>, PathBuf) {
     });
     let cloud = cloud.expect("loopback has a free port");
     let ca_file = cloud.ca_file().expect("with TLS").to_owned();
-    (Box::new(cloud), ca_file)
+    (Box::new(cloud), Some(ca_file))
 }
 
 /// By its name from here where that is shorter.

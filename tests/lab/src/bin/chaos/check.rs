@@ -12,9 +12,6 @@ use crate::site::Check;
 use crate::stage::Stage;
 use crate::switches::Switch;
 
-/// What src/hosters/ledger allows one process in an hour for each IP, beside the first one of each election.
-const POSTS: usize = 15;
-
 /// What a log holds after a crash, in small letters.
 const CRASHES: [&str; 4] = ["segmentation fault", "panic", "a bug in uwsgi-hetzner", "damn ! worker"];
 
@@ -178,7 +175,7 @@ impl Bounds {
 fn asked_too_often(stage: &Stage, node: usize) -> Vec<String> {
     let mut problems = Vec::new();
     let journal = stage.api.journal();
-    let (most_gets, most_rejected) = stage.plan.hoster.limits();
+    let limit = stage.plan.hoster.limits();
     let own: Vec<_> = journal
         .iter()
         .filter_map(|request| Some((request, stage.plan.hoster.asked(stage.plan, request)?)))
@@ -193,15 +190,15 @@ fn asked_too_often(stage: &Stage, node: usize) -> Vec<String> {
         let gets = life().filter(|(request, _)| stage.plan.hoster.is_look(request)).count();
         let rejected = life().filter(|(request, _)| request.status == Some(401)).count();
         let mut counts = vec![
-            (gets, "GET".to_string(), most_gets),
-            (rejected, "requests with a wrong login".into(), most_rejected),
+            (gets, "GET".to_string(), limit.gets),
+            (rejected, "requests with a wrong login".into(), limit.rejected),
         ];
         for promise in promises(stage.plan) {
             // Each may send a first POST beyond the budget. To which life one belongs is not worth telling.
             let election = format!("attempting to become the Lord of the Legion {}\n", promise.legion);
             let elections = log.matches(&election).count();
             let posts = life().filter(|(request, ip)| request.method == "POST" && *ip == promise.ip).count();
-            counts.push((posts, format!("POST for {}", promise.ip), POSTS + elections));
+            counts.push((posts, format!("POST for {}", promise.ip), limit.posts + elections));
         }
         for (sent, what, most) in counts {
             if sent > most {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lab::command::Trouble;
 use lab::links::Weather;
 
 /// Until a master that was started or reloaded has surely set its signals up: a signal before that ends it, or the
@@ -44,6 +45,10 @@ pub enum Fault {
     Sick(Vec<usize>),
     /// The drain file of a node is there.
     Drain(usize),
+    /// The command that is called does that on these.
+    Command(Vec<usize>, Trouble),
+    /// The command of a node is not there. Whoever starts without it has a wrong ini, so that nothing else befalls the node.
+    Missing(usize),
 }
 
 impl Fault {
@@ -52,6 +57,7 @@ impl Fault {
         match self {
             Fault::Kill(node) | Fault::Freeze(node) | Fault::Reload(node) => Some(*node),
             Fault::Pause(node) | Fault::Log(node) | Fault::Stop(node) | Fault::Deploy(node, _) => Some(*node),
+            Fault::Missing(node) => Some(*node),
             _ => None,
         }
     }
@@ -74,10 +80,11 @@ impl Fault {
         }
     }
 
-    /// Whether a node is not well while it is in force. One that is reloaded is: it remains what it was.
+    /// Whether a node is not well while it is in force. One that is reloaded is: it remains what it was; and so is one that has
+    /// the IP and cannot ask for it.
     pub fn concerns(&self, node: usize) -> bool {
         match self {
-            Fault::Reload(_) | Fault::Deploy(..) => false,
+            Fault::Reload(_) | Fault::Deploy(..) | Fault::Missing(_) => false,
             Fault::Links { links, .. } => links.iter().any(|(from, to)| *from == node || *to == node),
             Fault::Sick(nodes) => nodes.contains(&node),
             Fault::Drain(drained) => *drained == node,
@@ -119,6 +126,8 @@ impl fmt::Display for Fault {
             Fault::Deploy(node, load) => write!(f, "deploy {node}, loads {} s", load.as_secs()),
             Fault::Sick(nodes) => write!(f, "sick {nodes:?}"),
             Fault::Drain(node) => write!(f, "drain {node}"),
+            Fault::Command(nodes, trouble) => write!(f, "command {} on {nodes:?}", trouble.name()),
+            Fault::Missing(node) => write!(f, "command of {node} missing"),
         }
     }
 }

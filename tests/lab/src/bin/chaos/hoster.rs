@@ -1,12 +1,14 @@
 //! Whose API a schedule is played with: the stand-in, what a node's hook is given, and what tells who has asked.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use lab::cloud::{self, Cloud, Token};
+use lab::command::{self, Commanded};
 use lab::hoster::{Hosted, floating_ips};
 use lab::legion::address;
-use lab::robot::{self, Failover, Limits, Login, Robot};
+use lab::robot::{self, Failover, Limits, Robot};
 use lab::standin::Request;
 use lab::{PASSWORD, TOKEN, USERNAME};
 
@@ -18,7 +20,30 @@ pub enum Hoster {
     #[default]
     Robot,
     Cloud,
+    /// Robot as a command asks it.
+    Command,
 }
+
+/// How a node's hook says who it is.
+pub struct Login {
+    /// The password or token, or the whole text of the file that has it.
+    pub secret: String,
+    /// The key that it is given by, if it may stand in the ini; and the one that names its file.
+    pub key: Option<&'static str>,
+    pub file_key: &'static str,
+}
+
+/// How often a process may ask.
+pub struct Limit {
+    pub gets: usize,
+    pub posts: usize,
+    pub rejected: usize,
+}
+
+/// By its presence in a node's folder something is wrong with the node's command.
+pub const TROUBLED: &str = "trouble";
+/// In a node's folder: the command.
+pub const COMMAND: &str = "move-ip";
 
 /// What the Cloud says where Robot says what stands at the same place in [`LIES`].
 const LIES_IN_THE_CLOUD: [&str; LIES.len()] = [
@@ -50,7 +75,8 @@ impl Hoster {
         match text {
             "" | "robot" => Ok(Hoster::Robot),
             "cloud" => Ok(Hoster::Cloud),
-            _ => Err(format!("HOSTER={text}: expected robot or cloud")),
+            "command" => Ok(Hoster::Command),
+            _ => Err(format!("HOSTER={text}: expected robot, cloud or command")),
         }
     }
 
@@ -58,6 +84,7 @@ impl Hoster {
         match self {
             Hoster::Robot => Robot::ACTION,
             Hoster::Cloud => Cloud::ACTION,
+            Hoster::Command => Commanded::ACTION,
         }
     }
 
@@ -65,7 +92,7 @@ impl Hoster {
     pub fn lie(self, lie: &'static str) -> &'static str {
         let at = LIES.iter().position(|known| *known == lie).expect("one of these");
         match self {
-            Hoster::Robot => lie,
+            Hoster::Robot | Hoster::Command => lie,
             Hoster::Cloud => LIES_IN_THE_CLOUD[at],
         }
     }
@@ -74,8 +101,9 @@ impl Hoster {
     pub fn start(self, plan: &Plan) -> (Box<dyn Hosted>, String) {
         let ips = promises(plan).into_iter().map(|promise| promise.ip);
         match self {
-            Hoster::Robot => {
-                let robot = robot(plan, ips.collect()).expect("loopback has a free port");
+            Hoster::Robot | Hoster::Command => {
+                let limits = if self == Hoster::Robot { Limits::default() } else { NO_LIMITS };
+                let robot = robot(plan, ips.collect(), limits).expect("loopback has a free port");
                 let origin = format!("http://{}", robot.addr());
                 (Box::new(robot), origin)
             }
@@ -95,21 +123,28 @@ impl Hoster {
         }
     }
 
-    /// What a node logs in with, and the keys by which it is given: itself, and the file that has it.
-    pub fn login(self, plan: &Plan, node: usize) -> (String, [&'static str; 2]) {
+    /// What a node logs in with. `origin` is where the API is, `folder` the node's.
+    pub fn login(self, plan: &Plan, node: usize, origin: &str, folder: &Path) -> Login {
         let wrong = plan.wrong_login == Some(node);
+        let password = || format!("{PASSWORD}{}", if wrong { "-AND-WRONG" } else { "" });
         match self {
-            Hoster::Robot => {
-                let wrong = if wrong { "-AND-WRONG" } else { "" };
-                (format!("{PASSWORD}{wrong}"), ["password", "password_file"])
-            }
+            Hoster::Robot => Login { secret: password(), key: Some("password"), file_key: "password_file" },
             // No node has the number 0.
-            Hoster::Cloud => (token(if wrong { 0 } else { node }), ["token", "token_file"]),
+            Hoster::Cloud => {
+                let secret = token(if wrong { 0 } else { node });
+                Login { secret, key: Some("token"), file_key: "token_file" }
+            }
+            Hoster::Command => {
+                // The command puts the IP behind it.
+                let url = format!("{origin}{}", path(node, "")).trim_end_matches('/').to_string();
+                let secret = command::environment(&url, &password(), &folder.join(TROUBLED));
+                Login { secret, key: None, file_key: "env_file" }
+            }
         }
     }
 
     /// The argument of a node's hook for these IPs, but for the keys of every hook.
-    pub fn hook(self, node: usize, ips: &[IpAddr], origin: &str, login: &str) -> String {
+    pub fn hook(self, node: usize, ips: &[IpAddr], origin: &str, login: &str, folder: &Path) -> String {
         let names = ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(";");
         match self {
             Hoster::Robot => {
@@ -121,6 +156,10 @@ impl Hoster {
             Hoster::Cloud => {
                 let server = Cloud::number(node);
                 format!("{login},ip={names},server={server},url={origin}/v1")
+            }
+            Hoster::Command => {
+                let command = folder.join(COMMAND);
+                format!("command={},{login},ip={names},target={}", command.display(), address(node))
             }
         }
     }
@@ -140,26 +179,31 @@ impl Hoster {
         request.method == "GET" && !request.path.contains("/actions/")
     }
 
-    /// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: looks, and requests with a
-    /// login that is rejected. Only Robot locks an address out for these; in the Cloud each takeover may send one.
-    pub fn limits(self) -> (usize, usize) {
+    /// What src/hosters/ledger allows one process in an hour, which is longer than a schedule: looks; POSTs for each IP, beside
+    /// the first one of each election; and requests with a login that is rejected. Only Robot locks an address out for these;
+    /// elsewhere each takeover may send one.
+    pub fn limits(self) -> Limit {
         match self {
-            Hoster::Robot => (60, 2),
-            Hoster::Cloud => (300, 30),
+            Hoster::Robot => Limit { gets: 60, posts: 15, rejected: 2 },
+            Hoster::Cloud => Limit { gets: 300, posts: 15, rejected: 30 },
+            Hoster::Command => Limit { gets: 720, posts: 60, rejected: 30 },
         }
     }
 }
+
+/// How often a command may be called is no matter of its API's.
+const NO_LIMITS: Limits =
+    Limits { get: 100_000, post: 100_000, delete: 100_000, interval: Duration::from_secs(3600) };
 
 /// Each node has one of its own, by which the journal tells who has asked.
 fn token(node: usize) -> String {
     format!("{}{node:04}", &TOKEN[..TOKEN.len() - 4])
 }
 
-fn robot(plan: &Plan, all: Vec<IpAddr>) -> std::io::Result<Robot> {
+fn robot(plan: &Plan, all: Vec<IpAddr>, limits: Limits) -> std::io::Result<Robot> {
     let ips = u32::try_from(all.len()).expect("a few");
-    let limits = Limits::default();
     Robot::start(robot::Config {
-        login: Some(Login::new(USERNAME, PASSWORD)),
+        login: Some(robot::Login::new(USERNAME, PASSWORD)),
         failover: all.into_iter().map(|ip| Failover::new(ip, None)).collect(),
         switch: plan.switch,
         // All nodes have one address here, so that one node's wrong logins would lock out the others.
@@ -190,6 +234,7 @@ mod tests {
             in_the_cloud.parse::<cloud::Rule>().unwrap_or_else(|why| panic!("{in_the_cloud}: {why}"));
         }
         assert_eq!(Hoster::Robot.lie("post reset"), "post reset");
+        assert_eq!(Hoster::Command.lie("post reset"), "post reset");
         assert_eq!(Hoster::Cloud.lie("any html 502"), "any html 502");
         assert!(Hoster::read("aws").is_err());
     }

@@ -7,6 +7,8 @@ use lab::clock;
 use lab::process::is_root;
 use lab::uwsgi::Uwsgi;
 
+use crate::hoster::Hoster;
+
 /// Each is drawn for some of the seeds, whatever the others are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -40,12 +42,14 @@ pub enum Kind {
     Nopreempt,
     /// Nodes that end without a word; restarts within the tolerance and beyond it.
     Silent,
+    /// A command that hangs, dies, writes without end, or is not there. Only where a command is the hoster.
+    Command,
 }
 
 impl Kind {
     /// With the name of each, and for how many of a hundred seeds it is drawn. The order is that of their generators:
     /// a new kind belongs at the end.
-    pub const ALL: [(Kind, &str, u8); 15] = [
+    pub const ALL: [(Kind, &str, u8); 16] = [
         (Kind::Away, "away", 20),
         (Kind::Pause, "pause", 35),
         (Kind::Log, "log", 30),
@@ -61,6 +65,7 @@ impl Kind {
         (Kind::Drains, "drains", 30),
         (Kind::Nopreempt, "nopreempt", 40),
         (Kind::Silent, "silent", 30),
+        (Kind::Command, "command", 50),
     ];
 
     /// So many of them were all, before a reload was no failover any more.
@@ -82,13 +87,13 @@ pub struct Kinds {
 impl Kinds {
     /// `all`, `old` (none), `earlier` (those of earlier versions, so that a seed is what it was then), or names with commas
     /// between them: these in each schedule.
-    pub fn read(text: &str) -> Result<Kinds, String> {
+    pub fn read(text: &str, hoster: Hoster) -> Result<Kinds, String> {
         let kinds = match text {
-            "" | "all" => return Ok(Kinds::all().possible()),
+            "" | "all" => return Ok(Kinds::all().possible(hoster)),
             "old" => return Ok(Kinds { kinds: Vec::new(), always: false }),
             "earlier" => {
                 let kinds = Kind::ALL[..Kind::EARLIER].iter().map(|(kind, ..)| *kind).collect();
-                return Ok(Kinds { kinds, always: false }.possible());
+                return Ok(Kinds { kinds, always: false }.possible(hoster));
             }
             names => names.split(',').map(|name| {
                 let known = Kind::ALL.iter().find(|(_, known, _)| *known == name);
@@ -99,8 +104,9 @@ impl Kinds {
             }),
         };
         let kinds = Kinds { kinds: kinds.collect::<Result<_, _>>()?, always: true };
-        let possible = kinds.clone().possible();
+        let possible = kinds.clone().possible(hoster);
         match kinds.kinds.iter().find(|kind| !possible.draw(**kind, 0)) {
+            Some(Kind::Command) => Err(format!("KINDS={text}: command needs HOSTER=command")),
             Some(kind) => {
                 Err(format!("KINDS={text}: {} needs root, and a checkout that all may read", kind.name()))
             }
@@ -114,8 +120,9 @@ impl Kinds {
 
     /// Without what cannot be played here: only root starts uWSGI as another user, who has to be able to start it
     /// anew, when it reloads.
-    fn possible(self) -> Kinds {
-        if is_root() && others_may_use(&clock::folder()) { self } else { self.without(Kind::Uid) }
+    fn possible(self, hoster: Hoster) -> Kinds {
+        let kinds = if hoster == Hoster::Command { self } else { self.without(Kind::Command) };
+        if is_root() && others_may_use(&clock::folder()) { kinds } else { kinds.without(Kind::Uid) }
     }
 
     pub fn without(mut self, which: Kind) -> Kinds {
@@ -146,18 +153,23 @@ mod tests {
 
     #[test]
     fn kinds_are_all_or_none_or_some() {
-        let kinds = |text: &str| Kinds::read(text).expect("they are kinds");
+        let kinds = |text: &str| Kinds::read(text, Hoster::Command).expect("they are kinds");
         for (kind, name, percent) in Kind::ALL {
             assert_eq!(kind.name(), name);
             assert!(!kinds("old").draw(kind, 0), "{name}");
             assert!(Kinds::all().draw(kind, percent - 1) && !Kinds::all().draw(kind, percent), "{name}");
         }
         let earlier = kinds("earlier");
+        assert!(kinds("all").draw(Kind::Command, 0));
+        for hoster in [Hoster::Robot, Hoster::Cloud] {
+            assert!(Kinds::read("command", hoster).is_err());
+            assert!(!Kinds::read("all", hoster).expect("the default").draw(Kind::Command, 0));
+        }
         assert!(earlier.draw(Kind::Strays, 0) && !earlier.draw(Kind::Strays, 99));
         assert!(!earlier.draw(Kind::Reloads, 0) && !earlier.draw(Kind::Silent, 0));
         let some = kinds("pause,ips");
         assert!(some.draw(Kind::Pause, 99) && some.draw(Kind::Ips, 99) && !some.draw(Kind::Freq, 0));
-        let why = Kinds::read("pause,leap").expect_err("there is no such kind");
+        let why = Kinds::read("pause,leap", Hoster::Robot).expect_err("there is no such kind");
         assert!(
             why.starts_with("KINDS=pause,leap: expected all, earlier, old, or some of away, pause,"),
             "{why}"

@@ -39,12 +39,13 @@ chaos [N [SEED [JOBS]]]: plays N schedules (20), from SEED on (1), JOBS at a tim
 PLUGIN=/path/to/another_plugin.so in the environment: plays them on PyPI's uWSGI with that plugin, and without the
 keys that only this one knows.
 
-HOSTER=cloud in the environment: plays them with floating IPs in the Cloud.
+HOSTER=cloud in the environment: plays them with floating IPs in the Cloud. HOSTER=command: with a command that asks
+Robot, and what may be wrong with that.
 
 KINDS=old in the environment: plays only the faults of clean nodes, which are a part of each schedule. KINDS=earlier:
 the schedules of earlier versions, without reloads, sick, drains, nopreempt and silent. Or some of away, pause, log,
 hooks, uid, freq, second, clocks, ips, strays, reloads, sick, drains, nopreempt, silent, with commas between them: plays
-these in every schedule. Default: all, each in some of them; uid only as root.";
+these in every schedule; and command, with HOSTER=command. Default: all, each in some of them; uid only as root.";
 
 /// The length of the progress bar.
 const BAR: u64 = 40;
@@ -81,7 +82,7 @@ impl Campaign {
             first: number(1, 1)?,
             jobs: number(2, 4)?.clamp(1, 32),
             plugin: plugin.transpose()?,
-            kinds: Kinds::read(kinds)?,
+            kinds: Kinds::read(kinds, Hoster::read(hoster)?)?,
             hoster: Hoster::read(hoster)?,
         };
         if campaign.plugin.is_some() && campaign.hoster != Hoster::Robot {

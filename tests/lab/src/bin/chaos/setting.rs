@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::net::IpAddr;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use lab::clock;
+use lab::command;
 use lab::legion::{LEGION, Legion};
 use lab::service::Page;
 
+use crate::hoster::{COMMAND, Hoster, Login};
 use crate::plan::Plan;
 use crate::site::{Check, Ips, SECOND, USER};
 
@@ -44,8 +46,8 @@ pub fn legion(plan: &Plan, origin: &str, plugin: Option<&Path>) -> Legion {
     }
     for node in 1..=plan.nodes {
         let folder = legion.folder(node);
-        let login = login(plan, node, &folder);
-        let hooks = hooks(plan, node, origin, &login);
+        let login = login(plan, node, origin, &folder);
+        let hooks = hooks(plan, node, origin, &login, &folder);
         let plugin = plugin.map_or("hetzner".into(), |path| path.display().to_string());
         let user = if plan.site.uid { format!("uid = {USER}\ngid = {USER}\n") } else { String::new() };
         let more = more(plan, &page(&legion, node), &folder);
@@ -85,11 +87,21 @@ fn more(plan: &Plan, page: &Page, folder: &Path) -> String {
 }
 
 /// The key of a node's login. What it needs of files is put into its folder.
-fn login(plan: &Plan, node: usize, folder: &Path) -> String {
-    let (secret, [key, file_key]) = plan.hoster.login(plan, node);
-    let given = format!("{key}={secret}");
+fn login(plan: &Plan, node: usize, origin: &str, folder: &Path) -> String {
+    let Login { secret, key, file_key } = plan.hoster.login(plan, node, origin, folder);
+    if plan.hoster == Hoster::Command {
+        symlink(command::program(), folder.join(COMMAND)).expect("the folder is empty");
+    }
+    let file = folder.join("secret");
+    let in_file = |secret: String| {
+        fs::write(&file, secret + "\n").expect("the folder is writable");
+        format!("{file_key}={}", file.display())
+    };
     if !plan.site.uid {
-        return given;
+        return match key {
+            Some(key) => format!("{key}={secret}"),
+            None => in_file(secret),
+        };
     }
     let others = folder.parent().expect("it is in that of all nodes");
     fs::set_permissions(others, fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -97,20 +109,19 @@ fn login(plan: &Plan, node: usize, folder: &Path) -> String {
     // That user's group may read the ini, which is written into this file: a reload reads it as that user.
     let ini = folder.join("node.ini");
     File::create(&ini).and_then(|_| chown(&ini, None, Some(USER))).expect("this is root");
-    if plan.foreign {
-        return given;
+    if let Some(key) = key.filter(|_| plan.foreign) {
+        return format!("{key}={secret}");
     }
-    let file = folder.join("secret");
-    fs::write(&file, secret + "\n").expect("the folder is writable");
+    let given = in_file(secret);
     let mode = if plan.user_reads_password(node) { 0o640 } else { 0o600 };
     fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("it is ours");
     chown(&file, Some(0), Some(USER)).expect("this is root");
-    format!("{file_key}={}", file.display())
+    given
 }
 
 /// The lines for the hooks of a node.
-fn hooks(plan: &Plan, node: usize, origin: &str, login: &str) -> String {
-    let hook = |ips: &[IpAddr]| plan.hoster.hook(node, ips, origin, login) + &plan.keys();
+fn hooks(plan: &Plan, node: usize, origin: &str, login: &str, folder: &Path) -> String {
+    let hook = |ips: &[IpAddr]| plan.hoster.hook(node, ips, origin, login, folder) + &plan.keys();
     let of = |legion: &'static str| {
         promises(plan).into_iter().filter(move |it| it.legion == legion).map(|it| it.ip)
     };

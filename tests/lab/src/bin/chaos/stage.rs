@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::command::Trouble;
 use lab::hoster::Hosted;
 use lab::legion::Legion;
 use lab::links::Weather;
@@ -14,6 +15,7 @@ use lab::timeline::Timeline;
 use lab::wait_until;
 
 use crate::fault::Fault;
+use crate::hoster::{COMMAND, Hoster, TROUBLED};
 use crate::plan::Plan;
 use crate::setting::{self, Promise};
 use crate::site::{DRAINED, FAILS, SICK};
@@ -210,6 +212,7 @@ impl Stage<'_> {
             Fault::Slow(_) => self.set_switch(),
             Fault::Api(_) | Fault::Away => self.set_rules(),
             Fault::Hook(_) => self.set_hooks(),
+            Fault::Command(..) | Fault::Missing(_) => self.set_commands(),
             Fault::Move(node) => {
                 // By hand it is the first IP that is moved.
                 let ip = self.watched[0].promise.ip;
@@ -285,6 +288,22 @@ impl Stage<'_> {
                 self.active().any(|fault| matches!(fault, Fault::Hook(nodes) if nodes.contains(&node)));
             let done = if fails { File::create(&file).map(drop) } else { fs::remove_file(&file) };
             // That it is not there is as well.
+            let _ = done;
+        }
+    }
+
+    fn set_commands(&self) {
+        for node in (1..=self.plan.nodes).filter(|_| self.plan.hoster == Hoster::Command) {
+            let folder = self.legion.folder(node);
+            let trouble = self.active().find_map(|fault| match fault {
+                Fault::Command(nodes, trouble) if nodes.contains(&node) => Some(*trouble),
+                _ => None,
+            });
+            Trouble::set(trouble, &folder.join(TROUBLED));
+            let (command, away) = (folder.join(COMMAND), folder.join("away"));
+            let is_missing = self.active().any(|fault| *fault == Fault::Missing(node));
+            let done = if is_missing { fs::rename(command, away) } else { fs::rename(away, command) };
+            // It is there, or not, already.
             let _ = done;
         }
     }

@@ -129,6 +129,7 @@ fn is_calm(faults: &[InForce], nodes: usize, from: Instant, until: Instant) -> b
 mod tests {
     use super::*;
     use crate::fault::Fault;
+    use crate::hoster::Hoster;
     use crate::kinds::Kinds;
 
     #[test]
@@ -149,7 +150,7 @@ mod tests {
     fn a_node_is_not_well_while_something_is_wrong_with_it_nor_soon_after() {
         let (began, seconds) = (Instant::now(), Duration::from_secs);
         let at = |time| began + seconds(time);
-        let mut plan = Plan::draw(1, false, &Kinds::read("old").expect("a word of its own"));
+        let mut plan = Plan::draw(1, false, &Kinds::read("old", Hoster::Robot).expect("a word of its own"));
         let in_force = |fault, from, until| InForce { fault, from: at(from), until: at(until) };
         let pause = Fault::Pause(2);
         let faults = [in_force(&pause, 10, 20)];

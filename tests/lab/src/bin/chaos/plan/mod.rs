@@ -10,7 +10,9 @@
 //!   most one node has a wrong one, and only with `legion-death-on-lord-error`, without which uWSGI makes it Lord
 //!   all the same; and not in a Legion of two with a quorum, where the other alone is none.
 //! - The API answers no 403: whoever gets one has to keep quiet for longer than a minute.
-//! - No request is left hanging: a client notices that after its `timeout`, which is a minute by default.
+//! - No request is left hanging: a client notices that after its `timeout`, which is a minute by default. Where a command
+//!   hangs it is shorter.
+//! - A command that is not there is a wrong ini: so it is missing only while no node is started or reloaded.
 //! - The IP is moved by hand only where `verify` says that a Lord asks more often than every five minutes; and where
 //!   it is the only one, since the checks of several are further apart.
 //! - A takeover is given more time than a switch takes: uWSGI is told at start where it is not.
@@ -25,6 +27,7 @@ use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
+use lab::command::Trouble;
 use lab::legion::LEGION;
 use lab::links::Weather;
 use lab::uwsgi::Uwsgi;
@@ -38,6 +41,10 @@ use crate::site::{Ips, Preempt, SECOND, Site};
 const SLOWEST_SWITCH: Duration = Duration::from_secs(30);
 /// How long there may be no one Lord with the IP, once every fault is over, on clean nodes.
 const QUIET: Duration = Duration::from_secs(60);
+/// When a node that was started at once has read its ini.
+const STARTED: Duration = Duration::from_secs(10);
+/// The `timeout` of a command that may hang, in seconds, where nothing shorter was drawn.
+const HANGS: u32 = 10;
 /// The longest pause between two tries of a Lord without its IP.
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// For how long a node stays away that fails again soon after its return, from its second failure on.
@@ -218,6 +225,7 @@ impl Plan {
             Kind::Drains => self.draw_drains(rng),
             Kind::Nopreempt => self.site.draw_preempt(rng),
             Kind::Silent => self.draw_silent(rng),
+            Kind::Command => self.draw_command(rng),
         }
     }
 
@@ -233,6 +241,20 @@ impl Plan {
         (from, until.min(self.length))
     }
 
+    /// On one node or on all, at an election as often as at any time.
+    fn draw_command(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.usize(1..=2) {
+            let node = if rng.u8(..100) < 50 { 1 } else { rng.usize(1..=self.nodes) };
+            let Some((trouble, _)) = Trouble::ALL.get(rng.usize(..=Trouble::ALL.len())) else {
+                self.place(rng, Fault::Missing(node));
+                continue;
+            };
+            let nodes = if rng.u8(..100) < 40 { (1..=self.nodes).collect() } else { vec![node] };
+            let (from, until) = self.draw_election(rng);
+            self.faults.push(Planned { from, until, fault: Fault::Command(nodes, *trouble) });
+        }
+    }
+
     /// Finds a time for a fault that has an end. Where its node has no room for it, it is none.
     fn place(&mut self, rng: &mut Rng, fault: Fault) {
         for _ in 0..100 {
@@ -240,7 +262,9 @@ impl Plan {
             let until =
                 tenths(rng, from + Duration::from_secs(2), from + Duration::from_secs(25)).min(self.length);
             let planned = Planned { from, until, fault: fault.clone() };
-            if !self.faults.iter().any(|other| planned.is_in_the_way_of(other)) {
+            // Nothing may be missing yet when a node reads its ini.
+            let too_early = matches!(fault, Fault::Missing(_)) && from < STARTED;
+            if !too_early && !self.faults.iter().any(|other| planned.is_in_the_way_of(other)) {
                 self.faults.push(planned);
                 return;
             }
@@ -388,6 +412,7 @@ impl Plan {
     fn longest_pause(&self) -> Duration {
         let fails = |planned: &&Planned| match planned.fault {
             Fault::Api(_) | Fault::Slow(_) | Fault::Away => true,
+            Fault::Command(..) | Fault::Missing(_) => true,
             Fault::Hook(_) => self.death.is_some(),
             _ => false,
         };
@@ -413,8 +438,9 @@ impl Plan {
     /// Keys for every hook.
     pub fn keys(&self) -> String {
         let ours = |value: Option<u32>| value.filter(|_| !self.foreign);
-        let keys =
-            [("timeout", self.timeout), ("deadline", ours(self.deadline)), ("verify", ours(self.verify))];
+        let hangs = |planned: &Planned| matches!(planned.fault, Fault::Command(_, Trouble::Hangs));
+        let timeout = self.timeout.or(self.faults.iter().any(hangs).then_some(HANGS));
+        let keys = [("timeout", timeout), ("deadline", ours(self.deadline)), ("verify", ours(self.verify))];
         let keys = keys.iter().filter_map(|(key, value)| Some(format!(",{key}={}", (*value)?)));
         keys.collect()
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::fault::APART;
 
 fn old() -> Kinds {
-    Kinds::read("old").expect("a word of its own")
+    Kinds::read("old", Hoster::Robot).expect("a word of its own")
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn what_is_added_to_a_schedule_leaves_the_rest_as_it_is() {
 
 #[test]
 fn earlier_seeds_are_what_they_were() {
-    let [earlier, all] = ["earlier", "all"].map(|kinds| Kinds::read(kinds).expect("a word of its own"));
+    let [earlier, all] =
+        ["earlier", "all"].map(|kinds| Kinds::read(kinds, Hoster::Robot).expect("a word of its own"));
     for seed in 0..500 {
         let (before, after) = (Plan::draw(seed, false, &earlier), Plan::draw(seed, false, &all));
         assert!(before.faults.iter().all(|planned| after.faults.contains(planned)), "seed {seed}");
@@ -66,7 +67,7 @@ fn earlier_seeds_are_what_they_were() {
 
 #[test]
 fn the_last_reloads_come_when_nothing_else_has_been_wrong_for_a_while() {
-    let reloads = Kinds::read("reloads").expect("a kind");
+    let reloads = Kinds::read("reloads", Hoster::Robot).expect("a kind");
     for seed in 0..500 {
         let plan = Plan::draw(seed, false, &reloads);
         let last = plan.faults.last().expect("there are some");
@@ -97,6 +98,8 @@ fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn()
         }
         let one = !plan.site.second && plan.site.ips == Ips::One;
         assert!(!plan.is_moved() || plan.verify.is_some() && one, "{plan}");
+        let hangs = plan.to_string().contains("command hangs");
+        assert!(!hangs || plan.keys().contains("timeout"), "{plan}");
         for (number, one) in plan.faults.iter().enumerate() {
             for other in &plan.faults[number + 1..] {
                 let same = one.fault.node().is_some() && one.fault.node() == other.fault.node();
@@ -142,6 +145,10 @@ fn every_fault_is_drawn_and_over_in_time_and_what_nobody_can_mend_is_not_drawn()
         ", nopreempt",
         ", preempt-delay 7",
         ", silent stop",
+        "command hangs on [1]",
+        "command dies on [1, 2, 3]",
+        "command shouts on ",
+        "command of 1 missing",
     ];
     for fault in others.iter().chain(&["move to 2", "move away", "wrong login on 3"]).chain(&LIES) {
         assert!(texts.contains(fault), "{fault} is never drawn");
