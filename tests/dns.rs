@@ -44,7 +44,10 @@ fn a_lord_that_was_frozen_takes_the_record_back(uwsgi: Uwsgi) {
 
 fn a_lord_that_was_cut_off_takes_the_record_back_with_a_quorum(uwsgi: Uwsgi) {
     let Some(scene) = settled(uwsgi, "", QUORUM) else { return };
-    promise::a_cut_of(scene, AT_ONCE, |scene| scene.legion.links().cut_off(1));
+    promise::a_cut_of(scene, AT_ONCE, |scene| {
+        scene.legion.links().cut_off(1);
+        scene.wait_until(LIMIT, "node 2 has the record", || scene.is_at(2));
+    });
 }
 
 fn a_record_that_is_changed_by_hand_is_taken_back(uwsgi: Uwsgi) {

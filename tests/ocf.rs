@@ -52,6 +52,12 @@ impl Resource<'_> {
         self.settles_at(1);
         lose(&self.legion);
         self.is_taken_back_by(1);
+        // Frozen it cannot give it away; thawed it has it alone.
+        self.legion.node(1).freeze();
+        let is_there = || self.legion.lords() == [2] && (self.is_at)(&self.legion, 2);
+        assert!(wait_until(LIMIT, is_there), "not at node 2: {}", self.legion.logs());
+        self.legion.node(1).thaw();
+        self.settles_at(1);
         // Of an orderly end, and of a better node that comes back.
         self.legion.node(1).signal(SIGINT);
         assert!(self.legion.wait_for_exit(1, LIMIT), "{}", self.legion.logs());
