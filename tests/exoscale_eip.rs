@@ -7,10 +7,12 @@ use lab::hoster::Hosted;
 use lab::legion::failover_ip;
 use lab::process::SIGKILL;
 use lab::robot::Certificate;
-use lab::scene::{LIMIT, QUICK, Scene, on_each_uwsgi, side_by_side};
+use lab::scene::{LIMIT, Scene, on_each_uwsgi, side_by_side};
 use lab::script::{self, Ended};
-use lab::uwsgi::Uwsgi;
+use lab::uwsgi::{Uwsgi, checkout};
 use lab::{PASSWORD, process, wait_until};
+
+use crate::commands;
 
 on_each_uwsgi! {
     the_elastic_ip_follows_the_lord
@@ -60,9 +62,12 @@ fn changes(exoscale: &Exoscale) -> Vec<String> {
         .collect()
 }
 
+/// The action, to whom it is attached before, the exit status, what is asked for, and to whom it is attached then.
+type Case = (&'static str, &'static [usize], i32, &'static [&'static str], &'static [usize]);
+
 #[test]
 fn each_action_does_what_is_left_to_do() {
-    let cases: [(&str, &[usize], i32, &[&str], &[usize]); 12] = [
+    let cases: [Case; 12] = [
         ("start", &[], 0, &["attach 1"], &[1]),
         ("start", &[2], 0, &["attach 1", "detach 2"], &[1]),
         ("start", &[3, 2], 0, &["attach 1", "detach 2", "detach 3"], &[1]),
@@ -89,7 +94,10 @@ fn each_action_does_what_is_left_to_do() {
         let to: Vec<String> = attached.iter().map(Vm::to_string).collect();
         let to = if to.is_empty() { "no instance".to_owned() } else { to.join(", ") };
         assert_eq!(ended.line, format!("{IP} is attached to {to}; this is {}", Vm(1)));
-        assert!(exoscale.journal().iter().all(|request| request.authorised), "{:#?}", exoscale.journal());
+        let journal = exoscale.journal();
+        assert!(journal.iter().all(|request| request.authorised), "{journal:#?}");
+        // It is looked for and looked at, and then either there is something to do or there is not.
+        assert_eq!(journal.len() == 2, asked.is_empty(), "{journal:#?}");
     });
 }
 
@@ -98,36 +106,26 @@ fn each_answer_has_its_exit_status() {
     let cases = [
         ("any error 401", 4, "GET /v2/elastic-ip: 401 Unauthorized: the message of this error"),
         ("any error 403", 4, "GET /v2/elastic-ip: 403 Forbidden"),
-        ("any error 404", 2, "GET /v2/elastic-ip: 404 Not Found"),
         ("any error 429", 75, "429 Too Many Requests"),
         ("any error 500", 1, "500 Internal Server Error"),
-        ("any error 503", 1, "503"),
-        ("post error 403", 4, ":attach: 403 Forbidden"),
-        ("post error 404", 2, ":attach: 404"),
         ("post error 409", 75, ":attach: 409 Conflict: the message of this error"),
         ("post error 423", 75, ":attach: 423 Locked"),
         ("post path=:detach error 409", 75, ":detach: 409"),
         ("post path=:detach error 404", 1, "is attached to"),
-        ("get path=/operation/ error 502", 1, "/v2/operation/"),
         ("any html 200", 1, "not as documented: JSONDecodeError"),
         ("any html 502", 1, "502 Bad Gateway: no message"),
-        ("any empty 200", 1, "not as documented"),
         ("any truncated 200", 1, "not as documented"),
         ("any raw 200 null", 1, "not as documented"),
-        ("any raw 200 []", 1, "not as documented"),
         ("any raw 200 {}", 1, "not as documented: KeyError"),
-        ("get path=/instance raw 200 {}", 1, "not as documented: KeyError"),
         ("any cut-half", 1, "cut off, or too long"),
         ("any huge 2MiB", 1, "cut off, or too long"),
         ("any oversized", 0, "is attached to"),
         ("any close", 1, "GET /v2/elastic-ip: "),
-        ("any reset", 1, "GET /v2/elastic-ip: "),
         ("any refuse", 1, "Connection refused"),
         ("any redirect https://127.0.0.1:9/", 1, "GET /v2/elastic-ip: 302"),
         ("post lost-answer", 1, ":attach: "),
         ("post ends failure", 1, ": failure: fault: None"),
         ("post ends timeout", 1, ": timeout: None"),
-        ("post ends wondrous", 1, ": wondrous: None"),
         // Only what it says is cut, and what should not be shown.
         (r#"any raw 403 {"message":"not NOT-A-REAL-PASSWORD but\tthis"}"#, 4, "not *** but\\tthis"),
     ];
@@ -280,23 +278,58 @@ fn a_certificate_that_is_not_right_is_not_trusted() {
     }
 }
 
+#[test]
+fn the_operators_commands_use_it_by_the_line_of_its_head() {
+    let exoscale = exoscale(&[2]);
+    let env_file = exoscale.ca_file().expect("it speaks TLS").with_file_name("env_file");
+    script::write_env_file(&env_file, &exoscale.environment());
+    let replaced = [
+        ("/usr/local/sbin", checkout().join("examples").display().to_string()),
+        ("192.0.2.7", IP.to_owned()),
+        ("/etc/uwsgi-failover/exoscale.env", env_file.display().to_string()),
+    ];
+    let target = format!(",target={}", Vm(1));
+    let hook = script::hook_of_head(SCRIPT, &exoscale.environment(), &replaced, &target);
+    for (option, status, attached) in [
+        ("--hetzner-status", 2, &[2][..]),
+        ("--hetzner-release", 2, &[2]),
+        ("--hetzner-takeover", 0, &[1]),
+        ("--hetzner-status", 0, &[1]),
+        ("--hetzner-release", 0, &[]),
+    ] {
+        let output = commands::run(Uwsgi::Pypi, std::slice::from_ref(&hook), &[option], &[]);
+        assert_eq!(output.status.code(), Some(status), "{option}: {output:?}");
+        assert_eq!(exoscale.attached(), vms(attached), "{option}: {output:?}");
+    }
+}
+
 fn the_elastic_ip_follows_the_lord(uwsgi: Uwsgi) {
     let exoscale = start(Config { switch: Duration::from_secs(1), ..Config::new(failover_ip()) });
-    let scene = the_ip_follows_the_lord(Scene::of(uwsgi, 3, exoscale, "", QUICK));
+    let scene = settled(uwsgi, exoscale);
+    let before = changes(&scene.robot).len();
+    let scene = follows_the_lord(scene);
     // Attached here before it is detached there, and nothing else.
-    let expected = ["attach 1", "attach 2", "detach 1", "attach 1", "detach 2"];
-    assert_eq!(changes(&scene.robot), expected, "{}", scene.state());
+    let expected = ["attach 2", "detach 1", "attach 1", "detach 2"];
+    assert_eq!(changes(&scene.robot)[before..], expected, "{}", scene.state());
     assert_eq!(scene.robot.attached(), vms(&[1]));
 }
 
-/// Three nodes, of which the Lord dies and comes back.
-pub fn the_ip_follows_the_lord<S: Hosted>(scene: Scene<S>) -> Scene<S> {
-    let mut scene = scene.settle();
+/// Three nodes, of which the first is Lord and has the IP. Before that, whoever has started first may have had it.
+pub fn settled<S: Hosted>(uwsgi: Uwsgi, stand_in: S) -> Scene<S> {
+    // Nobody is given up because the machine is busy.
+    let options = "legion-freq = 1\nlegion-tolerance = 10\nlegion-quorum = failover 2\n";
+    Scene::of(uwsgi, 3, stand_in, "", options).settle()
+}
+
+/// The Lord dies, and comes back.
+pub fn follows_the_lord<S: Hosted>(mut scene: Scene<S>) -> Scene<S> {
+    let before = scene.switches();
     scene.legion.kill(1);
     scene.wait_for(2, LIMIT);
     scene.legion.start(1);
     scene.wait_for(1, LIMIT);
-    let nodes: Vec<usize> = scene.robot.moves().into_iter().filter_map(|(_, _, node)| node).collect();
-    assert_eq!(nodes, [1, 2, 1], "{}", scene.state());
+    let moves = scene.robot.moves().into_iter().skip(before);
+    let nodes: Vec<usize> = moves.filter_map(|(_, _, node)| node).collect();
+    assert_eq!(nodes, [2, 1], "{}", scene.state());
     scene
 }

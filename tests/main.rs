@@ -36,6 +36,7 @@ mod readiness;
 mod rejected;
 mod reload;
 mod reload_bridge;
+mod scripts;
 mod sickness;
 mod startup;
 mod strays;

@@ -177,7 +177,10 @@ fn holds_the_plugin_and_its_documents_as_roots_files() {
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/copyright",
             "drwxr-xr-x root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/",
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/arbiter.ini",
+            "-rwxr-xr-x root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/dns-record",
+            "-rwxr-xr-x root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/exoscale-eip",
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/failover.ini",
+            "-rwxr-xr-x root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/ovh-ip",
             "-rw-r--r-- root/root ./usr/share/doc/uwsgi-plugin-hetzner/examples/uwsgi-failover.service",
         ]
     );

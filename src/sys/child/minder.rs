@@ -135,7 +135,7 @@ unsafe fn linger(
     // SAFETY: takes numbers, and NULL where that is allowed.
     let is_clear = || unsafe {
         while libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) > 0 {}
-        libc::kill(-group, 0) != 0
+        is_gone(group)
     };
     if is_clear() {
         plan.said.say(what, value, true);
@@ -232,6 +232,15 @@ unsafe fn read_output(descriptors: &Descriptors, said: Option<&Said>) -> bool {
 unsafe fn prepare_descriptors(kind: Kind) -> Result<Descriptors, ()> {
     // SAFETY: takes numbers, a static string, and memory of ours.
     unsafe {
+        let end = libc::c_uint::MAX;
+        // At first, because uWSGI may have none left to open. Linux before 5.9 does not know it.
+        if libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, end, 0 as libc::c_uint) != 0 {
+            let mut limit: libc::rlimit = zeroed();
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(1 << 16) {
+                libc::close(descriptor);
+            }
+        }
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
         if null < 0 {
             return Err(());
@@ -239,14 +248,8 @@ unsafe fn prepare_descriptors(kind: Kind) -> Result<Descriptors, ()> {
         for standard in 0..3 {
             libc::dup2(null, standard);
         }
-        let end = libc::c_uint::MAX;
-        // Linux before 5.9 does not know it.
-        if libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, end, 0 as libc::c_uint) != 0 {
-            let mut limit: libc::rlimit = zeroed();
-            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(1 << 16) {
-                libc::close(descriptor);
-            }
+        if null > libc::STDERR_FILENO {
+            libc::close(null);
         }
         let mut awaited: libc::sigset_t = zeroed();
         libc::sigemptyset(&mut awaited);
@@ -308,7 +311,7 @@ unsafe fn clear(group: pid_t, limit: Duration) -> bool {
         unsafe {
             libc::kill(-group, libc::SIGKILL);
             while libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) > 0 {}
-            if libc::kill(-group, 0) != 0 {
+            if is_gone(group) {
                 return true;
             }
             if began.elapsed() >= limit {
@@ -318,6 +321,12 @@ unsafe fn clear(group: pid_t, limit: Duration) -> bool {
         }
         pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// Whether nothing is left of a process group. What runs as another user, as sudo does, cannot be killed, but is there.
+fn is_gone(group: pid_t) -> bool {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(-group, 0) != 0 && errno() == libc::ESRCH }
 }
 
 fn errno() -> i32 {

@@ -1,6 +1,5 @@
 //! The stand-ins, as whoever plays with nodes sees them: each knows a server by the number of its node.
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use crate::exoscale::{self, Exoscale, Vm};
 use crate::legion::{address, failover_ip, target};
 use crate::ovh::{self, Ovh, Service};
 use crate::robot::{self, Failover, Robot};
+use crate::script;
 use crate::standin::{Api, Request, ServerOf, StandIn};
 use crate::uwsgi::checkout;
 use crate::{PASSWORD, TOKEN, USERNAME};
@@ -121,8 +121,7 @@ fn example(
     environment: &[(String, String)],
 ) -> String {
     let env_file = ca_file.expect("it speaks TLS").with_file_name("env_file");
-    let lines = environment.iter().map(|(name, value)| format!("{name}={value}\n"));
-    fs::write(&env_file, lines.collect::<String>()).expect("our own folder");
+    script::write_env_file(&env_file, environment);
     let command = checkout().join("examples").join(name);
     format!("command={},ip={ip},target={target},env_file={}", command.display(), env_file.display())
 }

@@ -3,11 +3,11 @@
 //!
 //! `uwsgi` is where a uWSGI and its plugin are, `node` one that runs (`process`, `log`, `clock`, `shim`), `legion` several
 //! of them, with `links` between them; `robot` and `cloud` are the stand-ins, made of `standin` and, as programs, of `console`;
-//! `exoscale` and `ovh` are small ones for the commands in examples/, with `sums` for their signatures, `bind` is a real DNS server.
-//! `hoster` is what they are to who plays with nodes, and `command` Robot's where a command asks it. `raw` is a server that
-//! sends what it is told, `proxy` is in front of one. `checked` is what a node's health checks ask, `service` what a node
-//! serves, and who asks for it. `scene` puts a Legion and a stand-in together; in `ranked` its nodes have ranks. `reload`
-//! makes a node start anew, `remains` is what that leaves.
+//! `exoscale` and `ovh` are small ones for the commands in examples/, which `script` calls, with `sums` for signatures, and `bind`
+//! is a real DNS server. `hoster` is what they are to who plays with nodes, and `command` Robot's where a command asks it. `raw`
+//! is a server that sends what it is told, `proxy` is in front of one. `checked` is what a node's health checks ask, `service`
+//! what a node serves, and who asks for it. `scene` puts a Legion and a stand-in together; in `ranked` its nodes have ranks.
+//! `reload` makes a node start anew, `remains` is what that leaves.
 
 pub mod agents;
 pub mod bind;

@@ -256,6 +256,9 @@ impl Account {
                 Answer::ok(&json!({ "ip": format!("{ip}/32"), "routedTo": { "serviceName": service } }))
             }
             ("GET", false, ["task"]) => {
+                if !call.path.contains("function=genericMoveFloatingIp") {
+                    return Err(error(400, "no such function"));
+                }
                 let is_asked =
                     |task: &Task| call.what.status.as_ref().is_none_or(|status| *status == task.status);
                 let found: Vec<usize> =

@@ -1,5 +1,7 @@
 //! A command of examples/, called as the plugin calls it.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::assert_no_secret;
@@ -38,4 +40,32 @@ pub fn begin(name: &str, environment: &[(String, String)], arguments: &[&str]) -
 pub fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {
     environment.retain(|(known, _)| known != name);
     environment.push((name.to_owned(), value.to_owned()));
+}
+
+/// The hook that the head of a command shows, with what is a placeholder there replaced, and more keys.
+pub fn hook_of_head(
+    name: &str,
+    environment: &[(String, String)],
+    replaced: &[(&str, String)],
+    more: &str,
+) -> String {
+    let text = fs::read_to_string(checkout().join("examples").join(name)).expect("a file of examples/");
+    let head = text.split("\"\"\"").nth(1).expect("it begins with a docstring");
+    for (variable, _) in environment {
+        assert!(head.contains(variable.as_str()), "{name} says nothing of {variable}");
+    }
+    let line =
+        head.lines().find_map(|line| line.strip_prefix("    legion-lord = failover ")).expect("a hook");
+    let mut hook = line.to_owned();
+    for (placeholder, value) in replaced {
+        assert!(hook.contains(placeholder), "there is no {placeholder} in {hook}");
+        hook = hook.replace(placeholder, value);
+    }
+    hook + more
+}
+
+/// Writes an `env_file`.
+pub fn write_env_file(path: &Path, environment: &[(String, String)]) {
+    let lines: String = environment.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    fs::write(path, lines).expect("our own folder");
 }
