@@ -85,10 +85,15 @@ fn a_long_call_harms_nobody_of_twenty(uwsgi: Uwsgi) {
 // 3., 4. and 5. A Lord that was frozen or cut off takes the IP back.
 
 pub fn a_freeze(scene: Scene<impl Hosted>) {
+    a_freeze_of(scene, AT_ONCE);
+}
+
+/// Which is mended within `limit`.
+pub fn a_freeze_of(scene: Scene<impl Hosted>, limit: Duration) {
     scene.legion.node(1).freeze();
     scene.wait_until(LIMIT, "node 2 has the IP", || scene.is_at(2));
     scene.legion.node(1).thaw();
-    scene.wait_for(1, AT_ONCE);
+    scene.wait_for(1, limit);
 }
 
 fn a_lord_that_was_frozen_takes_the_ip_back(uwsgi: Uwsgi) {

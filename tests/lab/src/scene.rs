@@ -175,8 +175,13 @@ impl<S: Hosted> Scene<S> {
 
     #[track_caller]
     pub fn stays_at(&self, node: usize, time: Duration) {
-        let left = wait_until(time, || !self.is_at(node));
-        assert!(!left, "no longer at node {node}: {}", self.state());
+        // A moment later it may look otherwise.
+        let mut seen = (Vec::new(), None);
+        let left = wait_until(time, || {
+            seen = (self.legion.lords(), self.robot.node_at(failover_ip()));
+            seen != (vec![node], Some(node))
+        });
+        assert!(!left, "no longer at node {node}, but {seen:?}: {}", self.state());
     }
 
     /// Waits until `condition`, which is `what`.
