@@ -177,7 +177,7 @@ fn the_rest_of_a_secret_is_not_shown_either() {
         let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
         let session =
             hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-        let sentence = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err().sentence;
+        let sentence = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err().sentence;
         let said = sentence.strip_prefix("start: exit status 1 (failed): ").unwrap();
         assert_eq!(said.replace('*', ""), "", "{name} {shift}: {said}");
     }
