@@ -232,6 +232,15 @@ unsafe fn read_output(descriptors: &Descriptors, said: Option<&Said>) -> bool {
 unsafe fn prepare_descriptors(kind: Kind) -> Result<Descriptors, ()> {
     // SAFETY: takes numbers, a static string, and memory of ours.
     unsafe {
+        let end = libc::c_uint::MAX;
+        // At first, because uWSGI may have none left to open. Linux before 5.9 does not know it.
+        if libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, end, 0 as libc::c_uint) != 0 {
+            let mut limit: libc::rlimit = zeroed();
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(1 << 16) {
+                libc::close(descriptor);
+            }
+        }
         let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
         if null < 0 {
             return Err(());
@@ -239,14 +248,8 @@ unsafe fn prepare_descriptors(kind: Kind) -> Result<Descriptors, ()> {
         for standard in 0..3 {
             libc::dup2(null, standard);
         }
-        let end = libc::c_uint::MAX;
-        // Linux before 5.9 does not know it.
-        if libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, end, 0 as libc::c_uint) != 0 {
-            let mut limit: libc::rlimit = zeroed();
-            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(1 << 16) {
-                libc::close(descriptor);
-            }
+        if null > libc::STDERR_FILENO {
+            libc::close(null);
         }
         let mut awaited: libc::sigset_t = zeroed();
         libc::sigemptyset(&mut awaited);

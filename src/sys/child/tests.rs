@@ -246,6 +246,17 @@ fn a_call_ends_as_it_ends_with_the_end_of_its_output() {
 }
 
 #[test]
+fn who_has_no_descriptor_left_can_call_a_command() {
+    // SAFETY: takes numbers, and concerns this thread alone.
+    unsafe {
+        assert_eq!(libc::unshare(libc::CLONE_FILES), 0);
+        while libc::dup(libc::STDIN_FILENO) >= 0 {}
+    }
+    assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EMFILE));
+    assert_eq!(call("echo called; cat", LONG), ("Exited(0)".into(), "called\n".into()));
+}
+
+#[test]
 fn a_call_that_hangs_is_killed_in_time_with_all_that_it_has_started() {
     let mark = format!("mark-{}", fastrand::u64(..));
     let began = Instant::now();
