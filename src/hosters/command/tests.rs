@@ -92,6 +92,21 @@ fn what_does_not_run_has_done_nothing() {
     let failure = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err();
     assert_eq!((failure.kind, failure.stage), (Kind::NotSent, Stage::Way));
     assert!(failure.sentence.ends_with("move-ip cannot be run: No such file or directory (os error 2)"));
+    for (text, hint) in [
+        (
+            "#!/nonexistent/sh\nexit 0\n",
+            "(os error 2): check its first line, #! with an interpreter that is there",
+        ),
+        (
+            "#!/bin/sh\r\nexit 0\r\n",
+            "(os error 2): check its first line, #! with an interpreter that is there",
+        ),
+        ("exit 0\n", "(os error 8): check its first line, #! with an interpreter"),
+    ] {
+        script(folder.path(), text);
+        let failure = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err();
+        assert!(failure.sentence.contains(hint), "{text}: {}", failure.sentence);
+    }
 }
 
 #[test]
