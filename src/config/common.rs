@@ -24,6 +24,8 @@ pub struct Pace {
     pub timeout: Duration,
     /// The default of `verify`.
     pub verify: Duration,
+    /// How long after it was begun a request may reach the hoster, if it gets no answer.
+    pub longest_way: Duration,
     pub longest_switch: Duration,
     /// How long after the first refusal by a lock to try whether the lock has ended unseen.
     pub lock_tried_after: Duration,

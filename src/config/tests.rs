@@ -14,6 +14,7 @@ const KEYS: [Key; 4] = [TOKEN, TOKEN_FILE, IP, URL];
 const PACE: Pace = Pace {
     timeout: Duration::from_secs(40),
     verify: Duration::from_secs(200),
+    longest_way: Duration::from_secs(5),
     longest_switch: Duration::from_secs(5),
     lock_tried_after: Duration::from_secs(1),
     shortest_deadline: Duration::from_secs(10),

@@ -181,6 +181,8 @@ impl FailoverIp {
     pub fn release(&self, limit: Duration) -> Result<Place, Failure> {
         let ip = self.name();
         let session = self.open()?;
+        // Before the look, which may find nothing to release yet.
+        session.end_switch(limit);
         let found = match session.whereabouts(Need::Takeover, limit) {
             Ok(found) if !found.is_here() => {
                 self.log(&format!("{ip} is {}: nothing to release", found.and_not_here()));

@@ -24,6 +24,7 @@ use crate::https::{TrustStore, authority, seconds};
 use crate::metrics::Metrics;
 use crate::sys::lock;
 pub use cloud::OwnServer;
+pub use command::Lines;
 use ledger::Ledger;
 #[cfg(feature = "fuzz")]
 pub mod fuzz {
@@ -111,6 +112,8 @@ pub struct Shared {
     pub failover_ips: Mutex<Vec<IpAddr>>,
     /// Which Cloud server this is.
     pub own_server: OwnServer,
+    /// Whose turn it is to move an IP by a command.
+    pub lines: Lines,
 }
 
 impl Shared {
@@ -120,6 +123,7 @@ impl Shared {
             trust: TrustStore::new(),
             failover_ips: Mutex::new(Vec::new()),
             own_server: OwnServer::new(),
+            lines: Lines::new(),
         }
     }
 
@@ -179,8 +183,17 @@ pub trait Session {
     /// The request for a switch, for the log: `POST to HOST, at most 60 s`.
     fn describe(&self) -> String;
     /// Has the failover IP routed to the target. On success the text says what the hoster has answered. `begin` is called
-    /// right before the request is sent, and not if it is held back.
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure>;
+    /// right before the request is sent, and not if it is held back. Who can take a request back does so when `goes_on` says
+    /// that it is not wanted any more.
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<String, Failure>;
+    /// Ends a switch that this process has under way, where that can be ended, and waits for that.
+    fn end_switch(&self, _: Duration) {}
     /// Where the failover IP is.
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure>;
     /// Has the failover IP routed nowhere, or at least not here; returns where it is then.

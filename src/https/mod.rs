@@ -27,6 +27,8 @@ pub use probe::Probe;
 use tls::TlsConnector;
 pub use trust::TrustStore;
 
+/// How long a request that timed out may have taken to reach the API.
+pub const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// Most answers have half a kilobyte. Anything longer than this is something else.
 pub const LONGEST_BODY: u64 = 64 * 1024;
 /// Headers take less than a kilobyte; a proxy may add some.

@@ -16,8 +16,6 @@ use decide::{LockAge, Seen, State, Step, decide};
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// The longest of them while nothing could be sent and another node waits to try.
 const UNSENT_PAUSE: Duration = Duration::from_secs(5);
-/// How long a request that timed out may have taken to reach the hoster.
-const LONGEST_WAY: Duration = Duration::from_secs(5);
 /// The time that a check needs; and the time for a check that a request leaves.
 const CHECK: Duration = Duration::from_secs(2);
 const PAUSE_AND_CHECK: Duration = Duration::from_secs(4);
@@ -178,7 +176,8 @@ impl Takeover<'_> {
             let (ip, target) = (self.order.ip, session.target());
             self.setting.log(&format!("routing {ip} to {target} ({})", session.describe()));
         };
-        Ok(session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin))
+        let goes_on = || self.setting.goes_on();
+        Ok(session.bring_here(need, left - PAUSE_AND_CHECK.min(left / share), &begin, &goes_on))
     }
 
     /// Takes in how a request failed.
@@ -191,7 +190,8 @@ impl Takeover<'_> {
             Kind::Final | Kind::HeldBack | Kind::Refused => return self.state.is_barred = true,
             Kind::NotDone => {}
             Kind::Unknown => {
-                let made_by = now.min(self.asked_at + LONGEST_WAY) + self.order.pace.longest_switch;
+                let Pace { longest_way, longest_switch, .. } = *self.order.pace;
+                let made_by = now.min(self.asked_at.saturating_add(longest_way)) + longest_switch;
                 self.made_by = self.made_by.max(made_by);
             }
             Kind::Locked => {

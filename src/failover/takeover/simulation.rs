@@ -246,7 +246,13 @@ impl Session for &World {
         String::new()
     }
 
-    fn bring_here(&self, _: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(
+        &self,
+        _: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        _: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
         begin();
         let limit = limit.min(self.timeout);
         let ends = self.now.get() + limit;

@@ -9,6 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub const PACE: Pace = Pace {
     timeout: Duration::from_secs(60),
     verify: Duration::from_secs(300),
+    longest_way: Duration::from_secs(5),
     longest_switch: Duration::from_secs(60),
     lock_tried_after: Duration::from_secs(15),
     shortest_deadline: Duration::from_secs(90),
@@ -46,7 +47,13 @@ impl Session for &Fake {
         "a fake".into()
     }
 
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        _: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
         self.limit.set(limit);
         // Only a request that has reached the hoster counts as the first.
         assert_eq!(need == Need::Election, !self.sent.get());
@@ -95,7 +102,11 @@ impl Fake {
 
     /// Runs a takeover; returns the verdict without its line, what was asked when, and the last line.
     fn run(&self, deadline: Duration) -> (Verdict, String, String) {
-        let order = Order { ip: "4.4.4.4", pace: &PACE, deadline, need: Need::Election };
+        self.run_at(&PACE, deadline)
+    }
+
+    fn run_at(&self, pace: &Pace, deadline: Duration) -> (Verdict, String, String) {
+        let order = Order { ip: "4.4.4.4", pace, deadline, need: Need::Election };
         let mut verdict = take_over(&order, self);
         if let Verdict::Failed(line) = &mut verdict {
             self.log(&std::mem::take(line));
@@ -375,4 +386,17 @@ fn a_switch_is_in_doubt_from_its_request_on_not_from_opening() {
     let (verdict, asked, _) = fake.run(DEADLINE);
     // It may have reached the hoster at 10 s, and takes up to a minute.
     assert_eq!((verdict, asked), (FAILED, "P5 G16 P16 G28 G32 G40 G55 G70".into()));
+}
+
+/// Unlike a request that waits for its answer, a command may have asked right before it was killed.
+#[test]
+fn a_command_that_was_killed_is_in_doubt_from_its_end_on() {
+    let posts = vec![Err(failure(Kind::Unknown)), Err(failure(Kind::Final))];
+    let run_at = |pace: &Pace| {
+        let looks = vec![Ok(Place::NotHere)];
+        Fake { asking: 40 * SECOND, ..Fake::new(posts.clone(), looks) }.run_at(pace, DEADLINE)
+    };
+    assert_eq!(run_at(&PACE).1, "P0 G41 P41");
+    let (verdict, asked, _) = run_at(&Pace { longest_way: Duration::MAX, ..PACE });
+    assert_eq!((verdict, asked), (FAILED, "P0 G41 P41 G83 G87 G95 G101".into()));
 }

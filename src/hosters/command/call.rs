@@ -38,16 +38,29 @@ impl Calling<'_> {
         need: Need,
         limit: Duration,
         begin: &dyn Fn(),
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<(i32, String), Failure> {
         let verb = verb(request);
         let (ledger, question) = (&self.of.shared.ledger, self.of.question(request, need));
         let slot = ledger.admit(&question, self.metrics)?;
-        begin();
-        count(&self.metrics.requests);
-        let (words, environment) = (self.words(verb), self.variables.with(&self.about(verb)));
         let limit = limit.min(self.of.common.timeout);
-        let (ended, output) = Call { words: &words, environment: &environment }.run(limit);
-        let result = self.read(verb, ended, &output, limit);
+        let run = |limit: Duration, goes_on: &dyn Fn() -> bool| {
+            begin();
+            count(&self.metrics.requests);
+            let (words, environment) = (self.words(verb), self.variables.with(&self.about(verb)));
+            let (ended, output) = Call { words: &words, environment: &environment }.run(limit, goes_on);
+            self.read(verb, ended, &output, limit)
+        };
+        let result = match request {
+            Request::Look => Some(run(limit, goes_on)),
+            Request::Switch => self.of.line().start(limit, goes_on, run),
+            Request::Release => self.of.line().stop(limit, |limit| run(limit, goes_on)),
+        };
+        let result = result.unwrap_or_else(|| {
+            Err(Failure::not_sent(format!(
+                "{verb} was not called, because another call for this IP did not end"
+            )))
+        });
         let is_expected = |status: i32| status == DONE || status == NOT_HERE && request == Request::Look;
         let result = match result {
             Ok((status, text)) if !is_expected(status) => Err(failure(verb, status, &text)),
@@ -110,7 +123,7 @@ impl Calling<'_> {
             Ended::Exited(status) => Ok((status, format!("exit status {status}{}{said}", meaning(status)))),
             Ended::Signalled(signal) => unknown(format!("{verb} was killed by signal {signal}{said}")),
             Ended::TimedOut => unknown(format!("{verb} was killed after {} s{said}", seconds(limit))),
-            Ended::Stopped => unknown(format!("{verb} was killed, because uWSGI ends or reloads{said}")),
+            Ended::Stopped => unknown(format!("{verb} was killed, because it is not wanted any more{said}")),
             Ended::NotRun(error) => {
                 // The kernel says the same of a program that is not there.
                 let is_script =
@@ -154,7 +167,7 @@ impl Calling<'_> {
     }
 
     fn whereabouts_within(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
-        let (status, _) = self.call(Request::Look, need, limit.min(LONGEST_MONITOR), &|| ())?;
+        let (status, _) = self.call(Request::Look, need, limit.min(LONGEST_MONITOR), &|| (), &|| true)?;
         Ok(if status == DONE { Place::Here(self.of.target_name().into()) } else { Place::NotHere })
     }
 }
@@ -169,8 +182,19 @@ impl Session for Calling<'_> {
         format!("{path} start, at most {timeout} s")
     }
 
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
-        self.call(Request::Switch, need, limit, begin).map(|(_, text)| text)
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
+        self.call(Request::Switch, need, limit, begin, goes_on).map(|(_, text)| text)
+    }
+
+    fn end_switch(&self, limit: Duration) {
+        // If it cannot be ended, what follows says so.
+        let _ = self.of.line().stop(limit, |_| ());
     }
 
     fn whereabouts(&self, need: Need, limit: Duration) -> Result<Place, Failure> {
@@ -179,7 +203,7 @@ impl Session for Calling<'_> {
 
     fn release(&self, limit: Duration) -> Result<Place, Failure> {
         let end = Instant::now() + limit;
-        let (_, text) = self.call(Request::Release, Need::Takeover, limit, &|| ())?;
+        let (_, text) = self.call(Request::Release, Need::Takeover, limit, &|| (), &|| true)?;
         // This last look has some time in any case.
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(5));
         match self.whereabouts_within(Need::Takeover, left)? {

@@ -1,11 +1,12 @@
 //! Any other hoster: a command, or an OCF resource agent, that moves an IP in its own way.
 //!
 //! `options` knows the keys of a hook, `environment` what a command is told, `call` calls it and reads its exit status,
-//! `limits` says how often it may be called. This file is the command's side of the seam.
+//! `limits` says how often it may be called, `line` that two calls do not move one IP at a time. This file is the command's side of the seam.
 
 mod call;
 mod environment;
 mod limits;
+mod line;
 mod options;
 
 use std::io::ErrorKind;
@@ -22,6 +23,8 @@ use crate::uwsgi;
 use call::Calling;
 use environment::Variables;
 use limits::LIMITS;
+use line::Line;
+pub use line::Lines;
 use options::{Options, PACE};
 
 pub struct Command;
@@ -77,6 +80,10 @@ impl Address {
     /// Each IP has its own limits: nobody knows what those of one command share.
     fn ledger_account(&self) -> Account<'_> {
         Account { api: &self.path, user: self.options.ip.as_bytes(), secret: b"", limits: &LIMITS }
+    }
+
+    fn line(&self) -> Arc<Line> {
+        self.shared.lines.of(self.identity())
     }
 
     fn question(&self, request: Request, need: Need) -> Question<'_> {

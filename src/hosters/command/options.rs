@@ -26,6 +26,8 @@ const AN_IP: &str = "what the command moves: an address, or another name for it"
 
 pub const PACE: Pace = Pace {
     timeout: Duration::from_secs(60),
+    // It may ask whomever it asks right before it is killed.
+    longest_way: Duration::MAX,
     longest_switch: Duration::from_secs(60),
     lock_tried_after: Duration::from_secs(5),
     // How long it takes is known to nobody but the command.

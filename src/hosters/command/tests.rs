@@ -33,7 +33,7 @@ fn answer(text: &str, request: Request) -> Result<Place, Failure> {
     let session = hook.ips[0].open(Box::leak(Box::default()))?;
     match request {
         Request::Look => session.whereabouts(Need::Takeover, LONG),
-        Request::Switch => session.bring_here(Need::Election, LONG, &|| ()).map(Place::Here),
+        Request::Switch => session.bring_here(Need::Election, LONG, &|| (), &|| true).map(Place::Here),
         Request::Release => session.release(LONG),
     }
 }
@@ -89,7 +89,7 @@ fn what_does_not_run_has_done_nothing() {
     let hook = read_hook(&format!("command={command},ip=vip"));
     fs::remove_file(&command).unwrap();
     let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-    let failure = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err();
+    let failure = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err();
     assert_eq!((failure.kind, failure.stage), (Kind::NotSent, Stage::Way));
     assert!(failure.sentence.ends_with("move-ip cannot be run: No such file or directory (os error 2)"));
     for (text, hint) in [
@@ -104,7 +104,7 @@ fn what_does_not_run_has_done_nothing() {
         ("exit 0\n", "(os error 8): check its first line, #! with an interpreter"),
     ] {
         script(folder.path(), text);
-        let failure = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err();
+        let failure = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err();
         assert!(failure.sentence.contains(hint), "{text}: {}", failure.sentence);
     }
 }
@@ -120,7 +120,7 @@ fn a_command_knows_what_it_is_called_for() {
     fs::write(&file, "KEY='a key'\nFAILOVER_IP=no\n").unwrap();
     let hook = read_hook(&format!("command={command},ip=vip one,env_file={}", file.display()));
     let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-    let said = session.bring_here(Need::Election, LONG, &|| ()).unwrap();
+    let said = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap();
     assert_eq!(said, "exit status 0: 4|start|vip one||one|start|vip one||one|vip one|***");
     assert_eq!((session.target(), hook.ips[0].ip()), ("this server", "vip one"));
     assert_eq!(session.describe(), format!("{command} start, at most 60 s"));
@@ -169,7 +169,7 @@ fn what_it_writes_is_cut_to_one_line_without_secrets() {
     fs::write(&file, "KEY=hunter2\nSHORT=hun\n").unwrap();
     let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
     let session = hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-    let sentence = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err().sentence;
+    let sentence = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err().sentence;
     let said = sentence.strip_prefix("start: exit status 1 (failed): ").unwrap();
     assert!(said.starts_with("xxx") && said.ends_with("x / the key is ***?[31m / end"), "{said}");
     assert_eq!(said.chars().count(), 200);
@@ -192,7 +192,7 @@ fn the_rest_of_a_secret_is_not_shown_either() {
         let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
         let session =
             hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
-        let sentence = session.bring_here(Need::Election, LONG, &|| ()).unwrap_err().sentence;
+        let sentence = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err().sentence;
         let said = sentence.strip_prefix("start: exit status 1 (failed): ").unwrap();
         assert_eq!(said.replace('*', ""), "", "{name} {shift}: {said}");
     }
@@ -256,4 +256,78 @@ fn several_ips_are_calls_of_their_own() {
     assert!(read.remarks.is_empty());
     assert_ne!(read.ips[0].identity(), read.ips[1].identity());
     assert_eq!(read.ips[0].check_pause(), Duration::from_secs(60));
+}
+
+/// A command in `folder` that notes how it is called, does this at its start, and is never here.
+fn noting(folder: &Path, start: &str) -> (String, impl Fn() -> Vec<String>) {
+    let file = folder.join("calls");
+    let text = format!(
+        "#!/bin/sh\necho $1 >>{}\ncase $1 in start) {start};; monitor) exit 7; esac\n",
+        file.display()
+    );
+    let calls = move || fs::read_to_string(&file).unwrap_or_default().lines().map(String::from).collect();
+    (format!("command={},ip=vip", script(folder, &text)), calls)
+}
+
+fn start(hook: &Read, goes_on: &dyn Fn() -> bool) -> Result<String, Failure> {
+    let session = hook.ips[0].open(Box::leak(Box::default()))?;
+    session.bring_here(Need::Election, LONG, &|| (), goes_on)
+}
+
+#[test]
+fn a_start_is_killed_when_this_node_is_not_to_have_the_ip_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (argument, calls) = noting(folder.path(), "exec sleep 1000");
+    let failure = start(&read_hook(&argument), &|| calls().is_empty()).unwrap_err();
+    assert_eq!(
+        (failure.kind, &*failure.sentence),
+        (Kind::Unknown, "start was killed, because it is not wanted any more")
+    );
+}
+
+#[test]
+fn a_release_ends_the_start_that_is_under_way() {
+    for ends_it_first in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (argument, calls) = noting(folder.path(), "exec sleep 1000");
+        let shared = shared();
+        // Hooks of their own, as of legion-lord and legion-unlord.
+        let hook = || read(argument.as_bytes(), &Surroundings { name: "one", legion: None, shared });
+        std::thread::scope(|scope| {
+            let started = scope.spawn(|| start(&hook(), &|| true).unwrap_err().sentence);
+            while calls().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let hook = hook();
+            let session =
+                hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+            let release = || session.release(LONG).unwrap_or_else(|failure| panic!("{failure:?}"));
+            let ended = if ends_it_first {
+                session.end_switch(LONG);
+                // Before the release, which would end it too.
+                let ended = started.join().unwrap();
+                release();
+                ended
+            } else {
+                assert_eq!(release(), Place::NotHere);
+                started.join().unwrap()
+            };
+            assert_eq!(ended, "start was killed, because it is not wanted any more");
+        });
+        assert_eq!(calls(), ["start", "stop", "monitor"]);
+    }
+}
+
+#[test]
+fn two_starts_of_one_ip_come_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (argument, _) = noting(folder.path(), "mkdir $0.lock || exit 6; sleep 0.3; rmdir $0.lock; exit 0");
+    let shared = shared();
+    let hook = || read(argument.as_bytes(), &Surroundings { name: "one", legion: None, shared });
+    std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| start(&hook(), &|| true)));
+        for started in both {
+            assert_eq!(started.join().unwrap().as_deref(), Ok("exit status 0"));
+        }
+    });
 }

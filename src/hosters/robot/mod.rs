@@ -275,7 +275,13 @@ impl Session for Asking<'_> {
         Api::post(&self.of.options.url, &self.of.common)
     }
 
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        _: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
         let read = |reader: &Reader, answer: &Answer| reader.switched(answer, self.target);
         self.ask(Request::Switch, need, limit, begin, read)
     }

@@ -135,7 +135,7 @@ unsafe fn linger(
     // SAFETY: takes numbers, and NULL where that is allowed.
     let is_clear = || unsafe {
         while libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) > 0 {}
-        libc::kill(-group, 0) != 0
+        is_gone(group)
     };
     if is_clear() {
         plan.said.say(what, value, true);
@@ -311,7 +311,7 @@ unsafe fn clear(group: pid_t, limit: Duration) -> bool {
         unsafe {
             libc::kill(-group, libc::SIGKILL);
             while libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) > 0 {}
-            if libc::kill(-group, 0) != 0 {
+            if is_gone(group) {
                 return true;
             }
             if began.elapsed() >= limit {
@@ -321,6 +321,12 @@ unsafe fn clear(group: pid_t, limit: Duration) -> bool {
         }
         pause = (pause * 2).min(Duration::from_millis(50));
     }
+}
+
+/// Whether nothing is left of a process group. What runs as another user, as sudo does, cannot be killed, but is there.
+fn is_gone(group: pid_t) -> bool {
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(-group, 0) != 0 && errno() == libc::ESRCH }
 }
 
 fn errno() -> i32 {

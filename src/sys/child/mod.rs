@@ -21,7 +21,7 @@ use std::mem::{MaybeUninit, zeroed};
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use libc::pid_t;
@@ -37,6 +37,8 @@ pub const LONGEST_END: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 /// For how much longer than that the minder is waited for.
 const SPARE: Duration = Duration::from_secs(1);
+/// How often a call looks whether it is still wanted.
+const STEP: Duration = Duration::from_millis(100);
 /// Ample for a function that only makes system calls.
 const STACK: usize = 64 * 1024;
 
@@ -53,7 +55,7 @@ pub enum Ended {
     NotStarted(io::Error),
     /// The one before cannot be killed, so this one was not started.
     Stuck,
-    /// This process is about to end.
+    /// Killed or not started, because it is not wanted any more, or this process is about to end.
     Stopped,
 }
 
@@ -62,23 +64,24 @@ struct Minders {
     pids: Vec<pid_t>,
     /// Those of calls whose result is known: something of them has not ended yet.
     left: Vec<pid_t>,
-    /// Whether no check is started any more.
-    is_ending: bool,
+    /// The thread that ends this process. Only it starts commands from then on, and no checks.
+    ended_by: Option<ThreadId>,
 }
 
-static MINDERS: Mutex<Minders> = Mutex::new(Minders { pids: Vec::new(), left: Vec::new(), is_ending: false });
+static MINDERS: Mutex<Minders> = Mutex::new(Minders { pids: Vec::new(), left: Vec::new(), ended_by: None });
 
 /// How many calls may have left something that has not ended. If the kernel holds their programs, more would only add to it.
 const MOST_LEFT: usize = 32;
 /// How long one of them is waited for before the next one is ended, too.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Ends all commands, and waits for that for no longer than `limit`. From now on no check is started; but an IP may still be
-/// released. Called before the process ends or becomes another program, which knows nothing of them.
+/// Ends all commands, and waits for that for no longer than `limit`. From now on none is started, but this thread may still
+/// release an IP. Called before the process ends or becomes another program, which knows nothing of them: what another
+/// thread starts in its last moments would move an IP, or stay as a zombie for which nobody waits.
 pub fn end_commands(limit: Duration) {
     let began = Instant::now();
     let mut minders = lock(&MINDERS);
-    minders.is_ending = true;
+    minders.ended_by = Some(thread::current().id());
     for pid in minders.pids.iter().chain(&minders.left) {
         // SAFETY: takes numbers. Under the lock no minder is waited for, so each id is still that of ours.
         unsafe { libc::kill(*pid, libc::SIGTERM) };
@@ -115,6 +118,10 @@ impl Minders {
         has_room
     }
 
+    fn may_start(&self, kind: Kind, thread: ThreadId) -> bool {
+        self.ended_by.is_none_or(|by| kind == Kind::Call && by == thread)
+    }
+
     /// Takes the exit statuses of those that are gone.
     fn forget_left(&mut self) {
         self.left.retain(|pid| waited(*pid, libc::WNOHANG) == 0);
@@ -132,8 +139,9 @@ impl Call<'_> {
     /// Runs the program, and kills it with its process group after `timeout`. It has no input and no other descriptor than
     /// its output, no signal is blocked, ignored or handled in it. Returns also the end of what it has written.
     ///
-    /// When it ends, that is told at once. What it has left in its process group has the rest of the time.
-    pub fn run(&self, timeout: Duration) -> (Ended, Vec<u8>) {
+    /// When it ends, that is told at once. What it has left in its process group has the rest of the time. It is also killed
+    /// as soon as `goes_on` says that it is not wanted any more.
+    pub fn run(&self, timeout: Duration, goes_on: &dyn Fn() -> bool) -> (Ended, Vec<u8>) {
         let page = match Page::new() {
             Ok(page) => page,
             Err(error) => return (Ended::NotStarted(error), Vec::new()),
@@ -146,7 +154,7 @@ impl Call<'_> {
             thread::sleep(PAUSE);
         }
         let environment = pointers(self.environment);
-        let (ended, left) = run(self.words, environment.as_ptr(), Kind::Call, page.said(), timeout);
+        let (ended, left) = run(self.words, environment.as_ptr(), Kind::Call, page.said(), timeout, goes_on);
         if let Some(pid) = left {
             let mut minders = lock(&MINDERS);
             minders.pids.retain(|known| *known != pid);
@@ -186,7 +194,7 @@ impl Runner {
             }
         }
         let Some(page) = &self.said else { return Ended::Stopped };
-        let (ended, left) = run(&self.words, ptr::null(), Kind::Check, page.said(), timeout);
+        let (ended, left) = run(&self.words, ptr::null(), Kind::Check, page.said(), timeout, &|| true);
         self.left = left;
         ended
     }
@@ -199,6 +207,7 @@ fn run(
     kind: Kind,
     said: &Said,
     timeout: Duration,
+    goes_on: &dyn Fn() -> bool,
 ) -> (Ended, Option<pid_t>) {
     said.clear();
     let pid = match start(words, environment, kind, said, timeout) {
@@ -206,7 +215,17 @@ fn run(
         Ok(None) => return (Ended::Stopped, None),
         Err(error) => return (Ended::NotStarted(error), None),
     };
-    said.wait(timeout + GRACE + SPARE);
+    let (began, longest) = (Instant::now(), timeout + GRACE + SPARE);
+    let step = if kind == Kind::Check { longest } else { STEP };
+    let mut is_wanted = true;
+    while said.what.load(Ordering::Acquire) == NOTHING && began.elapsed() < longest {
+        if is_wanted && !goes_on() {
+            is_wanted = false;
+            // SAFETY: takes numbers. Only this thread waits for this child.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        said.wait(step.min(longest.saturating_sub(began.elapsed())));
+    }
     let what = said.what.load(Ordering::Acquire);
     // A minder that says so only has to end itself. Another may take as long as it likes.
     let is_clear = what != NOTHING && said.is_clear.load(Ordering::Relaxed) != 0;
@@ -276,7 +295,7 @@ fn start(
         stack: stack.as_mut_ptr_range().end.cast(),
     };
     let mut minders = lock(&MINDERS);
-    if minders.is_ending && kind == Kind::Check {
+    if !minders.may_start(kind, thread::current().id()) {
         return Ok(None);
     }
     let fork = || {

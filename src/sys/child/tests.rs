@@ -223,7 +223,7 @@ fn who_waits_for_any_child_does_not_get_the_minder() {
 
 fn call(script: &str, timeout: Duration) -> (String, String) {
     let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), CString::new(script).unwrap()];
-    let (ended, output) = Call { words: &words, environment: &[] }.run(timeout);
+    let (ended, output) = Call { words: &words, environment: &[] }.run(timeout, &|| true);
     (format!("{ended:?}"), String::from_utf8(output).unwrap())
 }
 
@@ -241,7 +241,7 @@ fn a_call_ends_as_it_ends_with_the_end_of_its_output() {
         let (how, said) = call(script, LONG);
         assert_eq!((&*how, said.trim_start_matches('\0')), (ended, output), "{script}");
     }
-    let (ended, _) = Call { words: &[c"/nonexistent/program".into()], environment: &[] }.run(LONG);
+    let (ended, _) = Call { words: &[c"/nonexistent/program".into()], environment: &[] }.run(LONG, &|| true);
     assert!(format!("{ended:?}").starts_with("NotRun(Os { code: 2,"));
 }
 
@@ -304,7 +304,7 @@ fn there_is_room_for_one_more_even_if_each_call_leaves_something() {
     let page = Page::new().unwrap();
     let words = [c"/bin/sh".into(), c"-c".into(), c"sleep 1000 & exit".into()];
     let one = |_| start(&words, ptr::null(), Kind::Call, page.said(), LONG).unwrap().unwrap();
-    let mut minders = Minders { pids: Vec::new(), left: (0..MOST_LEFT).map(one).collect(), is_ending: false };
+    let mut minders = Minders { pids: Vec::new(), left: (0..MOST_LEFT).map(one).collect(), ended_by: None };
     let (all, began) = (minders.left.clone(), Instant::now());
     while !minders.has_room() {
         assert!(began.elapsed() < LONG / 2, "none has ended");
@@ -339,4 +339,54 @@ fn nothing_is_left_of_many_calls() {
         assert_eq!(call(script, LONG).0, expected);
     }
     assert_eq!(descriptors(), before);
+}
+
+/// As with sudo, which has another user's id by then.
+#[test]
+fn what_runs_as_another_user_counts_until_it_ends() {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        return println!("skipped: only root may start a program as another user");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (sudo, file) = (folder.path().join("sudo"), folder.path().join("pid"));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", "cp $(command -v setpriv) \"$0\"; chmod 4755 \"$0\""]).arg(&sudo);
+    assert!(shell.status().unwrap().success());
+    let script = format!("{} --reuid 0 sleep 1000 & echo $! >{}; wait", sudo.display(), file.display());
+    // As this thread's user only: the C library would change that of all.
+    let ended = thread::spawn(move || {
+        // SAFETY: takes numbers, and concerns this thread alone.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) }, 0);
+        let mut runner = runner(&["/bin/sh", "-c", &script]);
+        let ended = [runner.run(SHORT), runner.run(SHORT)].map(|ended| format!("{ended:?}"));
+        (ended, runner.left)
+    });
+    let (ended, left) = ended.join().unwrap();
+    let pid: pid_t = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+    // SAFETY: takes numbers; the process is the one from above, which nobody else could end.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    assert_eq!(ended, ["TimedOut", "Stuck"]);
+    assert!(forget(left.unwrap(), 0));
+}
+
+#[test]
+fn a_call_that_is_not_wanted_any_more_is_killed() {
+    let mark = format!("mark-{}", fastrand::u64(..));
+    let script = CString::new(format!("echo begun; sleep 1000 # {mark}")).unwrap();
+    let words = [c"/bin/sh".to_owned(), c"-c".to_owned(), script];
+    let began = Instant::now();
+    let (ended, _) = Call { words: &words, environment: &[] }.run(2 * LONG, &|| marked(&mark).is_empty());
+    assert_eq!(format!("{ended:?}"), "Stopped");
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    assert_eq!(marked(&mark), [""; 0]);
+}
+
+#[test]
+fn once_the_process_ends_only_the_thread_that_ends_it_starts_commands() {
+    let [this, other] = [thread::current().id(), thread::spawn(|| thread::current().id()).join().unwrap()];
+    let minders = |ended_by| Minders { pids: Vec::new(), left: Vec::new(), ended_by };
+    let may = |ended_by| [Kind::Check, Kind::Call].map(|kind| minders(ended_by).may_start(kind, this));
+    assert_eq!([None, Some(other), Some(this)].map(may), [[true, true], [false, false], [false, true]]);
 }

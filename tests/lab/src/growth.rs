@@ -1,4 +1,4 @@
-//! Whether takeovers leave anything behind in the process that makes them: memory, descriptors, threads.
+//! Whether takeovers leave anything behind in the process that makes them: memory, descriptors, threads, children.
 //!
 //! A node that is alone in its Legion runs all its lord hooks one after the other when it becomes Lord, so that many
 //! lines of four IPs each are thousands of takeovers in one process. Between them stand two gates, commands that read
@@ -44,6 +44,8 @@ struct Held {
     memory_kib: u64,
     descriptors: usize,
     threads: usize,
+    /// Zombies, too. Who waits for a command shows as any other child of a thread.
+    children: usize,
 }
 
 impl Held {
@@ -51,10 +53,14 @@ impl Held {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
         let memory = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("see proc(5)");
         let count = |what| fs::read_dir(format!("/proc/{pid}/{what}")).expect("it runs").count();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+        // A thread may have ended since.
+        let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
         Held {
             memory_kib: memory.trim().trim_end_matches(" kB").parse().expect("a number"),
             descriptors: count("fd"),
             threads: count("task"),
+            children: children.map(|ids| ids.split_whitespace().count()).sum(),
         }
     }
 
@@ -138,7 +144,13 @@ fn kinds(trusted: &Robot, untrusted: &Robot) -> Vec<Kind> {
     let (one, two) = ("active_ip=1.1.1.1;2a01:4f8::", "active_ip=2.2.2.2;2a01:4f9::");
     // This leaves no time for a pause.
     let short = format!("{two},deadline=0.9");
+    let command = |program: &str| {
+        let ips = IPS.join(";");
+        format!("legion-lord = {LEGION} failover-command:command={program},ip={ips},deadline=0.9\n{APART}")
+    };
     [
+        (command("/bin/true"), "4.4.4.4 is routed to this server (exit status 0, "),
+        (command("/bin/false"), "to this server: start: exit status 1 (failed)"),
         (hook(USERNAME, &right, one), "4.4.4.4 is routed to 1.1.1.1 (HTTP 200, "),
         (hook(USERNAME, &right, two), "2a01:4f8:4:: is routed to 2a01:4f9:: (HTTP 200, "),
         (hook(USERNAME, &right, two), "4.4.4.4 is routed to 2.2.2.2 (HTTP 409 FAILOVER_ALREADY_ROUTED, "),
@@ -193,11 +205,18 @@ pub fn of(uwsgi: Uwsgi, takeovers: usize) -> Result<String, String> {
         return Err(format!("none of the takeovers has ended with \"{}\"", kind.said));
     }
     let figures = format!(
-        "after {made} takeovers in one process it holds {} descriptors, {} threads and {} KiB of memory, after the first \
-         {FIRST} {}, {} and {} KiB",
-        last.descriptors, last.threads, last.memory_kib, first.descriptors, first.threads, first.memory_kib
+        "after {made} takeovers in one process it holds {} descriptors, {} threads, {} children and {} KiB of memory, after \
+         the first {FIRST} {}, {}, {} and {} KiB",
+        last.descriptors,
+        last.threads,
+        last.children,
+        last.memory_kib,
+        first.descriptors,
+        first.threads,
+        first.children,
+        first.memory_kib
     );
     let grown = last.memory_kib.saturating_sub(first.memory_kib);
-    let same = (last.descriptors, last.threads) == (first.descriptors, first.threads);
+    let same = Held { memory_kib: 0, ..last } == Held { memory_kib: 0, ..first };
     if made == hooks * IPS.len() && same && grown <= MOST_KIB { Ok(figures) } else { Err(figures) }
 }

@@ -9,7 +9,7 @@ use ureq::http::Uri;
 use crate::config::{
     Argument, Common, IP, Key, Pace, Remark, Secret, Takes, URL, Weight, checked_url, parsed, shown,
 };
-use crate::https::Authorization;
+use crate::https::{Authorization, LONGEST_WAY};
 use crate::sys::net;
 
 /// Source: Hetzner Cloud API, "Endpoints".
@@ -28,6 +28,7 @@ pub const SERVER_MEANING: &str = "this server's id or name, as in the Cloud Cons
 pub const PACE: Pace = Pace {
     // Seconds, by report: no figure is documented.
     timeout: Duration::from_secs(30),
+    longest_way: LONGEST_WAY,
     longest_switch: Duration::from_secs(60),
     // A lock is often over in seconds.
     lock_tried_after: Duration::from_secs(5),

@@ -331,7 +331,13 @@ impl Session for Asking<'_> {
         Api::post(&self.of.options.url, &self.of.common)
     }
 
-    fn bring_here(&self, need: Need, limit: Duration, begin: &dyn Fn()) -> Result<String, Failure> {
+    fn bring_here(
+        &self,
+        need: Need,
+        limit: Duration,
+        begin: &dyn Fn(),
+        _: &dyn Fn() -> bool,
+    ) -> Result<String, Failure> {
         let end = Instant::now() + limit;
         let (id, server) = self.prepare(end)?;
         let (path, body) = (format!("/floating_ips/{id}/actions/assign"), format!("{{\"server\":{server}}}"));

@@ -69,7 +69,7 @@ impl Host {
     }
 
     fn bring_here(&self) -> Result<String, Failure> {
-        self.session().bring_here(Need::Election, MINUTE, &|| ())
+        self.session().bring_here(Need::Election, MINUTE, &|| (), &|| true)
     }
 
     fn whereabouts(&self) -> Result<Place, Failure> {
@@ -277,7 +277,7 @@ fn too_many_requests_are_no_try() {
     let limit = (429, r#"{"error":{"code":"rate_limit_exceeded","message":"m"}}"#);
     let host = known("", &[limit; 8]);
     for _ in 0..8 {
-        let failure = host.session().bring_here(Need::Takeover, MINUTE, &|| ()).unwrap_err();
+        let failure = host.session().bring_here(Need::Takeover, MINUTE, &|| (), &|| true).unwrap_err();
         assert_eq!((failure.kind, failure.stage), (Kind::NotSent, Stage::Host), "{}", failure.sentence);
     }
     assert_eq!(host.remote.held_back_for(Request::Switch, Need::Takeover), None);
@@ -290,7 +290,8 @@ fn what_cannot_be_found_out_first_has_asked_for_nothing() {
         &[(503, r#"{"error":{"code":"unavailable","message":"m"}}"#), ELSEWHERE, DONE_AT_ONCE, HERE],
     );
     let begun = std::cell::Cell::new(0);
-    let bring_here = || host.session().bring_here(Need::Election, MINUTE, &|| begun.set(begun.get() + 1));
+    let bring_here =
+        || host.session().bring_here(Need::Election, MINUTE, &|| begun.set(begun.get() + 1), &|| true);
     assert_eq!(bring_here().unwrap_err().kind, Kind::NotSent);
     assert_eq!(begun.get(), 0, "nothing was logged");
     assert!(bring_here().is_ok());

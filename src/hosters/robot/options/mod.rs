@@ -8,6 +8,7 @@ use ureq::http::Uri;
 use crate::config::{
     Argument, Common, IP, Key, Pace, Remark, Secret, Takes, URL, checked_url, parsed, shown,
 };
+use crate::https::LONGEST_WAY;
 use crate::sys::net;
 
 /// The failover IP follows. Source: Robot webservice documentation, "Failover".
@@ -27,6 +28,7 @@ pub const ACTIVE_IP_MEANING: &str = "the main IP of the server to route to, like
 pub const PACE: Pace = Pace {
     // A switch takes 40 to 60 s (Hetzner's documentation of failover IPs).
     timeout: Duration::from_secs(60),
+    longest_way: LONGEST_WAY,
     longest_switch: Duration::from_secs(60),
     lock_tried_after: Duration::from_secs(15),
     // A switch, some seconds to send the request, and some to see the result.
