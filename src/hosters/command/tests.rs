@@ -127,6 +127,27 @@ fn a_command_knows_what_it_is_called_for() {
 }
 
 #[test]
+fn an_env_file_that_is_broken_later_leaves_what_was_read_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(folder.path(), "#!/bin/sh\necho \"of ${#KEY} letters\"\n");
+    let file = folder.path().join("environment");
+    fs::write(&file, "KEY=hunter\n").unwrap();
+    let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
+    for (content, said, is_kept) in [
+        ("KEY=hunter2\n", "exit status 0: of 7 letters", false),
+        ("KEY=hunter22\nexport MORE=1\n", "exit status 0: of 7 letters", true),
+        ("KEY=hunter22\n", "exit status 0: of 8 letters", false),
+    ] {
+        fs::write(&file, content).unwrap();
+        let session =
+            hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let done = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap();
+        assert_eq!(done, said, "{content}");
+        assert_eq!(hook.ips[0].secret().unwrap().is_kept(), is_kept, "{content}");
+    }
+}
+
+#[test]
 fn an_agent_gets_all_by_its_environment() {
     let hook = "agent=ocf:heartbeat:Dummy,ip=4.4.4.4,target=t,ocf_state=/tmp/state,ocf_cidr_netmask=32";
     let options = options::parse(hook.as_bytes()).options.remove(0);
