@@ -23,6 +23,7 @@ on_each_uwsgi! {
     every_bad_command_has_its_verdict_and_leaves_nothing_behind
     a_look_that_hangs_holds_up_nobody_and_ends_with_its_node
     a_busy_master_takes_no_exit_status_away
+    what_a_call_has_left_is_no_zombie_until_the_next
     a_call_is_given_what_it_needs_and_nothing_else
     no_value_of_the_env_file_shows
 }
@@ -259,6 +260,24 @@ fn a_busy_master_takes_no_exit_status_away(uwsgi: Uwsgi) {
     // The master and its worker have one name.
     let processes = || Remains::of(node.id(), folder.path()).processes.into_values().collect::<Vec<usize>>();
     assert!(wait_until(LIMIT, || processes() == [2]), "{:?}", Remains::of(node.id(), folder.path()));
+}
+
+/// There may be no next one.
+fn what_a_call_has_left_is_no_zombie_until_the_next(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let command = folder.path().join("command");
+    write_program(&command, "#!/bin/sh\nsleep 2 &\nexit 0\n").expect("a writable folder");
+    let ini = format!(
+        "plugin = hetzner\n{QUICK}legion = {LEGION} {} 1 aes-128-cbc:secret1\n\
+         legion-lord = {LEGION} failover-command:command={},ip=one,verify=0\n",
+        free_address(),
+        command.display(),
+    );
+    let node = Node::start(uwsgi, folder.path(), &ini, &[]);
+    let processes = || Remains::of(node.id(), folder.path()).processes;
+    assert!(wait_until(LIMIT, || processes().contains_key("sleep")), "{}", node.log());
+    let is_alone = || processes().into_values().sum::<usize>() == 2;
+    assert!(wait_until(LIMIT, is_alone), "{:?}", processes());
 }
 
 /// A command that writes down what it was given, in the folder that it runs in. Its signals by itself: while a shell starts
