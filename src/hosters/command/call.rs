@@ -123,7 +123,9 @@ impl Calling<'_> {
             Ended::Exited(status) => Ok((status, format!("exit status {status}{}{said}", meaning(status)))),
             Ended::Signalled(signal) => unknown(format!("{verb} was killed by signal {signal}{said}")),
             Ended::TimedOut => unknown(format!("{verb} was killed after {} s{said}", seconds(limit))),
-            Ended::Stopped => unknown(format!("{verb} was killed, because it is not wanted any more{said}")),
+            Ended::Stopped => unknown(format!(
+                "{verb} was killed, because uWSGI ends or reloads, or this node is not to have the IP any more{said}"
+            )),
             Ended::NotRun(error) => {
                 // The kernel says the same of a program that is not there.
                 let is_script =

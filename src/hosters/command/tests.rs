@@ -302,7 +302,10 @@ fn a_start_is_killed_when_this_node_is_not_to_have_the_ip_any_more() {
     let failure = start(&read_hook(&argument), &|| calls().is_empty()).unwrap_err();
     assert_eq!(
         (failure.kind, &*failure.sentence),
-        (Kind::Unknown, "start was killed, because it is not wanted any more")
+        (
+            Kind::Unknown,
+            "start was killed, because uWSGI ends or reloads, or this node is not to have the IP any more"
+        )
     );
 }
 
@@ -333,7 +336,10 @@ fn a_release_ends_the_start_that_is_under_way() {
                 assert_eq!(release(), Place::NotHere);
                 started.join().unwrap()
             };
-            assert_eq!(ended, "start was killed, because it is not wanted any more");
+            assert_eq!(
+                ended,
+                "start was killed, because uWSGI ends or reloads, or this node is not to have the IP any more"
+            );
         });
         assert_eq!(calls(), ["start", "stop", "monitor"]);
     }
