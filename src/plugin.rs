@@ -14,7 +14,7 @@ use crate::failover::{self, LONGEST_FLUSH, Turn};
 use crate::hosters::{self, Hoster, Visitor};
 use crate::process::PROCESS;
 use crate::startup::{self, Reading};
-use crate::sys::{LONGEST_END, end_commands, lock};
+use crate::sys::{LONGEST_END, end_commands, forget_ended, lock};
 use crate::uwsgi::{self, Legion, UwsgiLegion, UwsgiOption, UwsgiPlugin, log};
 
 /// The one symbol that uWSGI looks for. Mutable, because with `plugin = 17:hetzner` in the configuration uWSGI writes
@@ -200,6 +200,7 @@ extern "C" fn master_cycle() {
             startup::trust::read_if_due(&PROCESS.shared.trust);
             PROCESS.node.start_missing_guards();
             PROCESS.node.check_if_due();
+            forget_ended();
         }
         true
     });

@@ -124,7 +124,8 @@ fn each_answer_has_its_exit_status() {
         ("any refuse", 1, "Connection refused"),
         ("any redirect https://127.0.0.1:9/", 1, "GET /v2/elastic-ip: 302"),
         ("post lost-answer", 1, ":attach: "),
-        ("post ends failure", 1, ": failure: fault: None"),
+        ("post ends failure/fault", 1, ": failure: fault: None"),
+        ("post ends failure/busy", 75, ": failure: busy: None"),
         ("post ends timeout", 1, ": timeout: None"),
         // Only what it says is cut, and what should not be shown.
         (r#"any raw 403 {"message":"not NOT-A-REAL-PASSWORD but\tthis"}"#, 4, "not *** but\\tthis"),

@@ -14,6 +14,7 @@ use lab::{agents, wait_until};
 
 on_each_uwsgi! {
     dummy_is_started_and_stopped_where_the_lord_is
+    an_agent_that_does_not_stop_does_not_hold_up_the_legion
     ipaddr2_puts_the_address_where_the_lord_is
 }
 
@@ -98,6 +99,36 @@ fn dummy_is_started_and_stopped_where_the_lord_is(uwsgi: Uwsgi) {
     (1..=3).for_each(|node| legion.run_by(node, words.clone()));
     let is_at = |_: &Legion, node: usize| file(node).exists();
     Resource { legion, is_at: &is_at }.follows_the_lord(|_| fs::remove_file(file(1)).expect("it is there"));
+}
+
+fn an_agent_that_does_not_stop_does_not_hold_up_the_legion(uwsgi: Uwsgi) {
+    let Some(words) = agents::words() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // What every agent reads first.
+    fs::write(folder.path().join("ocf-shellfuncs"), "sleep 1000\n").expect("a writable folder");
+    let hook = |node: usize| {
+        let state = folder.path().join(format!("dummy{node}"));
+        format!("agent=ocf:heartbeat:Dummy,ip=dummy,AGAIN,ocf_state={}", state.display())
+    };
+    let mut legion = legion(uwsgi, QUICK, hook);
+    (1..=3).for_each(|node| legion.run_by(node, words.clone()));
+    let env_file = legion.folder(2).join("hangs");
+    fs::write(&env_file, format!("OCF_FUNCTIONS_DIR={}\n", folder.path().display()))
+        .expect("a writable folder");
+    let usual = legion.folder(2).join("env");
+    let ini = legion.ini_mut(2);
+    let (before, unlord) = ini.split_at(ini.find("legion-unlord").expect("a hook"));
+    let hangs = unlord.replace(&*usual.to_string_lossy(), &env_file.to_string_lossy());
+    *ini = format!("{before}{hangs}");
+    [2, 3].into_iter().for_each(|node| legion.start(node));
+    legion.wait_for_lord(2, LIMIT);
+    legion.start(1);
+    legion.node(2).wait_for_log("FAILED to release dummy: stop was killed", LIMIT);
+    for node in [1, 3] {
+        let log = legion.node(node).log();
+        assert!(!log.contains("left Legion"), "node {node}: {log}");
+    }
+    assert_eq!(legion.lords(), [1]);
 }
 
 const ADDRESS: &str = "10.77.0.99";

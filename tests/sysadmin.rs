@@ -276,7 +276,7 @@ fn a_uwsgi_without_hooks_of_ours_is_left_alone() {
     let node = lone(Uwsgi::Debian, &folder, &format!("legion-lord = {LEGION} log:lord\n"));
     node.wait_for_log("i am now the Lord", LIMIT);
     let expected = format!(
-        "warning: Legion {LEGION} has no legion-lord hook with hetzner-failoverip or hetzner-floatingip: no failover IP \
+        "warning: Legion {LEGION} has no legion-lord hook with hetzner-failoverip or hetzner-floatingip or failover-command: no failover IP \
          follows its Lord"
     );
     assert_eq!(node.lines(), [expected]);

@@ -32,6 +32,8 @@ pub struct SecretFile {
     key: Key,
     /// Absolute, because uWSGI changes its directory later.
     path: PathBuf,
+    /// What is wrong with a content. Such a one counts as one that cannot be read.
+    check: fn(&[u8]) -> Result<(), String>,
     kept: Mutex<Kept>,
 }
 
@@ -46,8 +48,13 @@ struct Kept {
 impl Secret {
     /// The content of the file that `key` names, relative to the current directory.
     pub fn in_file(path: &Path, key: Key) -> Secret {
+        Secret::in_checked_file(path, key, |_| Ok(()))
+    }
+
+    /// The same, if `check` finds nothing wrong with the content.
+    pub fn in_checked_file(path: &Path, key: Key, check: fn(&[u8]) -> Result<(), String>) -> Secret {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        Secret::File(Arc::new(SecretFile { key, path, kept: Mutex::default() }))
+        Secret::File(Arc::new(SecretFile { key, path, check, kept: Mutex::default() }))
     }
 
     /// The secret, or why there is none. If its file cannot be read now, it is what was read last.
@@ -89,7 +96,7 @@ impl SecretFile {
 
     fn read(&self) -> Result<Vec<u8>, String> {
         // Not under the lock, so that a disk that hangs delays only this takeover.
-        let read = self.read_in_time();
+        let read = self.read_in_time().and_then(|secret| (self.check)(&secret).map(|()| secret));
         let mut kept = self.kept();
         let why = match read {
             Ok(secret) => {

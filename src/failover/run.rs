@@ -134,25 +134,43 @@ impl Node {
         } else {
             None
         };
-        // One IP after the other, each tried whatever became of the others. Not in threads: one that is started here would
-        // take uWSGI's signals.
-        let release = |ip: &&FailoverIp| {
-            if let Some(why) = why.filter(|_| !ip.remote.is_of_this_host()) {
-                ip.log(&format!("{} is not released: {why}", ip.name()));
-                return true;
+        if uwsgi::is_ending() || !ips.iter().any(|ip| ip.remote.is_of_this_host()) {
+            // Not in threads: none should be started while the process ends.
+            let released = ips.iter().filter(|ip| release(ip, why)).count();
+            if uwsgi::is_ending() {
+                uwsgi::flush_log(LONGEST_FLUSH);
             }
-            let released = ip.release(LONGEST_RELEASE);
-            if let Err(failure) = &released {
-                ip.alarm(&format!("FAILED to release {}: {}", ip.name(), failure.sentence));
-            }
-            released.is_ok()
-        };
-        let released = ips.iter().filter(release).count();
-        if uwsgi::is_ending() {
-            uwsgi::flush_log(LONGEST_FLUSH);
+            return released == ips.len();
         }
-        released == ips.len()
+        // The Legion goes on meanwhile.
+        let all = ips.to_vec();
+        let releases = move || side_by_side(&all, all.len(), |ip| release(ip, why));
+        // Each asks up to three times.
+        match uwsgi::wait_beside(legion, 3 * LONGEST_RELEASE + GRACE, releases) {
+            Waited::Done(released) => released.iter().all(|released| *released == Some(true)),
+            // What ends now is released then.
+            Waited::Gone if uwsgi::is_ending() => false,
+            Waited::Gone | Waited::TooLong => {
+                let why = "it did not end in time, or the system has no thread left for it";
+                ips.iter().for_each(|ip| ip.alarm(&format!("FAILED to release {}: {why}", ip.name())));
+                false
+            }
+        }
     }
+}
+
+/// Releases an IP, or says why not; returns false if it may still be here because of this node. Others are tried whatever
+/// became of it.
+fn release(ip: &FailoverIp, why: Option<&str>) -> bool {
+    if let Some(why) = why.filter(|_| !ip.remote.is_of_this_host()) {
+        ip.log(&format!("{} is not released: {why}", ip.name()));
+        return true;
+    }
+    let released = ip.release(LONGEST_RELEASE);
+    if let Err(failure) = &released {
+        ip.alarm(&format!("FAILED to release {}: {}", ip.name(), failure.sentence));
+    }
+    released.is_ok()
 }
 
 /// Which of the failover IPs are here still, for a node that was Lord before a reload, and `had` these: it needs no switch

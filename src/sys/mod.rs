@@ -6,6 +6,6 @@ mod child;
 mod interfaces;
 mod threads;
 
-pub use child::{Call, Ended, KEPT, LONGEST_END, Runner, end_commands};
+pub use child::{Call, Ended, KEPT, LONGEST_END, Runner, end_commands, forget_ended};
 pub use interfaces::{interface_addresses, is_here, net};
 pub use threads::{lock, side_by_side, spawn};

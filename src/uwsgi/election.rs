@@ -160,10 +160,29 @@ pub fn wait_for<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Waited<T> {
-    let mut ears = Ears::open(election);
+    let ears = Ears::open(election);
     if election.is_outvoted() {
         return Waited::Gone;
     }
+    wait(ears, is_over, limit, work)
+}
+
+/// The same for what is to be done whoever is elected.
+pub fn wait_beside<T: Send + 'static>(
+    legion: Legion,
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Waited<T> {
+    let election = Election::of(legion);
+    wait(Ears::open(&election), &AtomicBool::default(), limit, work)
+}
+
+fn wait<T: Send + 'static>(
+    mut ears: Ears,
+    is_over: &AtomicBool,
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Waited<T> {
     let began = Instant::now();
     let (done, result) = mpsc::channel();
     // The receiver is gone if the process is ending.

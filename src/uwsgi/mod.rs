@@ -25,7 +25,7 @@ pub use announcement::properties::check as check_announcement;
 pub use announcer::Announcer;
 pub use bridge::{Bridge, BridgeBuilder, LONGEST_BRIDGE};
 use calls::*;
-pub use election::{Election, Waited, listen, wait_for};
+pub use election::{Election, Waited, listen, wait_beside, wait_for};
 pub use legion::{
     HookLine, Legion, Peer, Uuid, View, checksum_part, death_on_lord_error, is_dying, is_ending,
     is_reloading, legions, now, round, tolerance,

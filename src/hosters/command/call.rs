@@ -124,10 +124,27 @@ impl Calling<'_> {
             Ended::Signalled(signal) => unknown(format!("{verb} was killed by signal {signal}{said}")),
             Ended::TimedOut => unknown(format!("{verb} was killed after {} s{said}", seconds(limit))),
             Ended::Stopped => unknown(format!("{verb} was killed, because it is not wanted any more{said}")),
-            Ended::NotRun(error) => Err(Failure::not_sent(format!("{path} cannot be run: {error}"))),
-            Ended::NotStarted(error) => Err(Failure::not_sent(format!(
-                "{path} was not started: the system has no process left ({error})"
-            ))),
+            Ended::NotRun(error) => {
+                // The kernel says the same of a program that is not there.
+                let is_script =
+                    error.raw_os_error() == Some(libc::ENOENT) && self.of.options.program.path.exists();
+                let hint = match error.raw_os_error() {
+                    _ if is_script => {
+                        ": check its first line, #! with an interpreter that is there, and no CR at its end"
+                    }
+                    Some(libc::ENOEXEC) => ": check its first line, #! with an interpreter",
+                    _ => "",
+                };
+                Err(Failure::not_sent(format!("{path} cannot be run: {error}{hint}")))
+            }
+            Ended::NotStarted(error) => {
+                let hint = match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::ENOMEM) => "the system has no process or no memory left",
+                    Some(libc::ENOENT | libc::EACCES | libc::EPERM) => "/dev/null cannot be opened",
+                    _ => "a system call has failed",
+                };
+                Err(Failure::not_sent(format!("{path} was not started: {hint} ({error})")))
+            }
             Ended::Stuck => Err(Failure::not_sent(format!(
                 "{path} was not started: too many earlier calls have left programs that have not ended"
             ))),

@@ -16,12 +16,15 @@ impl Variables {
     /// said without showing any of it.
     pub fn read(content: &[u8]) -> Result<Variables, String> {
         let mut variables = Vec::new();
+        // Some editors write this mark of UTF-8 before all else.
+        let content = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(content);
         for (line, number) in content.split(|byte| *byte == b'\n').zip(1..) {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let variable = variable(line).ok_or_else(|| format!("line {number} is not NAME=value"))?;
+            let hint = if line.starts_with(b"export ") { " without export" } else { "" };
+            let variable = variable(line).ok_or_else(|| format!("line {number} is not NAME=value{hint}"))?;
             variables.push(variable);
         }
         Ok(Variables(variables))
@@ -71,7 +74,8 @@ mod tests {
 
     #[test]
     fn lines_with_a_name_and_a_value_are_read() {
-        let content = b"# a comment\n\nA=1\n B = two words \r\nC=\"#in quotes\"\nD='x=y'\nE=\nF=\"\n";
+        let content =
+            b"\xef\xbb\xbf# a comment\n\nA=1\n B = two words \r\nC=\"#in quotes\"\nD='x=y'\nE=\nF=\"\n";
         let Variables(read) = Variables::read(content).unwrap_or_else(|why| panic!("{why}"));
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
         let read: Vec<String> = read.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
@@ -80,10 +84,12 @@ mod tests {
 
     #[test]
     fn what_is_no_variable_is_said_without_showing_it() {
-        for line in ["hunter2", "=hunter2", "1A=hunter2", "A B=hunter2", "export A=hunter2", "A=hunt\0er2"] {
+        for line in ["hunter2", "=hunter2", "1A=hunter2", "A B=hunter2", "A=hunt\0er2"] {
             let why = Variables::read(format!("A=1\n{line}\n").as_bytes()).err().expect(line);
             assert_eq!(why, "line 2 is not NAME=value", "{line}");
         }
+        let why = Variables::read(b"export A=hunter2").err();
+        assert_eq!(why.as_deref(), Some("line 1 is not NAME=value without export"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod limits;
 mod line;
 mod options;
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -163,7 +164,11 @@ impl Remote for Address {
             ));
         }
         if let (user, Err(why)) = uwsgi::try_path(path, uwsgi::Need::Run) {
-            warnings.push(format!("{shown} cannot be run{user} ({why}): let that user run it"));
+            let hint = match why.kind() {
+                ErrorKind::NotFound => "it has to be there, and so has what it needs",
+                _ => "that user has to be allowed to enter its folders and to run it",
+            };
+            warnings.push(format!("{shown} cannot be run{user} ({why}): {hint}"));
         }
         warnings
     }

@@ -199,17 +199,11 @@ fn word(argument: &mut Argument, key: Key, value: &[u8]) -> Option<String> {
 
 fn env_file(argument: &mut Argument) -> Option<Secret> {
     let path = argument.get(ENV_FILE)?;
-    let secret = Secret::in_file(Path::new(OsStr::from_bytes(path)), ENV_FILE);
-    match secret.read().map(|content| Variables::read(&content)) {
-        Ok(Ok(_)) => {}
-        Ok(Err(why)) => {
-            let file = shown(ENV_FILE, path);
-            argument.remark(Remark::new(Weight::Away, format!("{file}: {why}")));
-        }
-        Err(why) => {
-            let sentence = format!("{}: expected a file with lines NAME=value", printable(&why, &[]));
-            argument.remark(Remark::new(Weight::Away, sentence));
-        }
+    let check = |content: &[u8]| Variables::read(content).map(drop);
+    let secret = Secret::in_checked_file(Path::new(OsStr::from_bytes(path)), ENV_FILE, check);
+    if let Err(why) = secret.read() {
+        let sentence = format!("{}: expected a file with lines NAME=value", printable(&why, &[]));
+        argument.remark(Remark::new(Weight::Away, sentence));
     }
     Some(secret)
 }

@@ -92,6 +92,21 @@ fn what_does_not_run_has_done_nothing() {
     let failure = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err();
     assert_eq!((failure.kind, failure.stage), (Kind::NotSent, Stage::Way));
     assert!(failure.sentence.ends_with("move-ip cannot be run: No such file or directory (os error 2)"));
+    for (text, hint) in [
+        (
+            "#!/nonexistent/sh\nexit 0\n",
+            "(os error 2): check its first line, #! with an interpreter that is there",
+        ),
+        (
+            "#!/bin/sh\r\nexit 0\r\n",
+            "(os error 2): check its first line, #! with an interpreter that is there",
+        ),
+        ("exit 0\n", "(os error 8): check its first line, #! with an interpreter"),
+    ] {
+        script(folder.path(), text);
+        let failure = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap_err();
+        assert!(failure.sentence.contains(hint), "{text}: {}", failure.sentence);
+    }
 }
 
 #[test]
@@ -109,6 +124,27 @@ fn a_command_knows_what_it_is_called_for() {
     assert_eq!(said, "exit status 0: 4|start|vip one||one|start|vip one||one|vip one|***");
     assert_eq!((session.target(), hook.ips[0].ip()), ("this server", "vip one"));
     assert_eq!(session.describe(), format!("{command} start, at most 60 s"));
+}
+
+#[test]
+fn an_env_file_that_is_broken_later_leaves_what_was_read_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = script(folder.path(), "#!/bin/sh\necho \"of ${#KEY} letters\"\n");
+    let file = folder.path().join("environment");
+    fs::write(&file, "KEY=hunter\n").unwrap();
+    let hook = read_hook(&format!("command={command},ip=vip,env_file={}", file.display()));
+    for (content, said, is_kept) in [
+        ("KEY=hunter2\n", "exit status 0: of 7 letters", false),
+        ("KEY=hunter22\nexport MORE=1\n", "exit status 0: of 7 letters", true),
+        ("KEY=hunter22\n", "exit status 0: of 8 letters", false),
+    ] {
+        fs::write(&file, content).unwrap();
+        let session =
+            hook.ips[0].open(Box::leak(Box::default())).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let done = session.bring_here(Need::Election, LONG, &|| (), &|| true).unwrap();
+        assert_eq!(done, said, "{content}");
+        assert_eq!(hook.ips[0].secret().unwrap().is_kept(), is_kept, "{content}");
+    }
 }
 
 #[test]

@@ -72,6 +72,8 @@ static MINDERS: Mutex<Minders> = Mutex::new(Minders { pids: Vec::new(), left: Ve
 
 /// How many calls may have left something that has not ended. If the kernel holds their programs, more would only add to it.
 const MOST_LEFT: usize = 32;
+/// How long one of them is waited for before the next one is ended, too.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Ends all commands, and waits for that for no longer than `limit`. From now on none is started, but this thread may still
 /// release an IP. Called before the process ends or becomes another program, which knows nothing of them: what another
@@ -95,7 +97,27 @@ pub fn end_commands(limit: Duration) {
     }
 }
 
+/// Takes the exit statuses of what earlier calls have left, if it has ended: nobody is to see a zombie until the next call.
+pub fn forget_ended() {
+    // Who holds the lock does the same.
+    if let Ok(mut minders) = MINDERS.try_lock() {
+        minders.forget_left();
+    }
+}
+
 impl Minders {
+    /// Whether one more may leave something. If not, one of those before is ended, the oldest first.
+    fn has_room(&mut self) -> bool {
+        self.forget_left();
+        let has_room = self.left.len() < MOST_LEFT;
+        if !has_room {
+            // SAFETY: takes numbers. Not waited for, so the id is still that of ours.
+            unsafe { libc::kill(self.left[0], libc::SIGTERM) };
+            self.left.rotate_left(1);
+        }
+        has_room
+    }
+
     fn may_start(&self, kind: Kind, thread: ThreadId) -> bool {
         self.ended_by.is_none_or(|by| kind == Kind::Call && by == thread)
     }
@@ -124,12 +146,12 @@ impl Call<'_> {
             Ok(page) => page,
             Err(error) => return (Ended::NotStarted(error), Vec::new()),
         };
-        {
-            let mut minders = lock(&MINDERS);
-            minders.forget_left();
-            if minders.left.len() >= MOST_LEFT {
+        let began = Instant::now();
+        while !lock(&MINDERS).has_room() {
+            if began.elapsed() >= GRACE {
                 return (Ended::Stuck, Vec::new());
             }
+            thread::sleep(PAUSE);
         }
         let environment = pointers(self.environment);
         let (ended, left) = run(self.words, environment.as_ptr(), Kind::Call, page.said(), timeout, goes_on);

@@ -298,6 +298,31 @@ fn what_a_call_leaves_behind_holds_nothing_up_and_has_the_rest_of_its_time() {
     }
 }
 
+/// Of many IPs, each with a program that goes on for a while.
+#[test]
+fn there_is_room_for_one_more_even_if_each_call_leaves_something() {
+    let page = Page::new().unwrap();
+    let words = [c"/bin/sh".into(), c"-c".into(), c"sleep 1000 & exit".into()];
+    let one = |_| start(&words, ptr::null(), Kind::Call, page.said(), LONG).unwrap().unwrap();
+    let mut minders = Minders { pids: Vec::new(), left: (0..MOST_LEFT).map(one).collect(), ended_by: None };
+    let (all, began) = (minders.left.clone(), Instant::now());
+    while !minders.has_room() {
+        assert!(began.elapsed() < LONG / 2, "none has ended");
+        thread::sleep(PAUSE);
+    }
+    assert!(!minders.left.contains(&all[0]), "the oldest goes on");
+    for pid in &minders.left {
+        // SAFETY: takes numbers; these children were not waited for.
+        unsafe { libc::kill(*pid, libc::SIGTERM) };
+    }
+    while !minders.left.is_empty() {
+        assert!(began.elapsed() < LONG, "a minder is left");
+        minders.forget_left();
+        thread::sleep(PAUSE);
+    }
+    lock(&MINDERS).pids.retain(|pid| !all.contains(pid));
+}
+
 #[test]
 fn nothing_is_left_of_many_calls() {
     let runs: usize = std::env::var("RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100);

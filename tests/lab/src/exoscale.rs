@@ -51,7 +51,7 @@ impl FromStr for Vm {
     }
 }
 
-/// The only fault of its own: the operation ends in this state, and nothing is done.
+/// The only fault of its own: the operation ends in this state, perhaps with a slash and a reason, and nothing is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ends(String);
 
@@ -197,11 +197,13 @@ impl Account {
     }
 
     fn operation(&self, number: usize) -> Answer {
-        let Operation { state, .. } = &self.operations[number];
-        let reason = if state == "failure" { json!("fault") } else { Value::Null };
+        let (state, reason) = match self.operations[number].state.split_once('/') {
+            Some((state, reason)) => (state, json!(reason)),
+            None => (self.operations[number].state.as_str(), Value::Null),
+        };
         let id = format!("0b0b0b0b-0000-4000-8000-{number:012}");
         let body = json!({ "id": id, "state": state, "reason": reason, "message": Value::Null });
-        Answer { code: Some(state.clone()), ..Answer::ok(&body) }
+        Answer { code: Some(state.to_owned()), ..Answer::ok(&body) }
     }
 
     fn judge(&mut self, call: &Call, fault: Option<&Ends>) -> Result<Step, Answer> {
