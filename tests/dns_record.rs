@@ -6,13 +6,12 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use lab::bind::{ALIAS, BROKEN, Bind, DELEGATED, NAME, OTHER};
-use lab::uwsgi::checkout;
+use lab::bind::{ALIAS, BROKEN, Bind, DELEGATED, NAME, OTHER, script};
 use lab::{assert_no_secret, clock, ip};
 
 /// Runs it with the env_file's settings and these; returns the exit status and what it says, which is one line.
 fn run(bind: &Bind, words: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
-    let mut command = Command::new(checkout().join("examples/dns-record"));
+    let mut command = Command::new(script());
     command.args(words).envs(bind.settings()).stdin(Stdio::null());
     for (name, value) in settings {
         command.env(name, value);

@@ -207,6 +207,12 @@ fn a_move_that_is_under_way_is_waited_for_or_busy() {
     let ended = call(&ovh, "start");
     let line = format!("{IP} is being moved to {}: task 0", Service(2));
     assert_eq!((ended.status, ended.line), (75, line));
+    // Listed, and not shown: it is there all the same.
+    let ovh = self::ovh(false, Some(2));
+    ovh.begin(Some(Service(1)));
+    ovh.fault("get path=/task/ error 404".parse().expect("a rule"));
+    let ended = call(&ovh, "start");
+    assert!(ended.status == 75 && ended.line.contains("/move: 409 Conflict"), "{ended:?}");
     // Attached here already, though the operation still runs.
     let ovh = self::ovh(true, Some(1));
     ovh.begin(Some(Service(1)));

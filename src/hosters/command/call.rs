@@ -155,7 +155,8 @@ impl Calling<'_> {
 
     /// The end of the output in one line, without secrets.
     fn shown(&self, output: &[u8]) -> String {
-        let secrets = self.variables.secrets();
+        let options = &self.of.options;
+        let secrets = self.variables.secrets(&[&options.ip, &options.target]);
         let text = String::from_utf8_lossy(output);
         let is_cut = output.len() >= KEPT;
         let mut text = if is_cut { without_rest(&text, &secrets) } else { &text }.to_string();

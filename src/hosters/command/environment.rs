@@ -30,10 +30,13 @@ impl Variables {
         Ok(Variables(variables))
     }
 
-    /// What must not be shown, the longest first, so that no part of one is left.
-    pub fn secrets(&self) -> Vec<String> {
+    /// What must not be shown, the longest first, so that no part of one is left. What stands in one of the `public` texts is
+    /// no secret: the zone of a name, for example.
+    pub fn secrets(&self, public: &[&str]) -> Vec<String> {
+        let is_public = |value: &String| public.iter().any(|text| text.contains(value.as_str()));
         let values = self.0.iter().map(|(_, value)| String::from_utf8_lossy(value).into_owned());
-        let mut secrets: Vec<String> = values.filter(|value| value.len() >= SHORTEST_SECRET).collect();
+        let mut secrets: Vec<String> =
+            values.filter(|value| value.len() >= SHORTEST_SECRET && !is_public(value)).collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets
     }
@@ -107,8 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_secret_is_hidden_first() {
-        let variables = Variables::read(b"A=abc\nB=abcdef\nC=60").unwrap_or_else(|why| panic!("{why}"));
-        assert_eq!(variables.secrets(), ["abcdef", "abc"]);
+    fn the_longest_secret_is_hidden_first_and_what_the_ini_says_is_none() {
+        let content = b"A=abc\nB=abcdef\nC=60\nD=example.com";
+        let variables = Variables::read(content).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(variables.secrets(&["www.example.com", "192.0.2.1"]), ["abcdef", "abc"]);
     }
 }

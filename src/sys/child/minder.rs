@@ -16,6 +16,9 @@ use super::{GRACE, timespec};
 /// How much output is read before the minder looks at its command again: more than a pipe holds.
 const MOST_READ: usize = 256 * 1024;
 
+/// More descriptors than uWSGI has open, where the kernel cannot close all at once.
+const MOST_OPEN: c_int = 1 << 16;
+
 /// What the minder has to know.
 pub struct Plan<'a> {
     /// The program's path and its arguments, with a null pointer at the end.
@@ -237,7 +240,8 @@ unsafe fn prepare_descriptors(kind: Kind) -> Result<Descriptors, ()> {
         if libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, end, 0 as libc::c_uint) != 0 {
             let mut limit: libc::rlimit = zeroed();
             libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(1 << 16) {
+            // Some containers allow a billion, which would take minutes.
+            for descriptor in 3..c_int::try_from(limit.rlim_cur).unwrap_or(MOST_OPEN).min(MOST_OPEN) {
                 libc::close(descriptor);
             }
         }

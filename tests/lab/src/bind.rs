@@ -62,6 +62,22 @@ fn key(name: &str, secret: &str) -> String {
     format!("key \"{name}\" {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n")
 }
 
+/// What is tested.
+pub fn script() -> PathBuf {
+    checkout().join("examples/dns-record")
+}
+
+/// What that says of itself.
+fn head() -> String {
+    let text = fs::read_to_string(script()).expect("it is there");
+    text.split("\"\"\"").nth(1).expect("a docstring").to_string()
+}
+
+fn replaced(text: &str, before: &str, after: &str) -> String {
+    assert!(text.contains(before), "there is no {before} in:\n{text}");
+    text.replace(before, after)
+}
+
 /// What is needed to run them.
 fn environment() -> [(&'static str, OsString); 2] {
     let libraries = fs::read_dir(unpacked().join("lib")).expect("it was unpacked");
@@ -111,13 +127,19 @@ impl Bind {
             conf += &key(name, &secret());
             self.write(&format!("{name}.key"), &key(name, &secret()));
         }
+        // As the script's head says it, with more for the tests.
+        let (head, example) = (head(), "example.com");
+        let (_, zone) = head.split_once("    zone ").expect("a zone in the head");
+        let (zone, _) = zone.split_once("\n    };").expect("its end");
+        let zone = replaced(zone, example, ZONE);
+        let zone = replaced(&zone, &format!("/var/lib/bind/{ZONE}"), "zone");
+        let policy = format!("grant failover name {ALIAS} A AAAA; grant hand zonesub ANY; }};");
+        let zone = replaced(&zone, "};", &policy);
         let _ = write!(
             conf,
             "options {{ directory \"{folder}\"; listen-on port {port} {{ {ip}; }}; listen-on-v6 {{ none; }};\n\
              pid-file none; session-keyfile none; recursion no; dnssec-validation no; notify no; querylog yes; }};\n\
-             controls {{ }};\n\
-             zone \"{ZONE}\" {{ type primary; file \"zone\"; update-policy {{\n\
-             grant failover name {NAME} A AAAA; grant failover name {ALIAS} A AAAA; grant hand zonesub ANY; }}; }};\n\
+             controls {{ }};\nzone {zone}\n}};\n\
              zone \"{BROKEN}\" {{ type primary; file \"missing\"; update-policy {{ grant failover zonesub ANY; }}; }};\n"
         );
         self.write("named.conf", &conf);
@@ -272,9 +294,20 @@ impl Hosted for Bind {
     }
 
     fn hook(&self, node: usize, _: IpAddr, more: &str) -> String {
-        let (command, env_file) = (checkout().join("examples/dns-record"), self.env_file());
-        let (command, env_file) = (command.display(), env_file.display());
-        format!("command={command},ip={NAME},target={},env_file={env_file}{more}", address(node))
+        let (head, script, env_file) = (head(), script(), self.env_file());
+        let line = head
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("legion-lord = failover failover-command:"));
+        let mut hook = line.expect("an ini line in the head").to_string();
+        for (before, after) in [
+            ("/usr/local/sbin/dns-record", script.display().to_string()),
+            ("www.example.com", NAME.into()),
+            ("192.0.2.1", address(node)),
+            ("/etc/uwsgi-failover/dns.env", env_file.display().to_string()),
+        ] {
+            hook = replaced(&hook, before, &after);
+        }
+        hook + more
     }
 
     fn target_of(&self, node: usize) -> String {
