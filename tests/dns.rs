@@ -6,12 +6,12 @@ use lab::hoster::Hosted as _;
 use lab::legion::failover_ip;
 use lab::process::SIGINT;
 use lab::ranked::PATIENT;
-use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds};
+use lab::scene::{LIMIT, QUICK, QUORUM, Scene, on_one_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 
 use crate::promise;
 
-on_each_uwsgi! {
+on_one_uwsgi! { Pypi:
     a_lord_that_dies_or_stops_hands_the_record_over
     a_lord_that_was_frozen_takes_the_record_back
     a_lord_that_was_cut_off_takes_the_record_back_with_a_quorum

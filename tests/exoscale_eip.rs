@@ -7,14 +7,14 @@ use lab::hoster::Hosted;
 use lab::legion::failover_ip;
 use lab::process::SIGKILL;
 use lab::robot::Certificate;
-use lab::scene::{LIMIT, Scene, on_each_uwsgi, side_by_side};
+use lab::scene::{LIMIT, Scene, on_one_uwsgi, side_by_side};
 use lab::script::{self, Ended};
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::{PASSWORD, process, wait_until};
 
 use crate::commands;
 
-on_each_uwsgi! {
+on_one_uwsgi! { Debian:
     the_elastic_ip_follows_the_lord
 }
 

@@ -9,7 +9,7 @@ use lab::hoster::{self, Hosted};
 use lab::legion::{LEGION, failover_ip};
 use lab::process::{SIGHUP, SIGINT};
 use lab::robot::{Config, Login};
-use lab::scene::{AT_ONCE, LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, seconds};
+use lab::scene::{AT_ONCE, LIMIT, QUICK, QUORUM, Scene, on_each_uwsgi, on_one_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 use serde_json::Value;
 
@@ -18,6 +18,13 @@ use crate::promise;
 
 on_each_uwsgi! {
     a_takeover_with_nothing_wrong_is_one_start
+    a_signal_ends_or_reloads_a_node_and_its_command
+    a_worker_that_dies_during_a_call_harms_nobody
+    a_release_stops_what_is_here
+}
+
+// What the takeover does is played on each with Robot.
+on_one_uwsgi! { Pypi:
     a_long_call_harms_nobody
     a_lord_that_was_frozen_takes_the_ip_back
     a_lord_that_was_cut_off_takes_the_ip_back
@@ -32,13 +39,10 @@ on_each_uwsgi! {
     an_ip_that_is_moved_by_hand_is_taken_back
     an_ip_that_is_moved_by_hand_is_left_where_no_majority_is_in_sight
     a_lord_without_the_ip_goes_on_trying
-    a_signal_ends_or_reloads_a_node_and_its_command
-    a_worker_that_dies_during_a_call_harms_nobody
     a_command_that_is_killed_has_moved_the_ip
     a_command_that_never_works_makes_no_lord
     a_command_that_fails_moves_nothing_that_is_here
     commands_know_what_a_command_moves
-    a_release_stops_what_is_here
 }
 
 const FAILING: &str = "legion-freq = 1\nlegion-tolerance = 4\nlegion-death-on-lord-error = 300\n";

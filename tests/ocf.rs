@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use lab::legion::{LEGION, Legion};
 use lab::machine::Machine;
 use lab::process::{SIGINT, in_own_network};
-use lab::scene::{LIMIT, QUICK, QUORUM, on_each_uwsgi, seconds};
+use lab::scene::{LIMIT, QUICK, QUORUM, on_one_uwsgi, seconds};
 use lab::uwsgi::Uwsgi;
 use lab::{agents, wait_until};
 
-on_each_uwsgi! {
+on_one_uwsgi! { Debian:
     dummy_is_started_and_stopped_where_the_lord_is
     an_agent_that_does_not_stop_does_not_hold_up_the_legion
     ipaddr2_puts_the_address_where_the_lord_is

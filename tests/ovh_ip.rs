@@ -5,7 +5,7 @@ use std::time::Duration;
 use lab::legion::failover_ip;
 use lab::ovh::{Config, ID, Ovh, Service};
 use lab::process::{self, SIGKILL};
-use lab::scene::{LIMIT, on_each_uwsgi, side_by_side};
+use lab::scene::{LIMIT, on_one_uwsgi, side_by_side};
 use lab::script::{self, Ended};
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::wait_until;
@@ -13,7 +13,7 @@ use lab::wait_until;
 use crate::commands;
 use crate::exoscale_eip::{follows_the_lord, settled};
 
-on_each_uwsgi! {
+on_one_uwsgi! { Pypi:
     the_additional_ip_follows_the_lord
 }
 

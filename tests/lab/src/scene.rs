@@ -227,3 +227,14 @@ macro_rules! on_each_uwsgi {
     };
 }
 pub use on_each_uwsgi;
+
+/// The same on one of them, for what another test plays on each.
+#[macro_export]
+macro_rules! on_one_uwsgi {
+    ($uwsgi:ident: $($name:ident)*) => {
+        mod on_one {
+            $(#[test] fn $name() { super::$name(super::Uwsgi::$uwsgi); })*
+        }
+    };
+}
+pub use on_one_uwsgi;
