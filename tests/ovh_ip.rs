@@ -315,6 +315,7 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
     ] {
         let output = commands::run(Uwsgi::Debian, std::slice::from_ref(&hook), &[option], &[]);
         assert_eq!(output.status.code(), Some(status), "{option}: {output:?}");
+        assert!(!format!("{output:?}").contains("unknown key"), "{output:?}");
         assert_eq!(ovh.route(failover_ip()), node.map(Service), "{option}: {output:?}");
     }
 }
