@@ -298,7 +298,8 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
     let target = format!(",target={}", Vm(1));
     let hook = script::hook_of_head(SCRIPT, &exoscale.environment(), &replaced, &target);
     for (option, status, attached) in [
-        ("--hetzner-status", 2, &[2][..]),
+        ("--hetzner-check", 0, &[2][..]),
+        ("--hetzner-status", 2, &[2]),
         ("--hetzner-release", 2, &[2]),
         ("--hetzner-takeover", 0, &[1]),
         ("--hetzner-status", 0, &[1]),

@@ -307,6 +307,7 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
     ];
     let hook = script::hook_of_head(SCRIPT, &self::ovh(true, None).environment(), &replaced, "");
     for (option, status, node) in [
+        ("--hetzner-check", 0, Some(2)),
         ("--hetzner-status", 2, Some(2)),
         ("--hetzner-release", 2, Some(2)),
         ("--hetzner-takeover", 0, Some(1)),
