@@ -307,6 +307,7 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
     ];
     let hook = script::hook_of_head(SCRIPT, &self::ovh(true, None).environment(), &replaced, "");
     for (option, status, node) in [
+        ("--hetzner-check", 0, Some(2)),
         ("--hetzner-status", 2, Some(2)),
         ("--hetzner-release", 2, Some(2)),
         ("--hetzner-takeover", 0, Some(1)),
@@ -315,6 +316,7 @@ fn the_operators_commands_use_it_by_the_line_of_its_head() {
     ] {
         let output = commands::run(Uwsgi::Debian, std::slice::from_ref(&hook), &[option], &[]);
         assert_eq!(output.status.code(), Some(status), "{option}: {output:?}");
+        assert!(!format!("{output:?}").contains("unknown key"), "{output:?}");
         assert_eq!(ovh.route(failover_ip()), node.map(Service), "{option}: {output:?}");
     }
 }
