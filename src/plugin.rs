@@ -6,7 +6,9 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::process;
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::commands;
 use crate::config::LEGION_OPTIONS;
@@ -191,6 +193,7 @@ extern "C" fn init() -> c_int {
 
 /// The master has forked its workers; from now on it calls this about once a second.
 extern "C" fn master_cycle() {
+    MASTER.store(process::id(), Ordering::Relaxed);
     door(|| {
         if is_fit() {
             PROCESS.node.before_cycle();
@@ -206,8 +209,15 @@ extern "C" fn master_cycle() {
     });
 }
 
+/// The master's id, once it runs its loop.
+static MASTER: AtomicU32 = AtomicU32::new(0);
+
 /// The master is about to end, or to reload.
 extern "C" fn master_cleanup() {
+    // A child of uWSGI's whose command cannot be run, as in a chroot without /bin/sh, ends as if it were the master.
+    if ![0, process::id()].contains(&MASTER.load(Ordering::Relaxed)) {
+        return;
+    }
     door(|| {
         // A reload that has become an end is no reload any more.
         let reloads = uwsgi::is_reloading() && !uwsgi::is_dying() && !uwsgi::exits_on_reload();

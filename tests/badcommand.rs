@@ -24,6 +24,7 @@ on_each_uwsgi! {
     a_look_that_hangs_holds_up_nobody_and_ends_with_its_node
     a_busy_master_takes_no_exit_status_away
     what_a_call_has_left_is_no_zombie_until_the_next
+    a_child_of_uwsgi_that_fails_ends_no_call
     a_call_is_given_what_it_needs_and_nothing_else
     no_value_of_the_env_file_shows
 }
@@ -278,6 +279,35 @@ fn what_a_call_has_left_is_no_zombie_until_the_next(uwsgi: Uwsgi) {
     assert!(wait_until(LIMIT, || processes().contains_key("sleep")), "{}", node.log());
     let is_alone = || processes().into_values().sum::<usize>() == 2;
     assert!(wait_until(LIMIT, is_alone), "{:?}", processes());
+}
+
+/// If it cannot run its own command, it calls what the master calls at its end.
+fn a_child_of_uwsgi_that_fails_ends_no_call(uwsgi: Uwsgi) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [command, shell, touched] = ["command", "shell", "touched"].map(|name| folder.path().join(name));
+    let script = "#!/bin/sh\ntouch begun\nwhile [ ! -e go ]; do sleep 0.05; done\n";
+    write_program(&command, script).expect("a writable folder");
+    write_program(&shell, "#!/nonexistent/shell\n").expect("a writable folder");
+    fs::write(&touched, "").expect("a writable folder");
+    let ini = format!(
+        "plugin = hetzner\n{QUICK}legion = {LEGION} {} 1 aes-128-cbc:secret1\nbinsh = {}\n\
+         touch-exec = {} true\nlegion-lord = {LEGION} failover-command:command={},ip=one\n",
+        free_address(),
+        shell.display(),
+        touched.display(),
+        command.display(),
+    );
+    let node = Node::start(uwsgi, folder.path(), &ini, &[]);
+    assert!(wait_until(LIMIT, || folder.path().join("begun").exists()), "{}", node.log());
+    let has_failed = || fs::write(&touched, "again").is_ok() && node.log().contains("execvp()");
+    assert!(wait_until(LIMIT, has_failed), "{}", node.log());
+    let processes = || Remains::of(node.id(), folder.path()).processes;
+    // Nothing but uWSGI's own two, the minder, the command and what it sleeps with: the child has ended.
+    let has_ended = || processes().values().max() == Some(&2);
+    assert!(wait_until(LIMIT, has_ended), "{:?}", processes());
+    fs::write(folder.path().join("go"), "").expect("a writable folder");
+    assert!(wait_until(LIMIT, || node.log().contains("i am now the Lord")), "{}", node.log());
+    assert!(!node.log().contains("start was killed"), "{}", node.log());
 }
 
 /// A command that writes down what it was given, in the folder that it runs in. Its signals by itself: while a shell starts

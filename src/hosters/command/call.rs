@@ -20,6 +20,8 @@ const SHOWN: usize = 200;
 
 const DONE: i32 = 0;
 const NOT_HERE: i32 = 7;
+/// EX_UNAVAILABLE in sysexits.h.
+const UNAVAILABLE: i32 = 69;
 /// EX_TEMPFAIL in sysexits.h.
 const BUSY: i32 = 75;
 
@@ -248,6 +250,7 @@ fn meaning(status: i32) -> &'static str {
         5 => " (something is not installed)",
         6 => " (not configured)",
         NOT_HERE => " (not here)",
+        UNAVAILABLE => " (nobody could be asked)",
         BUSY => " (busy)",
         126 => " (a program that it calls cannot be run)",
         127 => " (a program that it calls is missing)",
@@ -258,6 +261,7 @@ fn meaning(status: i32) -> &'static str {
 fn failure(verb: &str, status: i32, text: &str) -> Failure {
     let kind = match status {
         2..=6 => Kind::Final,
+        UNAVAILABLE => return Failure::not_sent(format!("{verb}: {text}")),
         BUSY => Kind::Locked,
         _ => Kind::Unknown,
     };

@@ -57,6 +57,7 @@ fn an_exit_status_means_what_it_means_to_a_resource_agent() {
         ("exit 5", "Final: start: exit status 5 (something is not installed)"),
         ("exit 6", "Final: start: exit status 6 (not configured)"),
         ("exit 7", "Unknown: start: exit status 7 (not here)"),
+        ("exit 69", "NotSent: start: exit status 69 (nobody could be asked)"),
         ("exit 75", "Locked: start: exit status 75 (busy)"),
         ("exit 127", "Unknown: start: exit status 127 (a program that it calls is missing)"),
         ("exit 200", "Unknown: start: exit status 200"),
@@ -68,6 +69,7 @@ fn an_exit_status_means_what_it_means_to_a_resource_agent() {
         ("exit 0", "routed to web1"),
         ("exit 7", "not here"),
         ("exit 1", "Unknown: monitor: exit status 1 (failed)"),
+        ("exit 69", "NotSent: monitor: exit status 69 (nobody could be asked)"),
         ("exit 75", "Locked: monitor: exit status 75 (busy)"),
         ("exit 6", "Final: monitor: exit status 6 (not configured)"),
     ] {
