@@ -194,10 +194,16 @@ fn without_a_connection_it_matters_what_was_sent_before() {
         });
         assert!(ended.status == status && ended.line.contains("Connection refused"), "{ended:?}");
     });
+    // Somebody is there, who cannot be trusted.
+    let ovh = ovh(false, Some(2));
+    let mut environment = ovh.environment();
+    script::set(&mut environment, "SSL_CERT_FILE", "/missing");
+    let ended = script::call(SCRIPT, &environment, &["start", IP, &Service(1).to_string()]);
+    assert!(ended.status == 1 && ended.line.contains("certificate verify failed"), "{ended:?}");
     // Nobody takes part in the handshake.
     let silent = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let url = format!("https://{}/1.0", silent.local_addr().expect("it is bound"));
-    let mut environment = ovh(false, None).environment();
+    let mut environment = ovh.environment();
     script::set(&mut environment, "OVH_ENDPOINT", &url);
     for (limit, line) in [("4", "no end within 4 s"), ("100", "timed out")] {
         script::set(&mut environment, "OVH_TIMEOUT", limit);
