@@ -1,7 +1,7 @@
 //! examples/dns-record, by itself, with a real BIND: what it does to the record, and the exit status and the one line that
 //! every trouble has. In a Legion it is played in `dns`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -202,33 +202,71 @@ fn programs_that_are_missing_are_named() {
     let Some(bind) = Bind::start() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().display().to_string();
-    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let python = String::from_utf8(python.expect("there is a Python").stdout).expect("UTF-8");
-    symlink(python.trim(), folder.path().join("python3")).expect("a writable folder");
     let call = || run(&bind, &["start", NAME, "1.1.1.1"], &[("PATH", &path)]);
     assert_says(call(), 5, "nsupdate is not installed: apt-get install bind9-dnsutils");
     symlink("/bin/true", folder.path().join("nsupdate")).expect("a writable folder");
     assert_says(call(), 5, "dig is not installed");
 }
 
-/// It did not answer, so that nobody knows what it has done.
+/// It is sent no update, so that another node may try.
 #[test]
-fn a_server_without_an_answer_is_worth_another_try() {
+fn a_server_that_answers_nothing_is_sent_no_update() {
     let Some(mut bind) = Bind::start() else { return };
     assert_says(run(&bind, &["start", NAME, "1.1.1.1"], &[]), 0, "");
     let all = |bind: &Bind, line: &str| {
         thread::scope(|scope| {
             for (action, target) in [("start", "2.2.2.2"), ("stop", "3.3.3.3"), ("monitor", "1.1.1.1")] {
-                scope.spawn(move || assert_says(run(bind, &[action, NAME, target], &[]), 1, line));
+                scope.spawn(move || assert_says(run(bind, &[action, NAME, target], &[]), 69, line));
             }
         });
     };
     bind.freeze();
     all(&bind, "no answer from 127.");
     bind.thaw();
+    // It reads now what it was sent.
+    assert_says(run(&bind, &["stop", NAME, "2.2.2.2"], &[]), 0, "was not 2.2.2.2");
+    assert_eq!(addresses(&bind), [ip("1.1.1.1")], "{}", bind.log());
     bind.go_away();
     all(&bind, "no answer from 127.");
     bind.come_back();
     assert_says(run(&bind, &["start", NAME, "1.1.1.1"], &[]), 0, "");
     assert_says(run(&bind, &["monitor", NAME, "1.1.1.1"], &[]), 0, "");
+}
+
+/// Nobody knows what it has done, so that no other node may try yet.
+#[test]
+fn an_update_without_an_answer_may_have_been_made() {
+    let Some(bind) = Bind::start() else { return };
+    let server = UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+    let at = server.local_addr().expect("it is bound");
+    let setting = format!("{} {}", at.ip(), at.port());
+    thread::scope(|scope| {
+        let updates = scope.spawn(|| {
+            let mut updates = 0;
+            let mut message = [0; 512];
+            loop {
+                let (length, client) = server.recv_from(&mut message).expect("our own socket");
+                match message[2] >> 3 & 15 {
+                    _ if length == 0 => return updates,
+                    // A question comes back as its own answer, which is none, but not silence.
+                    0 => {
+                        message[2] |= 0x80;
+                        server.send_to(&message[..length], client).expect("loopback leads everywhere");
+                    }
+                    _ => updates += 1,
+                }
+            }
+        });
+        for action in ["start", "stop"] {
+            let found = run(&bind, &[action, NAME, "1.1.1.1"], &[("DNS_SERVER", &setting)]);
+            assert_says(
+                found,
+                1,
+                &format!("the update failed: no answer from {} port {}", at.ip(), at.port()),
+            );
+        }
+        let end = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(&[], at));
+        end.expect("loopback leads everywhere");
+        assert!(updates.join().expect("it does not panic") > 1);
+    });
 }

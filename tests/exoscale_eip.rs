@@ -1,5 +1,7 @@
 //! `examples/exoscale-eip` against a stand-in for Exoscale's API: what it makes of each answer, and on three nodes.
 
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use lab::exoscale::{Config, Exoscale, ID, Vm};
@@ -9,6 +11,7 @@ use lab::process::SIGKILL;
 use lab::robot::Certificate;
 use lab::scene::{LIMIT, Scene, on_one_uwsgi, side_by_side};
 use lab::script::{self, Ended};
+use lab::standin::Request;
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::{PASSWORD, process, wait_until};
 
@@ -121,7 +124,7 @@ fn each_answer_has_its_exit_status() {
         ("any huge 2MiB", 1, "cut off, or too long"),
         ("any oversized", 0, "is attached to"),
         ("any close", 1, "GET /v2/elastic-ip: "),
-        ("any refuse", 1, "Connection refused"),
+        ("any refuse", 69, "GET /v2/elastic-ip: [Errno 111] Connection refused"),
         ("any redirect https://127.0.0.1:9/", 1, "GET /v2/elastic-ip: 302"),
         ("post lost-answer", 1, ":attach: "),
         ("post ends failure/fault", 1, ": failure: fault: None"),
@@ -174,6 +177,34 @@ fn what_hangs_is_given_up() {
         let ended = call_within(&exoscale, "start", limit);
         assert!(ended.status == 1 && ended.line.contains(line), "{ended:?}");
     });
+}
+
+/// Whether another node may try: not if something may have changed.
+#[test]
+fn without_a_connection_it_matters_what_was_sent_before() {
+    let cases = [("get path=/elastic-ip delay 3s", "GET", 69), ("post delay 3s", "PUT", 1)];
+    side_by_side(&cases, |(rule, last, status)| {
+        let exoscale = exoscale(&[2]);
+        exoscale.fault(rule.parse().expect("a rule"));
+        let ended = thread::scope(|scope| {
+            let ended = scope.spawn(|| call(&exoscale, "start"));
+            let is_last = |journal: &[Request]| journal.iter().any(|request| request.method == last);
+            assert!(exoscale.wait_for(LIMIT, is_last), "{:?}", exoscale.journal());
+            exoscale.fault("any refuse".parse().expect("a rule"));
+            ended.join().expect("it does not panic")
+        });
+        assert!(ended.status == status && ended.line.contains("Connection refused"), "{ended:?}");
+    });
+    // Nobody takes part in the handshake.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let url = format!("https://{}/v2", silent.local_addr().expect("it is bound"));
+    let mut environment = exoscale(&[]).environment();
+    script::set(&mut environment, "EXOSCALE_URL", &url);
+    for (limit, line) in [("4", "no end within 4 s"), ("100", "timed out")] {
+        script::set(&mut environment, "EXOSCALE_TIMEOUT", limit);
+        let ended = script::call(SCRIPT, &environment, &["start", IP, &Vm(1).to_string()]);
+        assert!(ended.status == 69 && ended.line.ends_with(line), "{ended:?}");
+    }
 }
 
 #[test]

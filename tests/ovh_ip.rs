@@ -1,5 +1,7 @@
 //! `examples/ovh-ip` against a stand-in for OVHcloud's API: what it makes of each answer, and on three nodes.
 
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use lab::legion::failover_ip;
@@ -7,6 +9,7 @@ use lab::ovh::{Config, ID, Ovh, Service};
 use lab::process::{self, SIGKILL};
 use lab::scene::{LIMIT, on_one_uwsgi, side_by_side};
 use lab::script::{self, Ended};
+use lab::standin::Request;
 use lab::uwsgi::{Uwsgi, checkout};
 use lab::wait_until;
 
@@ -110,6 +113,7 @@ fn each_answer_has_its_exit_status() {
         (false, "any cut-half", 1, "GET /1.0/auth/time: the answer is cut off, or too long"),
         (false, "get path=/ip/ huge 2MiB", 1, "cut off, or too long"),
         (false, "any close", 1, "GET /1.0/auth/time: "),
+        (false, "any refuse", 69, "GET /1.0/auth/time: [Errno 111] Connection refused"),
         (false, "any redirect https://127.0.0.1:9/", 1, "GET /1.0/auth/time: 302"),
         (false, "post error 400", 1, "/move: 400 Bad Request: the message of this error"),
         (false, "post error 409", 75, "/move: 409 Conflict"),
@@ -168,6 +172,38 @@ fn what_hangs_is_given_up() {
         let ended = call_within(&ovh, "start", "5");
         assert_eq!((ended.status, ended.line.as_str()), (1, "no end within 5 s"));
     });
+}
+
+/// Whether another node may try: not if something may have changed.
+#[test]
+fn without_a_connection_it_matters_what_was_sent_before() {
+    let cases = [
+        (false, "get path=time delay 3s", "GET", 69),
+        (false, "post delay 3s", "POST", 1),
+        (true, "post delay 3s", "POST", 1),
+    ];
+    side_by_side(&cases, |(in_cloud, rule, last, status)| {
+        let ovh = ovh(in_cloud, Some(2));
+        ovh.fault(rule.parse().expect("a rule"));
+        let ended = thread::scope(|scope| {
+            let ended = scope.spawn(|| call(&ovh, "start"));
+            let is_last = |journal: &[Request]| journal.iter().any(|request| request.method == last);
+            assert!(ovh.wait_for(LIMIT, is_last), "{:?}", ovh.journal());
+            ovh.fault("any refuse".parse().expect("a rule"));
+            ended.join().expect("it does not panic")
+        });
+        assert!(ended.status == status && ended.line.contains("Connection refused"), "{ended:?}");
+    });
+    // Nobody takes part in the handshake.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let url = format!("https://{}/1.0", silent.local_addr().expect("it is bound"));
+    let mut environment = ovh(false, None).environment();
+    script::set(&mut environment, "OVH_ENDPOINT", &url);
+    for (limit, line) in [("4", "no end within 4 s"), ("100", "timed out")] {
+        script::set(&mut environment, "OVH_TIMEOUT", limit);
+        let ended = script::call(SCRIPT, &environment, &["start", IP, &Service(1).to_string()]);
+        assert!(ended.status == 69 && ended.line.ends_with(line), "{ended:?}");
+    }
 }
 
 #[test]
