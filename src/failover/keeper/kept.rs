@@ -244,6 +244,7 @@ impl Kept {
             health,
             announced: own,
             peers: &view.peers,
+            tolerance: uwsgi::tolerance().as_secs().try_into().unwrap_or(i64::MAX),
         };
         let valor = rank.valor(&standing, now);
         // A Lord that makes room is no longer the highest, whoever has not heard its new valor yet.

@@ -38,6 +38,8 @@ pub struct Standing<'a> {
     /// What it announces so far.
     pub announced: u64,
     pub peers: &'a [Peer],
+    /// How long a node may be silent without being lost, in seconds.
+    pub tolerance: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,12 +50,19 @@ pub enum Health {
     Unknown,
 }
 
+/// A node that may take the IP from a Lord when it was there for long enough.
+struct Higher {
+    uuid: Uuid,
+    since: Instant,
+    last_seen: i64,
+}
+
 /// The rank of this node in a Legion that ranks its nodes.
 #[derive(Default)]
 pub struct Rank {
     pub preempt: Preempt,
-    /// The healthy nodes in sight with a higher valor, and since when they have been there.
-    higher: Vec<(Uuid, Instant)>,
+    /// The healthy nodes in sight with a higher valor.
+    higher: Vec<Higher>,
     /// Since when this node has been sick, and since when a healthy one has been in sight.
     sick_since: Option<Instant>,
     healthy_since: Option<Instant>,
@@ -92,12 +101,18 @@ impl Rank {
     fn note_higher(&mut self, standing: &Standing<'_>, now: Instant) {
         let own = (standing.valor, standing.uuid);
         let is_higher = |peer: &&Peer| (peer.valor & !BITS, &peer.uuid) > own;
-        let seen: Vec<Uuid> = healthy(standing.peers).filter(is_higher).map(|peer| peer.uuid).collect();
-        self.higher.retain(|(uuid, _)| seen.contains(uuid));
-        for uuid in seen {
-            if self.higher.iter().all(|(known, _)| *known != uuid) {
-                self.higher.push((uuid, now));
+        let seen: Vec<&Peer> = healthy(standing.peers).filter(is_higher).collect();
+        self.higher.retain(|known| seen.iter().any(|peer| peer.uuid == known.uuid));
+        for Peer { uuid, last_seen, .. } in seen {
+            let Some(known) = self.higher.iter_mut().find(|known| known.uuid == *uuid) else {
+                self.higher.push(Higher { uuid: *uuid, since: now, last_seen: *last_seen });
+                continue;
+            };
+            // It may have been lost and be back since this was last looked at. A node that is just being added has no time.
+            if known.last_seen > 0 && *last_seen - known.last_seen > standing.tolerance {
+                known.since = now;
             }
+            known.last_seen = known.last_seen.max(*last_seen);
         }
     }
 
@@ -105,7 +120,7 @@ impl Rank {
     fn makes_room(&self, now: Instant) -> bool {
         match self.preempt {
             Preempt::AtOnce => true,
-            Preempt::After(delay) => self.higher.iter().any(|(_, since)| now.duration_since(*since) >= delay),
+            Preempt::After(delay) => self.higher.iter().any(|known| now.duration_since(known.since) >= delay),
             Preempt::Never => false,
         }
     }
@@ -159,6 +174,7 @@ mod tests {
             health,
             announced: OWN | HEALTHY,
             peers,
+            tolerance: 3,
         }
     }
 
@@ -224,6 +240,21 @@ mod tests {
         assert_eq!(at(160, &[higher.clone(), lower.clone()]), OWN | BITS);
         assert_eq!(at(161, &[lower.clone(), higher]), OWN | HEALTHY);
         assert_eq!(at(300, &[lower]), OWN | BITS, "a lower one never");
+    }
+
+    #[test]
+    fn a_higher_node_that_was_lost_and_is_back_between_two_looks_was_not_there() {
+        let (mut rank, start) = (Rank::new(Preempt::After(Duration::from_secs(60))), Instant::now());
+        let mut at = |seconds: u64, last_seen: i64| {
+            let higher = Peer { last_seen, ..peer(9, 9 | HEALTHY) };
+            rank.valor(&standing(true, Health::Well, &[higher]), start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, 1000), OWN | BITS);
+        assert_eq!(at(30, 1003), OWN | BITS, "silent, but not lost");
+        assert_eq!(at(31, 0), OWN | BITS, "just being added");
+        assert_eq!(at(50, 1007), OWN | BITS, "lost");
+        assert_eq!(at(109, 1009), OWN | BITS);
+        assert_eq!(at(110, 1010), OWN | HEALTHY);
     }
 
     #[test]

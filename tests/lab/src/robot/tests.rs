@@ -431,7 +431,8 @@ fn a_client_that_leaves_is_noticed() {
 
 #[test]
 fn drop_ends_what_hangs() {
-    let robot = start();
+    // At an address of its own: a port that is free again may be another test's at once.
+    let robot = Robot::start(Config { listen: crate::node::free_address(), ..Config::default() }).unwrap();
     robot.fault(rule("any hang"));
     let mut hanging = send(&robot, &get());
     assert!(robot.wait_for(LONG, |seen| seen.len() == 1));
