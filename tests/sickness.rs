@@ -66,7 +66,7 @@ fn what_an_answer_says_of_a_service(uwsgi: Uwsgi) {
         Tcp(Refused),
         Command("exit 1"),
         Command("kill -TERM $$"),
-        Command("sleep 600"),
+        Command("exec sleep 600"),
     ];
     let rows: Vec<_> = well.map(|row| (row, 1)).into_iter().chain(sick.map(|row| (row, 2))).collect();
     side_by_side(&rows, |(row, lord)| {
@@ -87,7 +87,7 @@ fn what_an_answer_says_of_a_service(uwsgi: Uwsgi) {
             }
         };
         check(&mut scene, 1, &what);
-        if matches!(row, Http(Nothing | Trickle) | Command("sleep 600")) {
+        if matches!(row, Http(Nothing | Trickle) | Command("exec sleep 600")) {
             give_up_soon(&mut scene, 1);
         }
         check(&mut scene, 2, &services[1].tcp());
