@@ -1,7 +1,8 @@
 //! Any other hoster: a command, or an OCF resource agent, that moves an IP in its own way.
 //!
 //! `options` knows the keys of a hook, `environment` what a command is told, `call` calls it and reads its exit status,
-//! `limits` says how often it may be called, `line` that two calls do not move one IP at a time. This file is the command's side of the seam.
+//! `limits` says how often it may be called, `line` that two calls do not move one IP at a time. This file is the command's
+//! side of the seam.
 
 mod call;
 mod environment;
