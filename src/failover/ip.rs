@@ -177,7 +177,8 @@ impl FailoverIp {
         found
     }
 
-    /// Deletes the route if it points here, and only then, or takes what is of this host away from it; each request takes at most `limit`. Returns where the IP was.
+    /// Deletes the route if it points here, and only then, or takes what is of this host away from it; each request takes at
+    /// most `limit`. Returns where the IP was.
     pub fn release(&self, limit: Duration) -> Result<Place, Failure> {
         let ip = self.name();
         let session = self.open()?;
